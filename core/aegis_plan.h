@@ -1,0 +1,47 @@
+/*
+ * aegis_plan.h: plans: templates that build them, the schema that checks
+ * them, the hash that names them.
+ *
+ * A plan: {"title", "kind": incident|change, "risk_score": 0..1,
+ *   "steps":    [{"name", "action", "params": {}, "timeout_s", "retry":
+ *                 {"max": 0..10, "backoff_ms"}, "retry_safe": bool}],
+ *   "rollback": [ same as steps ],
+ *   "verify":   [{"kind": "metric", "resource", "metric", "agg": avg|max|p95,
+ *                 "op": "<"|"<="|">"|">=", "threshold", "window_s",
+ *                 "min_samples"} | {"kind": "exec"}],
+ *   "env", "notes"}
+ * steps, rollback and verify may be missing in a stored plan: it is then
+ * incomplete and the guard complete_plan stops it. Everything else that does
+ * not fit is refused.
+ */
+#ifndef AEGIS_PLAN_H
+#define AEGIS_PLAN_H
+
+#include "aegis_error.h"
+
+#define AEGIS_PLAN_MAX_STEPS   64
+#define AEGIS_PLAN_MAX_CHECKS  32
+
+/* SCHEMA with JSON pointers (prefixed, e.g. "/plan") when plan does not fit. */
+aegis_code_t aegis_plan_check(const json_t *plan, const char *prefix,
+    aegis_error_t *err);
+
+/* What a schema-correct plan lacks to be complete: an array of "steps",
+ * "rollback", "verify"; empty when complete. */
+json_t *aegis_plan_missing(const json_t *plan);
+
+/*
+ * Build a plan for a case ({"title","kind","labels",…}) and its evidence.
+ * name NULL: chosen by kind. Templates: "incident" (collect, mitigate, verify)
+ * and "change" (apply, roll out; canary by params). params override the case's
+ * labels of the same name: service, env, resource, script, risk, metric,
+ * threshold, window_s. Without a resource the verify part is {"kind":"exec"};
+ * without a script the steps use echo.
+ */
+aegis_code_t aegis_plan_build(const char *name, const json_t *c, const json_t *params,
+    const json_t *evidence, json_t **ret_plan, aegis_error_t *err);
+
+/* Canonical form (sorted keys, compact), and its sha256 in hex. */
+void aegis_plan_hash(const json_t *plan, char out[65]);
+
+#endif

@@ -1,0 +1,205 @@
+-- The modules' statements: load the facts a module decides on, commit what it
+-- decided. Between the two the pure core decides (core/aegis_module.h); the
+-- gateway's routes and the worker roles use the same two statements.
+
+-- The case, and what its modules need to know, as one json document.
+CREATE OR REPLACE FUNCTION aegis.module_load(p_module text[], p_tenant text[],
+    p_case_id uuid[], p_plan_id uuid[], p_request_id text[])
+RETURNS SETOF aegis.result LANGUAGE sql STABLE AS $$
+    SELECT (CASE WHEN c.case_id IS NULL THEN aegis.not_found(i.ord::int, i.request_id)
+        ELSE ROW(i.ord, 200, 'ok', c.version, json_build_object(
+            'case', aegis.case_json(c), 'now', now(),
+            'next_revision', CASE WHEN i.module = 'plan' THEN (
+                 SELECT coalesce(max(p.revision), 0) + 1 FROM aegis.plan_proposed p
+                  WHERE p.tenant = c.tenant AND p.case_id = c.case_id) END,
+            'evidence', CASE WHEN i.module = 'plan' THEN (
+                 SELECT coalesce(json_agg(json_build_object('event_id', e.event_id,
+                        'severity', e.severity, 'kind', e.kind, 'title', e.title,
+                        'summary', e.summary) ORDER BY e.created_at DESC), '[]')
+                   FROM (SELECT * FROM aegis.event_envelope e
+                          WHERE e.tenant = c.tenant AND e.case_id = c.case_id
+                          ORDER BY e.created_at DESC LIMIT 20) e) END,
+            'plan', CASE WHEN i.module IN ('gate', 'verify') THEN (
+                 SELECT json_build_object('plan_id', p.plan_id, 'revision', p.revision,
+                        'hash', p.hash, 'complete', p.complete, 'missing', p.missing,
+                        'risk_score', p.risk_score, 'plan', p.plan)
+                   FROM aegis.plan_proposed p
+                  WHERE p.tenant = c.tenant AND p.case_id = c.case_id
+                    AND p.plan_id = coalesce(i.plan_id, c.plan_id)) END,
+            'policy', CASE WHEN i.module = 'gate' THEN (
+                 SELECT json_build_object('revision', g.revision, 'hash', g.hash, 'body', g.body)
+                   FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1) END,
+            'run', CASE WHEN i.module = 'verify' THEN (
+                 SELECT json_build_object('exec_id', r.exec_id, 'state', r.state, 'steps', (
+                        SELECT coalesce(json_agg(json_build_object('phase', s.phase,
+                               'step_no', s.step_no, 'attempt', s.attempt, 'state', s.state)
+                               ORDER BY s.phase, s.step_no, s.attempt), '[]')
+                          FROM aegis.exec_step s
+                         WHERE s.tenant = r.tenant AND s.exec_id = r.exec_id))
+                   FROM aegis.exec_run r
+                  WHERE r.tenant = c.tenant AND r.exec_id = c.exec_id) END,
+            'measured', CASE WHEN i.module = 'verify' THEN (
+                 SELECT json_agg(m.doc ORDER BY k.n)
+                   FROM aegis.plan_proposed p,
+                        json_array_elements(CASE WHEN json_typeof(p.plan -> 'verify') = 'array'
+                                            THEN p.plan -> 'verify' ELSE '[]' END)
+                        WITH ORDINALITY AS k(chk, n),
+                        LATERAL (SELECT json_build_object('buckets', count(*),
+                                   'samples', coalesce(sum(x.samples), 0),
+                                   'avg', sum(x.avg * x.samples) / nullif(sum(x.samples), 0),
+                                   'max', max(x.max), 'p95', max(x.p95),
+                                   'from', min(x.bucket), 'to', max(x.bucket)) AS doc
+                              FROM aegis.metric_1m x
+                             WHERE x.tenant = c.tenant AND x.resource = k.chk ->> 'resource'
+                               AND x.metric = k.chk ->> 'metric'
+                               AND x.bucket > now() - make_interval(secs =>
+                                   (k.chk ->> 'window_s')::double precision)
+                               AND x.bucket <= now()) m
+                  WHERE p.tenant = c.tenant AND p.case_id = c.case_id
+                    AND p.plan_id = coalesce(i.plan_id, c.plan_id)) END,
+            'metrics', CASE WHEN i.module = 'analyze' THEN (
+                 SELECT coalesce(json_agg(json_build_object('resource', x.resource,
+                        'metric', x.metric, 'samples', x.samples, 'avg', x.avg, 'max', x.max,
+                        'p95', x.p95, 'from', x.t0, 'to', x.t1)), '[]')
+                   FROM (SELECT m.resource, m.metric, sum(m.samples) AS samples,
+                                sum(m.avg * m.samples) / nullif(sum(m.samples), 0) AS avg,
+                                max(m.max) AS max, max(m.p95) AS p95,
+                                min(m.bucket) AS t0, max(m.bucket) AS t1
+                           FROM aegis.metric_1m m
+                          WHERE m.tenant = c.tenant AND m.resource = c.labels ->> 'resource'
+                            AND m.bucket > now() - interval '15 minutes'
+                          GROUP BY m.resource, m.metric ORDER BY m.metric LIMIT 50) x) END
+            )::text, NULL)::aegis.result END).*
+      FROM unnest(p_module, p_tenant, p_case_id, p_plan_id, p_request_id)
+           WITH ORDINALITY AS i(module, tenant, case_id, plan_id, request_id, ord)
+      LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
+$$;
+
+-- Commit what a module decided. doc is what the core made:
+--   table     plan_proposed | gate_decision | verify_checkpoint | event_envelope
+--             | '' when the module only has a failure to report
+--   artefact  its columns · more: rows for the table beside it (plan_approved,
+--             evidence_link) · subject, msg_id, data: the fact to publish
+--   id, body  what the client gets
+-- states names the states in which a request may do this. A command's artefact
+-- is only made while the case is still at the command's version.
+CREATE OR REPLACE FUNCTION aegis.module_commit(
+    p_tenant text[], p_principal text[], p_key text[], p_hash bytea[], p_consumer text[],
+    p_case_id uuid[], p_for_version int[], p_states text[], p_doc text[], p_actor text[],
+    p_traceparent text[], p_request_id text[], p_notify boolean)
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_claim  aegis.claim[] := aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer);
+    v_locked int[];
+    v_code   text[];
+    v_out    aegis.result[];
+BEGIN
+    IF cardinality(p_tenant) = 1 THEN
+        SELECT array_agg(x.ord) INTO v_locked FROM (
+            SELECT 1 AS ord FROM aegis.ops_case c
+             WHERE (v_claim[1]).verdict = 'new'
+               AND c.tenant = p_tenant[1] AND c.case_id = p_case_id[1]
+               FOR NO KEY UPDATE) x;
+    ELSE
+        SELECT array_agg(x.ord) INTO v_locked FROM (
+            SELECT i.ord::int FROM unnest(p_tenant, p_case_id, v_claim)
+                   WITH ORDINALITY AS i(tenant, case_id, verdict, s, k, v, b, e, ord)
+              JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
+             WHERE i.verdict = 'new'
+             ORDER BY c.tenant, c.case_id
+               FOR NO KEY UPDATE OF c SKIP LOCKED) x;
+    END IF;
+
+    SELECT array_agg(CASE
+               WHEN i.verdict <> 'new' THEN i.verdict
+               WHEN c.case_id IS NULL THEN 'not-found'
+               WHEN (i.ord = ANY (v_locked)) IS NOT TRUE THEN 'busy'
+               WHEN i.nth > 1 THEN 'again'
+               WHEN i.consumer IS NOT NULL AND c.version <> i.for_version THEN 'stale-fact'
+               WHEN c.status <> ALL (string_to_array(i.states, ' ')) THEN 'wrong-state'
+               -- the case moved between load and commit: decide again
+               WHEN c.version <> i.for_version THEN 'again'
+               ELSE 'ok' END ORDER BY i.ord)
+      INTO v_code
+      FROM (SELECT u.*, row_number() OVER (PARTITION BY u.tenant, u.case_id ORDER BY u.ord) AS nth
+              FROM unnest(p_tenant, p_case_id, p_consumer, p_for_version, p_states, v_claim)
+                   WITH ORDINALITY AS u(tenant, case_id, consumer, for_version, states,
+                        verdict, s, k, v, b, e, ord)) i
+      LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id;
+
+    WITH i AS MATERIALIZED (
+        SELECT u.*, u.doc ->> 'table' AS tbl,
+               (u.doc -> 'artefact')::jsonb || jsonb_build_object('tenant', u.tenant,
+                   'case_id', u.case_id, 'for_version', u.for_version,
+                   'created_by', u.actor, 'created_at', now()) AS art
+          FROM unnest(p_tenant, p_case_id, p_for_version, p_doc::json[], p_actor, p_traceparent, v_code)
+               WITH ORDINALITY AS u(tenant, case_id, for_version, doc, actor, traceparent, code, ord)
+         WHERE u.code = 'ok'),
+    more AS MATERIALIZED (
+        SELECT i.tbl, m.row || jsonb_build_object('tenant', i.tenant, 'case_id', i.case_id,
+                   'created_at', now()) AS row
+          FROM i, jsonb_array_elements(coalesce((i.doc -> 'more')::jsonb, '[]')) AS m(row)),
+    w1 AS (INSERT INTO aegis.plan_proposed
+           SELECT r.* FROM i, jsonb_populate_record(NULL::aegis.plan_proposed, i.art) r
+            WHERE i.tbl = 'plan_proposed'),
+    w2 AS (INSERT INTO aegis.gate_decision
+           SELECT r.* FROM i, jsonb_populate_record(NULL::aegis.gate_decision, i.art) r
+            WHERE i.tbl = 'gate_decision'),
+    w3 AS (INSERT INTO aegis.plan_approved
+           SELECT r.* FROM more, jsonb_populate_record(NULL::aegis.plan_approved, more.row) r
+            WHERE more.tbl = 'gate_decision'),
+    w4 AS (INSERT INTO aegis.verify_checkpoint
+           SELECT r.* FROM i, jsonb_populate_record(NULL::aegis.verify_checkpoint, i.art) r
+            WHERE i.tbl = 'verify_checkpoint'),
+    w5 AS (INSERT INTO aegis.event_envelope
+           SELECT r.* FROM i, jsonb_populate_record(NULL::aegis.event_envelope, i.art) r
+            WHERE i.tbl = 'event_envelope'),
+    w6 AS (INSERT INTO aegis.evidence_link
+           SELECT r.* FROM more, jsonb_populate_record(NULL::aegis.evidence_link, more.row) r
+            WHERE more.tbl = 'event_envelope')
+    INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
+    SELECT i.tenant, i.case_id, i.for_version, aegis.outbox_part(i.case_id),
+           i.doc ->> 'msg_id', i.doc ->> 'subject', i.doc -> 'data', i.traceparent
+      FROM i WHERE i.doc ->> 'subject' IS NOT NULL;
+
+    SELECT array_agg(ROW(i.ord,
+               CASE WHEN i.code = 'ok' THEN coalesce((i.doc ->> 'status')::int, 200)
+                    WHEN i.code IN ('again', 'busy') THEN 0
+                    ELSE (SELECT e.status FROM aegis.error_def e WHERE e.code = i.code) END,
+               i.code, c.version,
+               CASE WHEN i.code = 'ok' THEN coalesce((i.doc -> 'body')::text, '')
+                    WHEN i.code IN ('again', 'busy') THEN ''
+                    ELSE aegis.problem(i.code, i.request_id, NULL,
+                         CASE WHEN c.case_id IS NULL THEN NULL ELSE jsonb_build_object(
+                              'case_id', c.case_id, 'current_status', c.status,
+                              'current_version', c.version,
+                              'allowed_states', to_jsonb(string_to_array(i.states, ' '))) END) END,
+               i.doc ->> 'id')::aegis.result)
+      INTO v_out
+      FROM unnest(p_tenant, p_case_id, p_states, p_doc::json[], p_request_id, v_code, v_claim)
+           WITH ORDINALITY AS i(tenant, case_id, states, doc, request_id, code,
+                verdict, s, k, v, b, e, ord)
+      LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
+     WHERE i.verdict = 'new';
+
+    PERFORM aegis.remember(p_tenant, p_principal, p_key, p_hash, p_consumer, v_claim, v_out);
+    IF p_notify AND v_out IS NOT NULL THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+
+    RETURN QUERY SELECT * FROM unnest(v_out)
+     UNION ALL
+     SELECT a.* FROM generate_subscripts(v_claim, 1) n,
+            LATERAL aegis.claim_answer(n, v_claim[n], p_request_id[n]) a
+      WHERE (v_claim[n]).verdict <> 'new';
+END $$;
+
+CREATE OR REPLACE FUNCTION aegis.plan_get(p_tenant text[], p_plan_id uuid[], p_request_id text[])
+RETURNS SETOF aegis.result LANGUAGE sql STABLE AS $$
+    SELECT (CASE WHEN p.plan_id IS NULL THEN aegis.not_found(i.ord::int, i.request_id)
+            ELSE ROW(i.ord, 200, 'ok', p.revision, json_build_object('plan_id', p.plan_id,
+                 'case_id', p.case_id, 'revision', p.revision, 'template', p.template,
+                 'hash', p.hash, 'complete', p.complete, 'missing', p.missing,
+                 'risk_score', p.risk_score, 'created_by', p.created_by,
+                 'created_at', p.created_at, 'plan', p.plan), NULL)::aegis.result END).*
+      FROM unnest(p_tenant, p_plan_id, p_request_id) WITH ORDINALITY AS i(tenant, plan_id, request_id, ord)
+      LEFT JOIN aegis.plan_proposed p ON p.tenant = i.tenant AND p.plan_id = i.plan_id
+$$;

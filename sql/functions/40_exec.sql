@@ -1,0 +1,238 @@
+-- The executor's statements. A run is accepted once per stay in EXECUTING,
+-- claimed under a lease with an epoch, and every later write names the epoch:
+-- 'fenced' means that somebody else owns the run now, and nothing was changed.
+
+CREATE OR REPLACE FUNCTION aegis.exec_json(r aegis.exec_run) RETURNS json
+LANGUAGE sql STABLE AS $$
+    SELECT json_build_object('exec_id', r.exec_id, 'case_id', r.case_id, 'plan_id', r.plan_id,
+        'state', r.state, 'reason', r.reason, 'created_by', r.created_by,
+        'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at,
+        'steps', (SELECT coalesce(json_agg(json_build_object('phase', s.phase,
+             'step_no', s.step_no, 'attempt', s.attempt, 'action', s.action, 'state', s.state,
+             'exit_code', s.exit_code, 'error', s.error, 'stdout_ref', s.stdout_ref,
+             'stderr_ref', s.stderr_ref, 'started_at', s.started_at, 'finished_at', s.finished_at)
+             ORDER BY s.phase DESC, s.step_no, s.attempt), '[]')
+           FROM aegis.exec_step s WHERE s.tenant = r.tenant AND s.exec_id = r.exec_id))
+$$;
+
+CREATE OR REPLACE FUNCTION aegis.exec_get(p_tenant text[], p_exec_id uuid[], p_request_id text[])
+RETURNS SETOF aegis.result LANGUAGE sql STABLE AS $$
+    SELECT (CASE WHEN r.exec_id IS NULL THEN aegis.not_found(i.ord::int, i.request_id)
+            ELSE ROW(i.ord, 200, 'ok', r.epoch, aegis.exec_json(r), NULL)::aegis.result END).*
+      FROM unnest(p_tenant, p_exec_id, p_request_id) WITH ORDINALITY AS i(tenant, exec_id, request_id, ord)
+      LEFT JOIN aegis.exec_run r ON r.tenant = i.tenant AND r.exec_id = i.exec_id
+$$;
+
+-- The fact of a finished run. suffix makes a re-announcement a new message.
+CREATE OR REPLACE FUNCTION aegis.exec_announce(r aegis.exec_run, p_suffix text)
+RETURNS void LANGUAGE sql AS $$
+    INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
+    SELECT r.tenant, r.case_id, r.for_version, aegis.outbox_part(r.case_id),
+           r.exec_id || CASE r.state WHEN 'DONE' THEN ':done' ELSE ':failed' END || p_suffix,
+           CASE r.state WHEN 'DONE' THEN 'evt.exec.done.v1' ELSE 'evt.exec.failed.v1' END,
+           json_build_object('case_id', r.case_id, 'tenant', r.tenant, 'case_version', r.for_version,
+               'exec_id', r.exec_id, 'plan_id', r.plan_id, 'state', r.state, 'reason', r.reason,
+               'correlation_id', r.correlation_id, 'at', r.finished_at), r.traceparent
+$$;
+
+-- Accept a run, from POST /adapter/exec (consumer NULL) or from cmd.exec.run.
+-- One item at a time is enough: what is heavy is the run, not its acceptance.
+CREATE OR REPLACE FUNCTION aegis.exec_accept(
+    p_tenant text[], p_principal text[], p_key text[], p_hash bytea[], p_consumer text[],
+    p_case_id uuid[], p_exec_id uuid[], p_for_version int[], p_actor text[],
+    p_correlation_id text[], p_traceparent text[], p_request_id text[], p_notify boolean)
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_claim aegis.claim[] := aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer);
+    v_out   aegis.result[];
+    n int; c aegis.ops_case; r aegis.exec_run; v_code text;
+BEGIN
+    FOR n IN 1 .. cardinality(p_tenant) LOOP
+        IF (v_claim[n]).verdict <> 'new' THEN
+            v_out := v_out || aegis.claim_answer(n, v_claim[n], p_request_id[n]);
+            CONTINUE;
+        END IF;
+        -- The key's lock is held; the case's row lock makes the run unique
+        -- and keeps the case in EXECUTING until the run is there.
+        SELECT * INTO c FROM aegis.ops_case o
+         WHERE o.tenant = p_tenant[n] AND o.case_id = p_case_id[n] FOR NO KEY UPDATE;
+        IF NOT FOUND THEN
+            v_out := v_out || aegis.not_found(n, p_request_id[n]);
+            CONTINUE;
+        END IF;
+        SELECT * INTO r FROM aegis.exec_run x WHERE x.tenant = p_tenant[n]
+           AND x.case_id = p_case_id[n] AND x.for_version = coalesce(p_for_version[n], c.version);
+        v_code := CASE
+            WHEN r.exec_id IS NOT NULL THEN 'already-exists'
+            WHEN p_consumer[n] IS NOT NULL AND c.version <> p_for_version[n] THEN 'stale-fact'
+            WHEN c.status <> 'EXECUTING' THEN 'wrong-state'
+            ELSE 'ok' END;
+        IF v_code = 'ok' THEN
+            INSERT INTO aegis.exec_run (tenant, case_id, exec_id, plan_id, for_version,
+                        correlation_id, traceparent, created_by)
+            VALUES (c.tenant, c.case_id, p_exec_id[n], c.plan_id, c.version,
+                    p_correlation_id[n], p_traceparent[n], p_actor[n])
+            RETURNING * INTO r;
+        ELSIF v_code = 'already-exists' AND p_consumer[n] IS NOT NULL
+              AND r.state IN ('DONE', 'FAILED') THEN
+            -- the reconciler asks again: the fact was lost on its way
+            PERFORM aegis.exec_announce(r, ':' || p_key[n]);
+        END IF;
+        v_out := v_out || CASE WHEN v_code = 'ok'
+            THEN ROW(n, 202, 'ok', c.version, aegis.exec_json(r)::text, r.exec_id::text)::aegis.result
+            ELSE (SELECT ROW(n, e.status, v_code, c.version,
+                  aegis.problem(v_code, p_request_id[n], NULL, jsonb_build_object(
+                      'case_id', c.case_id, 'current_status', c.status,
+                      'current_version', c.version, 'exec_id', r.exec_id,
+                      'allowed_states', '["EXECUTING"]'::jsonb)),
+                  r.exec_id::text)::aegis.result
+                    FROM aegis.error_def e WHERE e.code = v_code) END;
+    END LOOP;
+
+    PERFORM aegis.remember(p_tenant, p_principal, p_key, p_hash, p_consumer, v_claim, v_out);
+    PERFORM pg_notify('aegis_exec', '');
+    IF p_notify THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+    RETURN QUERY SELECT * FROM unnest(v_out);
+END $$;
+
+-- Take up to p_limit runs that nobody works on, with all that is needed to go
+-- on with them: the plan and the attempts that were made.
+CREATE OR REPLACE FUNCTION aegis.exec_claim(p_owner text, p_limit int, p_lease_s int)
+RETURNS TABLE (tenant text, case_id uuid, exec_id uuid, epoch int, traceparent text, body text)
+LANGUAGE sql AS $$
+    WITH open AS (
+        SELECT r.tenant, r.case_id, r.exec_id FROM aegis.exec_run r
+         WHERE r.state IN ('QUEUED', 'RUNNING') AND r.lease_until < now()
+         ORDER BY r.lease_until, r.created_at LIMIT p_limit FOR UPDATE SKIP LOCKED),
+    mine AS (
+        UPDATE aegis.exec_run r
+           SET state = 'RUNNING', owner = p_owner, epoch = r.epoch + 1,
+               lease_until = now() + make_interval(secs => p_lease_s),
+               started_at = coalesce(r.started_at, now())
+          FROM open o
+         WHERE r.tenant = o.tenant AND r.case_id = o.case_id AND r.exec_id = o.exec_id
+        RETURNING r.*)
+    SELECT m.tenant, m.case_id, m.exec_id, m.epoch, m.traceparent, json_build_object(
+               'case_id', m.case_id, 'tenant', m.tenant, 'exec_id', m.exec_id, 'plan_id', m.plan_id,
+               'for_version', m.for_version, 'plan', p.plan,
+               'steps', (SELECT coalesce(json_agg(json_build_object('phase', s.phase,
+                    'step_no', s.step_no, 'attempt', s.attempt, 'state', s.state,
+                    'token', s.token, 'retry_safe', s.retry_safe)
+                    ORDER BY s.phase DESC, s.step_no, s.attempt), '[]')
+                  FROM aegis.exec_step s
+                 WHERE s.tenant = m.tenant AND s.exec_id = m.exec_id))::text
+      FROM mine m
+      JOIN aegis.plan_proposed p ON p.tenant = m.tenant AND p.plan_id = m.plan_id
+$$;
+
+-- Keep the lease. code: ok · fenced (not ours any more) · cancelled (the case
+-- has left the state in which it asked for this run: stop what runs).
+CREATE OR REPLACE FUNCTION aegis.exec_heartbeat(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
+    p_epoch int[], p_lease_s int)
+RETURNS SETOF aegis.result LANGUAGE sql AS $$
+    WITH i AS (
+        SELECT * FROM unnest(p_tenant, p_case_id, p_exec_id, p_epoch)
+               WITH ORDINALITY AS i(tenant, case_id, exec_id, epoch, ord)),
+    kept AS (
+        UPDATE aegis.exec_run r SET lease_until = now() + make_interval(secs => p_lease_s)
+          FROM i
+         WHERE r.tenant = i.tenant AND r.case_id = i.case_id AND r.exec_id = i.exec_id
+           AND r.epoch = i.epoch AND r.state = 'RUNNING'
+        RETURNING i.ord, r.tenant, r.case_id, r.for_version)
+    SELECT (ROW(i.ord, 200, CASE WHEN k.ord IS NULL THEN 'fenced'
+                WHEN c.version <> k.for_version THEN 'cancelled' ELSE 'ok' END,
+                NULL, '', NULL)::aegis.result).*
+      FROM i LEFT JOIN kept k USING (ord)
+      LEFT JOIN aegis.ops_case c ON c.tenant = k.tenant AND c.case_id = k.case_id
+$$;
+
+-- Intent before act: the attempt's row, committed before the adapter starts.
+CREATE OR REPLACE FUNCTION aegis.exec_step_begin(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
+    p_epoch int[], p_phase text[], p_step_no int[], p_attempt int[], p_action text[],
+    p_retry_safe boolean[], p_token text[])
+RETURNS SETOF aegis.result LANGUAGE sql AS $$
+    WITH i AS (
+        SELECT * FROM unnest(p_tenant, p_case_id, p_exec_id, p_epoch, p_phase, p_step_no,
+                   p_attempt, p_action, p_retry_safe, p_token)
+               WITH ORDINALITY AS i(tenant, case_id, exec_id, epoch, phase, step_no,
+                   attempt, action, retry_safe, token, ord)),
+    own AS (
+        SELECT i.ord FROM i JOIN aegis.exec_run r ON r.tenant = i.tenant
+           AND r.case_id = i.case_id AND r.exec_id = i.exec_id AND r.epoch = i.epoch
+         WHERE r.state = 'RUNNING' ORDER BY r.tenant, r.exec_id FOR NO KEY UPDATE OF r),
+    ins AS (
+        INSERT INTO aegis.exec_step (tenant, case_id, exec_id, phase, step_no, attempt,
+                    action, state, retry_safe, token)
+        SELECT i.tenant, i.case_id, i.exec_id, i.phase, i.step_no, i.attempt, i.action,
+               'RUNNING', i.retry_safe, i.token
+          FROM i JOIN own USING (ord))
+    SELECT (ROW(i.ord, 200, CASE WHEN own.ord IS NULL THEN 'fenced' ELSE 'ok' END,
+                NULL, '', NULL)::aegis.result).*
+      FROM i LEFT JOIN own USING (ord)
+$$;
+
+-- The outcome of an attempt, and its fact.
+CREATE OR REPLACE FUNCTION aegis.exec_step_end(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
+    p_epoch int[], p_phase text[], p_step_no int[], p_attempt int[], p_state text[],
+    p_exit_code int[], p_error text[], p_stdout_ref text[], p_stderr_ref text[], p_notify boolean)
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY
+    WITH i AS MATERIALIZED (
+        SELECT * FROM unnest(p_tenant, p_case_id, p_exec_id, p_epoch, p_phase, p_step_no,
+                   p_attempt, p_state, p_exit_code, p_error, p_stdout_ref, p_stderr_ref)
+               WITH ORDINALITY AS i(tenant, case_id, exec_id, epoch, phase, step_no,
+                   attempt, state, exit_code, error, stdout_ref, stderr_ref, ord)),
+    own AS MATERIALIZED (
+        SELECT i.ord, r.for_version, r.correlation_id, r.traceparent
+          FROM i JOIN aegis.exec_run r ON r.tenant = i.tenant
+           AND r.case_id = i.case_id AND r.exec_id = i.exec_id AND r.epoch = i.epoch
+         WHERE r.state = 'RUNNING' ORDER BY r.tenant, r.exec_id FOR NO KEY UPDATE OF r),
+    upd AS (
+        UPDATE aegis.exec_step s
+           SET state = i.state, exit_code = i.exit_code, error = i.error,
+               stdout_ref = i.stdout_ref, stderr_ref = i.stderr_ref, finished_at = now()
+          FROM i JOIN own USING (ord)
+         WHERE s.tenant = i.tenant AND s.exec_id = i.exec_id AND s.phase = i.phase
+           AND s.step_no = i.step_no AND s.attempt = i.attempt AND s.state = 'RUNNING'
+        RETURNING i.ord, s.*),
+    ob AS (
+        INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
+        SELECT u.tenant, u.case_id, o.for_version, aegis.outbox_part(u.case_id),
+               u.exec_id || ':' || u.phase || ':' || u.step_no || ':' || u.attempt,
+               'evt.exec.step_result.v1', json_build_object('case_id', u.case_id,
+                   'tenant', u.tenant, 'case_version', o.for_version, 'exec_id', u.exec_id,
+                   'phase', u.phase, 'step_no', u.step_no, 'attempt', u.attempt,
+                   'action', u.action, 'state', u.state, 'exit_code', u.exit_code,
+                   'error', u.error, 'stdout_ref', u.stdout_ref, 'stderr_ref', u.stderr_ref,
+                   'correlation_id', o.correlation_id, 'at', u.finished_at), o.traceparent
+          FROM upd u JOIN own o USING (ord))
+    SELECT i.ord::int, 200, CASE WHEN own.ord IS NULL THEN 'fenced' ELSE 'ok' END,
+           NULL::int, '', NULL::text
+      FROM i LEFT JOIN own USING (ord);
+    IF p_notify THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+END $$;
+
+-- End runs: DONE, FAILED or CANCELLED, and the fact that moves the case.
+CREATE OR REPLACE FUNCTION aegis.exec_finish(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
+    p_epoch int[], p_state text[], p_reason text[], p_notify boolean)
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    n int; r aegis.exec_run;
+BEGIN
+    FOR n IN 1 .. cardinality(p_tenant) LOOP
+        UPDATE aegis.exec_run x
+           SET state = p_state[n], reason = p_reason[n], finished_at = now(),
+               lease_until = 'infinity'
+         WHERE x.tenant = p_tenant[n] AND x.case_id = p_case_id[n] AND x.exec_id = p_exec_id[n]
+           AND x.epoch = p_epoch[n] AND x.state = 'RUNNING'
+        RETURNING x.* INTO r;
+        IF FOUND AND p_state[n] <> 'CANCELLED' THEN
+            PERFORM aegis.exec_announce(r, '');
+        END IF;
+        RETURN NEXT ROW(n, 200, CASE WHEN r.exec_id = p_exec_id[n] THEN 'ok' ELSE 'fenced' END,
+                        NULL, '', NULL)::aegis.result;
+        r := NULL;
+    END LOOP;
+    IF p_notify THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+END $$;

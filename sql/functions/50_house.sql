@@ -1,0 +1,131 @@
+-- Housekeeping: what the relay reads and marks, dead letters, the reconciler,
+-- partitions, and what /readyz and the metrics ask.
+
+-- Unpublished rows of the partitions that this relay owns, oldest first.
+CREATE OR REPLACE FUNCTION aegis.outbox_fetch(p_parts smallint[], p_limit int)
+RETURNS TABLE (id bigint, tenant text, case_id uuid, version int, part smallint, msg_id text,
+               subject text, data text, traceparent text, created_at timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT o.id, o.tenant, o.case_id, o.version, o.part, o.msg_id, o.subject, o.data::text,
+           o.traceparent, o.created_at
+      FROM aegis.outbox o
+     WHERE o.published_at IS NULL AND o.part = ANY (p_parts)
+     ORDER BY o.id LIMIT p_limit
+$$;
+
+CREATE OR REPLACE FUNCTION aegis.outbox_mark(p_parts smallint[], p_ids bigint[]) RETURNS bigint
+LANGUAGE sql AS $$
+    WITH m AS (
+        UPDATE aegis.outbox o SET published_at = clock_timestamp()
+         WHERE o.published_at IS NULL AND o.part = ANY (p_parts) AND o.id = ANY (p_ids)
+        RETURNING 1)
+    SELECT count(*) FROM m
+$$;
+
+CREATE OR REPLACE FUNCTION aegis.outbox_lag(OUT pending bigint, OUT oldest_s double precision)
+LANGUAGE sql STABLE AS $$
+    SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)
+      FROM aegis.outbox WHERE published_at IS NULL
+$$;
+
+CREATE OR REPLACE FUNCTION aegis.dead_letter_put(p_tenant text, p_consumer text, p_subject text,
+    p_msg_id text, p_case_id uuid, p_code text, p_reason text, p_payload bytea, p_deliveries int)
+RETURNS void LANGUAGE sql AS $$
+    INSERT INTO aegis.dead_letter (tenant, consumer, subject, msg_id, case_id, code, reason,
+                                   payload, deliveries)
+    VALUES (p_tenant, p_consumer, p_subject, p_msg_id, p_case_id, p_code, p_reason,
+            p_payload, p_deliveries)
+    ON CONFLICT (tenant, consumer, msg_id) DO NOTHING
+$$;
+
+-- Commands (and the start of an auto case) whose effect did not show in time
+-- are sent once more, under a new message id. PostgreSQL is the truth, the bus
+-- may lose what it acknowledged. One caller at a time; others get 0.
+CREATE OR REPLACE FUNCTION aegis.reconcile(p_after interval, p_limit int) RETURNS int
+LANGUAGE plpgsql AS $$
+DECLARE v_n int;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('aegis.reconcile', 0)) THEN
+        RETURN 0;
+    END IF;
+    WITH stuck AS (
+        SELECT c.tenant, c.case_id FROM aegis.ops_case c
+         WHERE c.status NOT IN ('CLOSED', 'PARKED') AND c.mode = 'auto'
+           AND greatest(c.updated_at, c.nudged_at) < now() - p_after * least(c.nudges + 1, 10)
+           AND NOT EXISTS (SELECT FROM aegis.exec_run r
+                WHERE r.tenant = c.tenant AND r.case_id = c.case_id
+                  AND r.for_version = c.version AND r.state IN ('QUEUED', 'RUNNING'))
+         ORDER BY c.updated_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED),
+    upd AS (
+        UPDATE aegis.ops_case c SET nudges = c.nudges + 1, nudged_at = now()
+          FROM stuck s WHERE c.tenant = s.tenant AND c.case_id = s.case_id
+        RETURNING c.*)
+    INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data)
+    SELECT u.tenant, u.case_id, u.version, aegis.outbox_part(u.case_id),
+           u.case_id || ':' || u.version || ':nudge:' || u.nudges,
+           CASE u.status WHEN 'NEW' THEN 'evt.case.created.v1' ELSE s.command END,
+           json_build_object('case_id', u.case_id, 'tenant', u.tenant, 'case_version', u.version,
+               'mode', u.mode, 'plan_id', u.plan_id, 'exec_id', u.exec_id,
+               'correlation_id', u.correlation_id)
+      FROM upd u JOIN aegis.fsm_state s ON s.name = u.status;
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    IF v_n > 0 THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+    RETURN v_n;
+END $$;
+
+-- Make the partitions of the next days and drop those that are past their
+-- time. An outbox day is only dropped when everything in it was published.
+-- Runs with the owner's rights, because workers may not change the schema.
+CREATE OR REPLACE FUNCTION aegis.maintain(p_outbox_days int DEFAULT 3, p_metric_days int DEFAULT 30)
+RETURNS TABLE (action text, partition text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, aegis, pg_temp AS $$
+DECLARE
+    t record; d date; v_today date := (now() AT TIME ZONE 'UTC')::date;
+    v_name text; v_busy boolean; p record;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('aegis.maintain', 0)) THEN
+        RETURN;
+    END IF;
+    PERFORM set_config('lock_timeout', '2s', true);
+    FOR t IN SELECT * FROM (VALUES
+            ('outbox', 'created_at', p_outbox_days),
+            ('inbox', 'day', 8), -- longer than a bus may redeliver (streams.def: 3 days)
+            ('idempotency', 'day', greatest(2, ceil(extract(epoch FROM aegis.idempotency_ttl()) / 86400)::int + 1)),
+            ('metric_1m', 'bucket', p_metric_days)) v(tbl, col, keep)
+    LOOP
+        FOR d IN SELECT v_today + n FROM generate_series(0, 3) n LOOP
+            v_name := t.tbl || '_' || to_char(d, 'YYYYMMDD');
+            IF to_regclass('aegis.' || v_name) IS NULL THEN
+                -- rows that came before their partition stay in the default one
+                EXECUTE format('SELECT EXISTS (SELECT FROM aegis.%I WHERE %I >= %L AND %I < %L)',
+                    t.tbl || '_default', t.col, d::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END,
+                    t.col, (d + 1)::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END) INTO v_busy;
+                IF NOT v_busy THEN
+                    EXECUTE format('CREATE TABLE aegis.%I PARTITION OF aegis.%I FOR VALUES FROM (%L) TO (%L)',
+                        v_name, t.tbl, d::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END,
+                        (d + 1)::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END);
+                    action := 'create'; partition := v_name; RETURN NEXT;
+                END IF;
+            END IF;
+        END LOOP;
+        FOR p IN SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
+                  WHERE h.inhparent = ('aegis.' || t.tbl)::regclass
+                    AND c.relname ~ ('^' || t.tbl || '_[0-9]{8}$')
+                    AND to_date(right(c.relname, 8), 'YYYYMMDD') < v_today - t.keep
+        LOOP
+            v_busy := false;
+            IF t.tbl = 'outbox' THEN
+                EXECUTE format('SELECT EXISTS (SELECT FROM aegis.%I WHERE published_at IS NULL)',
+                               p.relname) INTO v_busy;
+            END IF;
+            IF NOT v_busy THEN
+                EXECUTE format('DROP TABLE aegis.%I', p.relname);
+                action := 'drop'; partition := p.relname; RETURN NEXT;
+            END IF;
+        END LOOP;
+    END LOOP;
+    -- What missed its partition is rare; it is deleted when it is old.
+    DELETE FROM aegis.idempotency_default WHERE created_at < now() - aegis.idempotency_ttl() * 2;
+    DELETE FROM aegis.inbox_default WHERE created_at < now() - interval '8 days';
+    DELETE FROM aegis.outbox_default WHERE published_at < now() - make_interval(days => p_outbox_days);
+END $$;

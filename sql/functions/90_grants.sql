@@ -1,0 +1,22 @@
+-- Who may do what. Applied after every change of the functions; says all of it,
+-- so that a right that is taken away here is gone.
+REVOKE ALL ON SCHEMA aegis FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA aegis FROM aegis_gateway, aegis_worker, aegis_reader;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA aegis FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA aegis TO aegis_gateway, aegis_worker, aegis_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA aegis TO aegis_gateway, aegis_worker, aegis_reader;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA aegis TO aegis_gateway, aegis_worker;
+
+-- Timelines, decisions, plans and checkpoints are only ever added to.
+GRANT INSERT ON aegis.case_timeline, aegis.plan_proposed, aegis.gate_decision,
+    aegis.plan_approved, aegis.verify_checkpoint, aegis.event_envelope,
+    aegis.evidence_link, aegis.idempotency, aegis.inbox, aegis.outbox, aegis.exec_run
+    TO aegis_gateway, aegis_worker;
+GRANT INSERT, UPDATE ON aegis.ops_case TO aegis_gateway, aegis_worker;
+
+GRANT UPDATE ON aegis.outbox, aegis.exec_run TO aegis_worker;
+GRANT INSERT, UPDATE ON aegis.exec_step, aegis.dead_letter, aegis.metric_1m TO aegis_worker;
+GRANT INSERT ON aegis.gate_policy TO aegis_worker;
+-- maintain() changes the schema with its owner's rights.
+REVOKE EXECUTE ON FUNCTION aegis.maintain(int, int) FROM aegis_gateway;

@@ -1,0 +1,44 @@
+/*
+ * aegis_conf.h: the workers' configuration: conf/aegis.yaml checked against
+ * core/tables/settings.def, with environment overrides. Immutable once loaded;
+ * a reload makes a new one.
+ */
+#ifndef AEGIS_CONF_H
+#define AEGIS_CONF_H
+
+#include <stdio.h>
+
+#include "aegis_error.h"
+
+typedef struct aegis_conf_s  aegis_conf_t;
+
+typedef struct {
+    const char  *match;             /* subject, or prefix.> , or > */
+    const char  *transport;         /* nats | kafka */
+} aegis_conf_route_t;
+
+/*
+ * Read path. On failure err->detail says file:line:column, what is wrong, and
+ * the nearest known name for an unknown key.
+ */
+aegis_code_t aegis_conf_load(const char *path, aegis_conf_t **ret_conf, aegis_error_t *err);
+void aegis_conf_free(aegis_conf_t *conf);
+
+/* By settings.def name; a name that is not there is our bug (assert). */
+const char *aegis_conf_str(const aegis_conf_t *conf, const char *name);
+int64_t aegis_conf_int(const aegis_conf_t *conf, const char *name);
+
+/* A STRING that names a file: absolute, or relative to the YAML's folder.
+ * buf holds 4096 bytes. */
+const char *aegis_conf_path(const aegis_conf_t *conf, const char *name, char *buf);
+
+/* The transport of a subject; "nats" when no route matches. */
+const char *aegis_conf_transport(const aegis_conf_t *conf, aegis_str_t subject);
+
+/* The effective configuration as YAML on out, secrets masked. */
+void aegis_conf_print(const aegis_conf_t *conf, FILE *out);
+
+/* A YAML document (policy, plan) as JSON. NULL and err on failure. */
+json_t *aegis_conf_yaml_file(const char *path, aegis_error_t *err);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * aegis_metrics.h: counters, gauges and histograms of a worker process and the
+ * small HTTP server that shows them (/metrics, /healthz). Thread-safe; a
+ * metric is made once with a fixed label set and then only added to.
+ */
+#ifndef AEGIS_METRICS_H
+#define AEGIS_METRICS_H
+
+#include "aegis_error.h"
+
+typedef struct aegis_metric_s  aegis_metric_t;
+
+/* labels: a literal such as role="relay", or "". The same (name, labels) gives
+ * the same metric. Never NULL: at the limit of 512 a shared overflow one. */
+aegis_metric_t *aegis_counter(const char *name, const char *labels, const char *help);
+aegis_metric_t *aegis_gauge(const char *name, const char *labels, const char *help);
+aegis_metric_t *aegis_histogram(const char *name, const char *labels, const char *help);
+
+void aegis_metric_add(aegis_metric_t *m, double v);         /* counter */
+void aegis_metric_set(aegis_metric_t *m, double v);         /* gauge */
+void aegis_metric_observe(aegis_metric_t *m, double v);     /* histogram, seconds */
+
+/* Serve on "host:port" from a thread of its own; port 0: do nothing. */
+aegis_code_t aegis_metrics_listen(const char *address, aegis_error_t *err);
+void aegis_metrics_stop(void);
+
+#endif

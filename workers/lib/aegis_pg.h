@@ -1,0 +1,77 @@
+/*
+ * aegis_pg.h: one PostgreSQL connection of a worker: connect with backoff,
+ * prepare on first use, run statements of statements.def. Blocks, bounded by
+ * the connection's statement_timeout and tcp_user_timeout; never used inside
+ * nginx.
+ */
+#ifndef AEGIS_PG_H
+#define AEGIS_PG_H
+
+#include "aegis_error.h"
+#include "aegis_stmt.h"
+
+typedef struct aegis_pg_s  aegis_pg_t;
+
+/* One row of a statement's answer. Strings live until aegis_pg_clear(). */
+typedef struct {
+    int          ord;               /* 1..n: the item it answers */
+    int          status;
+    const char  *code;
+    int          version;           /* 0: NULL */
+    aegis_str_t  body;
+    aegis_str_t  extra;             /* data NULL: NULL */
+} aegis_pg_row_t;
+
+/* url: a libpq connection string. application_name is set to name. */
+aegis_pg_t *aegis_pg_new(const char *url, const char *name);
+void aegis_pg_free(aegis_pg_t *pg);                 /* NULL is fine */
+
+/* Connect if needed. OK, or UNAVAILABLE with detail. Does not retry: the loop
+ * backs off. After a reconnect LISTENs and prepared statements are made again. */
+aegis_code_t aegis_pg_ready(aegis_pg_t *pg, aegis_error_t *err);
+int aegis_pg_connected(const aegis_pg_t *pg);
+
+/*
+ * Run a set-based statement over n items (1..512), in its own transaction. On
+ * OK *ret_rows holds n rows, row i-1 answering item i, valid until
+ * aegis_pg_clear(). notify is used by WRITE_NOTIFY statements only.
+ * Errors: UNAVAILABLE (no connection: nothing was sent), UNKNOWN_OUTCOME
+ * (connection lost after sending), BUSY (lock timeout, deadlock, serialization,
+ * unique violation: nothing happened, retry singly), INTERNAL (anything else,
+ * nothing happened; detail has the message).
+ */
+aegis_code_t aegis_pg_run(aegis_pg_t *pg, aegis_stmt_id_t stmt,
+    const aegis_item_t *const *items, size_t n, int notify,
+    const aegis_pg_row_t **ret_rows, aegis_error_t *err);
+
+/*
+ * aegis_pg_run() for a batch whose members must not fail each other: on BUSY or
+ * INTERNAL of the group, and for rows answered 'again' or 'busy', the items are
+ * run again one by one (up to 3 times with backoff and jitter). Rows as above;
+ * an item that could not be settled has status 503 and code "busy" or
+ * "internal". This is what roles use.
+ */
+aegis_code_t aegis_pg_run_each(aegis_pg_t *pg, aegis_stmt_id_t stmt,
+    const aegis_item_t *const *items, size_t n, int notify,
+    const aegis_pg_row_t **ret_rows, aegis_error_t *err);
+
+/* Run an AEGIS_SQL statement with text parameters (NULL: SQL NULL). The result
+ * is read with aegis_pg_value() until aegis_pg_clear(). */
+aegis_code_t aegis_pg_sql(aegis_pg_t *pg, aegis_sql_id_t sql, int n_params,
+    const char *const *params, int *ret_rows, aegis_error_t *err);
+const char *aegis_pg_value(const aegis_pg_t *pg, int row, int column);  /* NULL: NULL */
+
+void aegis_pg_clear(aegis_pg_t *pg);
+
+/* LISTEN; survives reconnects. */
+void aegis_pg_listen(aegis_pg_t *pg, const char *channel);
+
+/* Wait until a notification, or other_fd readable (-1: none), or timeout.
+ * 1: notified · 0: timeout or other_fd · -1: connection lost. */
+int aegis_pg_wait(aegis_pg_t *pg, int other_fd, int timeout_ms);
+
+/* Whether a write should carry notify: true at most once in 20 ms, so that the
+ * commit's NOTIFY lock is never on the hot path (the relay lingers longer). */
+int aegis_pg_notify_due(aegis_pg_t *pg);
+
+#endif
