@@ -1,0 +1,98 @@
+# One build driver for everything. `make help` lists the targets.
+#
+# Variants live side by side: B=build/release (default), SAN=1 builds with ASan
+# and UBSan into build/asan. Rooms are compiled with just the include paths
+# that they may use, so that a forbidden #include fails here.
+
+SAN     ?=
+VARIANT := $(if $(SAN),asan,release)
+B       ?= build/$(VARIANT)
+
+CC      ?= cc
+PKG     := pkg-config
+SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+comma   := ,
+OPT     := $(if $(SAN),-O1 -g,-O2 -g)
+WARN    := -Wall -Wextra -Werror -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
+HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+CFLAGS  := -std=gnu11 $(OPT) $(WARN) $(HARDEN) $(SANFLAGS) -fPIC -fvisibility=hidden -D_GNU_SOURCE
+LDFLAGS := $(SANFLAGS) -Wl,-z,relro,-z,now
+
+CORE_INC   := -Icore
+LIB_INC    := -Icore -Iworkers/lib -I$(shell $(PKG) --variable=includedir libpq 2>/dev/null || echo /usr/include/postgresql)
+ROLE_INC   := $(LIB_INC)
+
+CORE_SRC   := $(wildcard core/*.c)
+LIB_SRC    := $(wildcard workers/lib/*.c)
+ROLE_SRC   := $(wildcard workers/roles/*/*.c)
+WORKER_SRC := workers/aegis_worker.c
+CTL_SRC    := $(wildcard workers/ctl/*.c) workers/aegisctl.c
+UNIT_SRC   := $(wildcard t/unit/*.c)
+
+obj = $(patsubst %.c,$(B)/%.o,$(1))
+
+CORE_LIB := $(B)/libaegis_core.a
+LIB_LIB  := $(B)/libaegis_lib.a
+UNIT_BIN := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(UNIT_SRC))
+
+CORE_LIBS   := -ljansson -lcrypto
+WORKER_LIBS := -lpq -lnats -lrdkafka -lyaml -lcurl -lsystemd -lssl $(CORE_LIBS) -lpthread -lm
+
+.PHONY: all
+all: workers module
+
+.PHONY: workers
+workers: $(B)/aegis-worker $(B)/aegisctl
+
+$(call obj,$(CORE_SRC)): $(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP -c $< -o $@
+$(call obj,$(LIB_SRC)): $(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LIB_INC) -MMD -MP -c $< -o $@
+$(call obj,$(ROLE_SRC) $(WORKER_SRC) $(CTL_SRC)): $(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(ROLE_INC) -MMD -MP -c $< -o $@
+
+$(CORE_LIB): $(call obj,$(CORE_SRC))
+	@rm -f $@
+	ar rcs $@ $^
+$(LIB_LIB): $(call obj,$(LIB_SRC))
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/aegis-worker: $(call obj,$(WORKER_SRC) $(ROLE_SRC)) $(LIB_LIB) $(CORE_LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
+$(B)/aegisctl: $(call obj,$(CTL_SRC)) $(LIB_LIB) $(CORE_LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
+
+# --- the nginx module, against the distribution's nginx, touching nothing of it
+NGX_SRC ?= /usr/share/nginx/src
+MODULE  := $(B)/ngx_http_aegis_module.so
+MODULE_CC := $(if $(SAN),-g -O1 -fsanitize=address$(comma)undefined -fno-omit-frame-pointer,-g)
+
+.PHONY: module
+module: $(MODULE)
+$(MODULE): config $(CORE_SRC) $(wildcard core/*.h core/tables/*.def ngx_aegis_module/*.[ch])
+	@mkdir -p $(B)/nginx
+	cd $(NGX_SRC) && . ./conf_flags && bash ./configure --builddir=$(abspath $(B))/nginx \
+	    "$${NGX_CONF_FLAGS[@]}" --with-cc-opt="$$(dpkg-buildflags --get CFLAGS) $(MODULE_CC)" \
+	    --add-dynamic-module=$(CURDIR) >$(abspath $(B))/nginx/configure.log 2>&1 \
+	    || { tail -20 $(abspath $(B))/nginx/configure.log; exit 1; }
+	$(MAKE) --no-print-directory -C $(NGX_SRC) -f $(abspath $(B))/nginx/Makefile modules \
+	    >$(B)/nginx/make.log 2>&1 || { grep -E 'error|warning' -A5 $(B)/nginx/make.log | head -60; exit 1; }
+	cp $(B)/nginx/ngx_http_aegis_module.so $@
+$(MODULE): SHELL := /bin/bash
+
+# --- unit tests: one cmocka binary a core file, TAP on stdout
+.PHONY: unit
+unit: $(UNIT_BIN)
+$(UNIT_BIN): $(B)/t/unit/%: t/unit/%.c $(CORE_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) -lcmocka $(CORE_LIBS)
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
