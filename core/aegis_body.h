@@ -8,13 +8,9 @@
 #define AEGIS_BODY_H
 
 #include "aegis_error.h"
+#include "aegis_json.h"
 #include "aegis_route.h"
 #include "aegis_stmt.h"
-
-#define AEGIS_BODY_MAX_DEPTH  32
-
-/* Parse any JSON document of ours or of strangers under the same limits. */
-aegis_code_t aegis_json_parse(aegis_str_t text, json_t **ret_json, aegis_error_t *err);
 
 /* Parse and check a body. */
 aegis_code_t aegis_body_parse(aegis_schema_id_t schema, aegis_str_t text,

@@ -39,6 +39,11 @@ aegis_code_t aegis_error_set(aegis_error_t *err, aegis_code_t code,
 void aegis_error_at(aegis_error_t *err, const char *pointer,
     const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* parent/name as a JSON pointer, with ~ and / escaped; cut between characters
+ * when out is too small. */
+void aegis_error_pointer(char *out, size_t size, const char *parent,
+    const char *name);
+
 /* The problem document (RFC 9457) as malloc'ed text, free() it; NULL: no memory.
  * request_id may be "". Members: type, title, status, detail, instance,
  * then errors and ext. */
