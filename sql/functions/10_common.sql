@@ -40,11 +40,12 @@ $$;
 CREATE OR REPLACE FUNCTION aegis.problem(p_code text, p_request_id text,
                                          p_detail text, p_ext jsonb)
 RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT (jsonb_build_object(
+    SELECT rtrim(json_build_object(
         'type', 'urn:aegis:problem:' || e.code, 'title', e.title,
         'status', e.status, 'detail', coalesce(p_detail, e.remedy),
-        'instance', 'urn:aegis:request:' || coalesce(p_request_id, ''))
-        || coalesce(p_ext, '{}'))::text
+        'instance', 'urn:aegis:request:' || coalesce(p_request_id, ''))::text, '}')
+        || CASE WHEN p_ext IS NULL OR p_ext = '{}' THEN '}'
+                ELSE ', ' || ltrim(p_ext::text, '{') END
       FROM aegis.error_def e WHERE e.code = p_code
 $$;
 

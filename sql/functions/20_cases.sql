@@ -148,7 +148,8 @@ BEGIN
          WHERE u.verdict = 'new'),
     known AS MATERIALIZED (
         SELECT i.*, c.case_id AS found, c.status AS cur_status, c.version AS cur_version,
-               c.mode AS cur_mode, t.rule, t.to_status, t.needs,
+               c.mode AS cur_mode, coalesce(nullif(i.correlation_id, ''), c.correlation_id)
+               AS correlation, t.rule, t.to_status, t.needs,
                CASE WHEN i.event <> 'plan_ready' THEN c.plan_id ELSE (
                    SELECT p.plan_id FROM aegis.plan_proposed p
                     WHERE p.tenant = c.tenant AND p.case_id = c.case_id
@@ -194,7 +195,7 @@ BEGIN
         INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status,
                to_status, rule, actor, principal, reason, correlation_id, trace_id, idem_key, meta)
         SELECT j.tenant, j.case_id, u.version, 0, 'transition', j.event, j.cur_status, u.status,
-               j.rule, j.actor, j.principal, j.reason, j.correlation_id,
+               j.rule, j.actor, j.principal, j.reason, j.correlation,
                split_part(j.traceparent, '-', 2), j.key, j.meta::json
           FROM judged j JOIN upd u USING (n)
         UNION ALL
@@ -204,7 +205,7 @@ BEGIN
                     THEN 'recorded only: in mode manual plan_ready is a person''s to give'
                     ELSE 'recorded only: the case has moved on since version ' || j.fact_version END
                || CASE WHEN j.reason <> '' THEN '; ' || j.reason ELSE '' END,
-               j.correlation_id, split_part(j.traceparent, '-', 2), j.key, j.meta::json
+               j.correlation, split_part(j.traceparent, '-', 2), j.key, j.meta::json
           FROM judged j JOIN noted s USING (n)),
     ob AS (
         INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
@@ -218,11 +219,11 @@ BEGIN
                           'case_version', u.version, 'event', j.event,
                           'from_status', j.cur_status, 'to_status', u.status,
                           'rule', j.rule, 'actor', j.actor, 'reason', j.reason,
-                          'correlation_id', j.correlation_id, 'at', u.updated_at) AS data
+                          'correlation_id', j.correlation, 'at', u.updated_at) AS data
                UNION ALL
                SELECT ':command', s.command, json_build_object('case_id', u.case_id,
                           'tenant', u.tenant, 'case_version', u.version, 'plan_id', u.plan_id,
-                          'exec_id', u.exec_id, 'correlation_id', j.correlation_id)
+                          'exec_id', u.exec_id, 'correlation_id', j.correlation)
                 WHERE s.command <> '' AND u.mode = 'auto') m)
     SELECT array_agg(ROW(j.n,
                CASE WHEN j.code = 'ok' THEN 200 WHEN j.code IN ('again', 'busy') THEN 0
