@@ -1,0 +1,438 @@
+/*
+ * aegis_http_header.c: If-Match, If-None-Match, Accept and Content-Type, as
+ * RFC 9110 has them. Its invariant: a header that is not well-formed is never
+ * taken for a condition that holds. Declared in aegis_http.h.
+ */
+#include "aegis_http.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define AEGIS_HTTP_MAX_DIGITS  10
+
+/* A place in a comma separated list. */
+typedef struct {
+    const char  *p;
+    const char  *end;
+} aegis_http_list_t;
+
+
+static void
+aegis_http_ows(aegis_http_list_t *l)
+{
+    while (l->p < l->end && (*l->p == ' ' || *l->p == '\t')) {
+        l->p++;
+    }
+}
+
+
+/*
+ * The next entity tag of a list: 1 and its opaque part, 0 at the end, -1 when
+ * it is malformed. Empty list elements are skipped (RFC 9110 5.6.1.2).
+ */
+static int
+aegis_http_etag(aegis_http_list_t *l, int *ret_weak, aegis_str_t *ret_tag)
+{
+    unsigned char  c;
+
+    for ( ;; ) {
+        aegis_http_ows(l);
+        if (l->p == l->end) {
+            return 0;
+        }
+        if (*l->p != ',') {
+            break;
+        }
+        l->p++;
+    }
+
+    *ret_weak = 0;
+
+    if (l->end - l->p >= 2 && l->p[0] == 'W' && l->p[1] == '/') {
+        *ret_weak = 1;
+        l->p += 2;
+    }
+
+    if (l->p == l->end || *l->p != '"') {
+        return -1;
+    }
+
+    ret_tag->data = ++l->p;
+
+    for ( ;; l->p++) {
+        if (l->p == l->end) {
+            return -1;
+        }
+
+        c = (unsigned char) *l->p;
+
+        if (c == '"') {
+            break;
+        }
+
+        if (c < 0x21 || c == 0x7f) {
+            return -1;
+        }
+    }
+
+    ret_tag->len = (size_t) (l->p - ret_tag->data);
+    l->p++;
+
+    aegis_http_ows(l);
+
+    return l->p == l->end || *l->p == ',' ? 1 : -1;
+}
+
+
+static int
+aegis_http_star(aegis_str_t header)
+{
+    aegis_http_list_t  l = { header.data, header.data + header.len };
+
+    aegis_http_ows(&l);
+    if (l.p == l.end || *l.p != '*') {
+        return 0;
+    }
+
+    l.p++;
+    aegis_http_ows(&l);
+
+    return l.p == l.end;
+}
+
+
+/* The opaque part of a tag that we could have sent. */
+static int
+aegis_http_is_version(aegis_str_t tag)
+{
+    size_t  i;
+
+    if (tag.len == 0 || tag.len > AEGIS_HTTP_MAX_DIGITS || tag.data[0] == '0') {
+        return 0;
+    }
+
+    for (i = 0; i < tag.len; i++) {
+        if (tag.data[i] < '0' || tag.data[i] > '9') {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+
+aegis_code_t
+aegis_http_if_match(aegis_str_t header, char *out, size_t size)
+{
+    int                rc, weak;
+    size_t             n;
+    aegis_str_t        tag;
+    aegis_http_list_t  l;
+
+    if (header.data == NULL || size < 2) {
+        return AEGIS_E_PRECOND_INVALID;
+    }
+
+    if (aegis_http_star(header)) {
+        memcpy(out, "*", 2);
+        return AEGIS_E_OK;
+    }
+
+    l.p = header.data;
+    l.end = header.data + header.len;
+    n = 0;
+
+    while ((rc = aegis_http_etag(&l, &weak, &tag)) == 1) {
+
+        if (weak || !aegis_http_is_version(tag)) {
+            continue;
+        }
+
+        if (n + (n != 0) + tag.len + 1 > size) {
+            return AEGIS_E_PRECOND_INVALID;
+        }
+
+        if (n) {
+            out[n++] = ',';
+        }
+
+        memcpy(out + n, tag.data, tag.len);
+        n += tag.len;
+    }
+
+    if (rc == -1) {
+        return AEGIS_E_PRECOND_INVALID;
+    }
+
+    out[n] = '\0';
+
+    return AEGIS_E_OK;
+}
+
+
+int
+aegis_http_none_match(aegis_str_t header, int64_t version)
+{
+    int                rc, weak, found;
+    char               current[24];
+    size_t             len;
+    aegis_str_t        tag;
+    aegis_http_list_t  l;
+
+    if (header.data == NULL) {
+        return 0;
+    }
+
+    if (aegis_http_star(header)) {
+        return 1;
+    }
+
+    len = (size_t) snprintf(current, sizeof(current), "%lld", (long long) version);
+
+    l.p = header.data;
+    l.end = header.data + header.len;
+    found = 0;
+
+    while ((rc = aegis_http_etag(&l, &weak, &tag)) == 1) {
+        found |= tag.len == len && memcmp(tag.data, current, len) == 0;
+    }
+
+    return rc == -1 ? -1 : found;
+}
+
+
+static int
+aegis_http_is_tchar(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')
+           || (c && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+
+static aegis_str_t
+aegis_http_token(aegis_http_list_t *l)
+{
+    aegis_str_t  t;
+
+    for (t.data = l->p; l->p < l->end && aegis_http_is_tchar(*l->p); l->p++) {
+        /* void */
+    }
+
+    t.len = (size_t) (l->p - t.data);
+
+    return t;
+}
+
+
+static int
+aegis_http_token_is(aegis_str_t t, const char *name)
+{
+    return t.len == strlen(name) && strncasecmp(t.data, name, t.len) == 0;
+}
+
+
+/*
+ * The next ";name=value": 1, 0 when there is none, -1 when it is malformed. A
+ * quoted value comes without its quotes (an escape in it stays).
+ */
+static int
+aegis_http_param(aegis_http_list_t *l, aegis_str_t *name, aegis_str_t *value)
+{
+    for ( ;; ) {
+        aegis_http_ows(l);
+        if (l->p == l->end || *l->p != ';') {
+            return 0;
+        }
+
+        l->p++;
+        aegis_http_ows(l);
+
+        if (l->p < l->end && *l->p != ';' && *l->p != ',') {
+            break;
+        }
+    }
+
+    *name = aegis_http_token(l);
+
+    if (name->len == 0 || l->p == l->end || *l->p != '=') {
+        return -1;
+    }
+
+    l->p++;
+
+    if (l->p == l->end || *l->p != '"') {
+        *value = aegis_http_token(l);
+        return value->len ? 1 : -1;
+    }
+
+    for (value->data = ++l->p; l->p < l->end && *l->p != '"'; l->p++) {
+        if (*l->p == '\\' && ++l->p == l->end) {
+            return -1;
+        }
+    }
+
+    if (l->p == l->end) {
+        return -1;
+    }
+
+    value->len = (size_t) (l->p - value->data);
+    l->p++;
+
+    return 1;
+}
+
+
+/* A qvalue in thousandths; -1 when it is none. */
+static int
+aegis_http_qvalue(aegis_str_t s)
+{
+    int     q, unit;
+    size_t  i;
+
+    if (s.len == 0 || s.len > 5 || (s.data[0] != '0' && s.data[0] != '1')
+        || (s.len > 1 && s.data[1] != '.'))
+    {
+        return -1;
+    }
+
+    q = (s.data[0] - '0') * 1000;
+
+    for (i = 2, unit = 100; i < s.len; i++, unit /= 10) {
+        if (s.data[i] < '0' || s.data[i] > '9') {
+            return -1;
+        }
+        q += (s.data[i] - '0') * unit;
+    }
+
+    return q <= 1000 ? q : -1;
+}
+
+
+/* One media range and its quality: 1, 0 at the end, -1 to skip the element. */
+static int
+aegis_http_range(aegis_http_list_t *l, aegis_str_t *type, aegis_str_t *subtype, int *q)
+{
+    int          rc;
+    aegis_str_t  name, value;
+
+    while (l->p < l->end && (*l->p == ' ' || *l->p == '\t' || *l->p == ',')) {
+        l->p++;
+    }
+
+    if (l->p == l->end) {
+        return 0;
+    }
+
+    *q = 1000;
+    *type = aegis_http_token(l);
+
+    if (type->len == 0 || l->p == l->end || *l->p != '/') {
+        return -1;
+    }
+
+    l->p++;
+    *subtype = aegis_http_token(l);
+
+    if (subtype->len == 0) {
+        return -1;
+    }
+
+    while ((rc = aegis_http_param(l, &name, &value)) == 1) {
+        if (aegis_http_token_is(name, "q")) {
+            *q = aegis_http_qvalue(value);
+        }
+    }
+
+    if (rc == -1 || *q == -1 || (l->p < l->end && *l->p != ',')) {
+        return -1;
+    }
+
+    return 1;
+}
+
+
+int
+aegis_http_accepts_json(aegis_str_t accept)
+{
+    int                rc, q, n, rank, i;
+    aegis_str_t        type, subtype;
+    aegis_http_list_t  l;
+
+    static const char *const  ours[] = { "json", "problem+json" };
+
+    /* by type: how specific the best range was, and its quality */
+    int  best[2] = { 0, 0 }, quality[2] = { 0, 0 };
+
+    if (accept.data == NULL) {
+        return 1;
+    }
+
+    l.p = accept.data;
+    l.end = accept.data + accept.len;
+
+    for (n = 0; (rc = aegis_http_range(&l, &type, &subtype, &q)) != 0; n++) {
+
+        if (rc == -1) {
+            while (l.p < l.end && *l.p != ',') {
+                l.p++;
+            }
+            continue;
+        }
+
+        for (i = 0; i < 2; i++) {
+            rank = aegis_http_token_is(type, "application")
+                   ? aegis_http_token_is(subtype, ours[i]) ? 3
+                     : aegis_http_token_is(subtype, "*") ? 2 : 0
+                   : aegis_http_token_is(type, "*")
+                     && aegis_http_token_is(subtype, "*") ? 1 : 0;
+
+            if (rank && rank >= best[i]) {
+                quality[i] = rank == best[i] && quality[i] > q ? quality[i] : q;
+                best[i] = rank;
+            }
+        }
+    }
+
+    /* an empty Accept says nothing */
+    return n == 0 || quality[0] > 0 || quality[1] > 0;
+}
+
+
+int
+aegis_http_is_json(aegis_str_t content_type)
+{
+    int                rc;
+    aegis_str_t        type, subtype, name, value;
+    aegis_http_list_t  l;
+
+    if (content_type.data == NULL) {
+        return 0;
+    }
+
+    l.p = content_type.data;
+    l.end = content_type.data + content_type.len;
+
+    aegis_http_ows(&l);
+    type = aegis_http_token(&l);
+
+    if (!aegis_http_token_is(type, "application") || l.p == l.end || *l.p != '/') {
+        return 0;
+    }
+
+    l.p++;
+    subtype = aegis_http_token(&l);
+
+    if (!aegis_http_token_is(subtype, "json")) {
+        return 0;
+    }
+
+    while ((rc = aegis_http_param(&l, &name, &value)) == 1) {
+        if (!aegis_http_token_is(name, "charset") || !aegis_http_token_is(value, "utf-8"))
+        {
+            return 0;
+        }
+    }
+
+    return rc == 0 && l.p == l.end;
+}
