@@ -13,7 +13,7 @@ int aegis_log_level_by_name(const char *name);      /* -1: unknown */
 /*
  * aegis_log(AEGIS_LOG_INFO, "relay", "published", "n", "%d", n, "case_id", "%s", id, NULL):
  * event is a stable name; then key, printf format, its one argument, …, NULL.
- * Formats: %s %d %lld %.3f. The same (role, event) is written at most 10 times
+ * Formats: exactly one of %s %d %u %ld %lld %zu %.3f. The same (role, event) is written at most 10 times
  * a second, the rest is counted and said with "suppressed".
  */
 void aegis_log(aegis_log_level_t level, const char *role, const char *event, ...);

@@ -1,0 +1,56 @@
+/*
+ * aegis_conf_impl.h: what the files of the configuration share: a YAML document
+ * as a tree that remembers where each node stood, and the table of routes.
+ * Private to workers/lib/aegis_conf*.c: others see aegis_conf.h.
+ */
+#ifndef AEGIS_CONF_IMPL_H
+#define AEGIS_CONF_IMPL_H
+
+#include "aegis_conf.h"
+
+typedef enum { AEGIS_YAML_SCALAR, AEGIS_YAML_LIST, AEGIS_YAML_MAP } aegis_yaml_kind_t;
+
+typedef struct aegis_yaml_s  aegis_yaml_t;
+
+struct aegis_yaml_s {
+    aegis_yaml_kind_t   kind;
+    int                 line, column;   /* from 1; of the key inside a map */
+    int                 plain;          /* scalar without quotes: may be a number */
+    char               *key;            /* inside a map */
+    char               *text;           /* scalar */
+    size_t              n;              /* list, map */
+    aegis_yaml_t       *items;
+};
+
+/* At most 1 MiB, 32 deep, 20000 nodes with aliases expanded. */
+aegis_code_t aegis_yaml_read(const char *path, aegis_yaml_t **ret_doc, aegis_error_t *err);
+void aegis_yaml_free(aegis_yaml_t *doc);                 /* NULL is fine */
+
+/* "file:line:column" of a node; buf holds 512 bytes. */
+void aegis_yaml_where(const char *path, const aegis_yaml_t *node, char *buf);
+
+/* bus.routes, in order. */
+#define AEGIS_CONF_ROUTES  64
+
+typedef struct {
+    size_t              n;
+    aegis_conf_route_t  items[AEGIS_CONF_ROUTES];
+} aegis_conf_routes_t;
+
+void aegis_conf_routes_clear(aegis_conf_routes_t *routes);
+aegis_code_t aegis_conf_routes_yaml(aegis_conf_routes_t *routes, const char *path,
+    const aegis_yaml_t *list, aegis_error_t *err);
+
+/* "cmd.>=nats,evt.>=kafka": the form of the environment. */
+aegis_code_t aegis_conf_routes_env(aegis_conf_routes_t *routes, const char *value,
+    const char *where, aegis_error_t *err);
+
+/* The first row that matches; "nats" when none does. */
+const char *aegis_conf_routes_match(const aegis_conf_routes_t *routes,
+    aegis_str_t subject);
+
+/* 0 when there is no memory; to is cleared first. */
+int aegis_conf_routes_copy(aegis_conf_routes_t *to, const aegis_conf_routes_t *from);
+int aegis_conf_routes_same(const aegis_conf_routes_t *a, const aegis_conf_routes_t *b);
+
+#endif
