@@ -91,6 +91,14 @@ $(UNIT_BIN): $(B)/t/unit/%: t/unit/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) -lcmocka $(CORE_LIBS)
 
+# --- programs that only tests run
+TOOL_BIN := $(patsubst t/tools/%.c,$(B)/t/tools/%,$(wildcard t/tools/*.c))
+.PHONY: tools
+tools: $(TOOL_BIN)
+$(TOOL_BIN): $(B)/t/tools/%: t/tools/%.c $(CORE_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) $(if $(findstring mock,$*),-lrdkafka) $(CORE_LIBS)
+
 .PHONY: clean
 clean:
 	rm -rf build

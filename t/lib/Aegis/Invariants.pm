@@ -1,0 +1,89 @@
+# Aegis::Invariants: runs t/sql/invariants/*.sql on a database and holds the
+# ledgers that they compare with: what clients were answered, what the brokers
+# hold, what scripts did.
+# Invariant: every query must return no row; a row is shown in the failure.
+package Aegis::Invariants;
+
+use v5.36;
+use Digest::SHA 'sha256_hex';
+use Test::More ();
+use Aegis::Test;
+
+sub new ($class, $dbh) {
+    $dbh->do('SET client_min_messages = warning');
+    $dbh->do(slurp(root . '/t/sql/ledger.sql'));
+    return bless { dbh => $dbh, n => {} }, $class;
+}
+
+sub queries ($class_or_self) {
+    return map { { name => m{([^/]+)\.sql$}, file => $_, sql => slurp($_) } }
+        sort glob root . '/t/sql/invariants/*.sql';
+}
+
+# An answer of Aegis::Http to a write.
+sub client ($self, $tenant, $key, $route, $r) {
+    $self->{n}{t_client}++;
+    $self->{dbh}->do('INSERT INTO t_client VALUES (?, ?, ?, ?, ?, ?, ?, ?)', undef, $tenant, $key,
+        $route, $r->status, $r->problem, sha256_hex($r->body // ''), $r->header('etag') // '',
+        $r->header('location') // '');
+}
+
+# A CloudEvents message out of a broker's log.
+sub bus ($self, $log, $seq, $body) {
+    my $e = eval { json_decode($body) };
+    return unless ref $e eq 'HASH' && defined $e->{id};     # somebody's poison, not ours
+    my $data = ref $e->{data} eq 'HASH' ? $e->{data} : {};
+    $self->{n}{t_bus}++;
+    ($self->{ins_bus} //= $self->{dbh}->prepare('INSERT INTO t_bus VALUES (?, ?, ?, ?, ?, ?, ?)'))
+        ->execute($log, $seq, $e->{id}, $e->{type} // '', $e->{tenant} // '', $data->{case_id},
+            $data->{case_version});
+}
+
+# All that JetStream holds in the streams of streams.def.
+sub bus_nats ($self, $nats) {
+    require Aegis::Def;
+    $self->{dbh}->begin_work;
+    for my $row (Aegis::Def::def_rows('streams', 'AEGIS_STREAM')) {
+        my $name = $row->[1];
+        $self->bus($name, $_->{seq}, $_->{body}) for $nats->messages($name);
+    }
+    $self->{dbh}->commit;
+}
+
+# Lines "<topic> <partition> <offset> <value>" as kcat writes them.
+sub bus_kafka ($self, $text) {
+    $self->{dbh}->begin_work;
+    for my $line (split /\n/, $text) {
+        my ($topic, $part, $offset, $body) = split / /, $line, 4;
+        $self->bus("$topic/$part", $offset, $body);
+    }
+    $self->{dbh}->commit;
+}
+
+# Lines "<exec_id> <phase> <step_no> <attempt>" that a script appended.
+sub effects ($self, $text) {
+    for my $line (split /\n/, $text) {
+        $self->{n}{t_effect}++;
+        $self->{dbh}->do('INSERT INTO t_effect VALUES (?, ?, ?, ?)', undef, split / /, $line);
+    }
+}
+
+# Run all, or those whose names are given (I01, ...). Each is a test.
+sub check ($self, %opt) {
+    my $ok = 1;
+    for my $q ($self->queries) {
+        next if $opt{only} && !grep { $q->{name} =~ /^\Q$_\E/ } @{ $opt{only} };
+        my $rows = $self->{dbh}->selectall_arrayref($q->{sql}, { Slice => {} });
+        $ok &= Test::More::is(scalar @$rows, 0, "invariant $q->{name} returns no row")
+            || do { Test::More::diag(json_encode($_)) for @$rows[0 .. ($#$rows < 4 ? $#$rows : 4)]; 0 };
+    }
+    return $ok;
+}
+
+# Those that the statements alone can be held against, without a broker.
+sub rows_of ($self, $name) {
+    my ($q) = grep { $_->{name} =~ /^\Q$name\E/ } $self->queries;
+    return $self->{dbh}->selectall_arrayref($q->{sql}, { Slice => {} });
+}
+
+1;
