@@ -170,7 +170,7 @@ aegis_body_check_tags(const json_t *value, size_t limit, const char *pointer,
     for (i = 0; i < n; i++) {
         tag = json_array_get(value, i);
 
-        snprintf(at, sizeof(at), "%s/%zu", pointer, i);
+        aegis_error_index(at, sizeof(at), pointer, i);
         aegis_body_check_string(tag, 1, AEGIS_BODY_TAG_MAX, at, err);
 
         for (k = 0; k < i; k++) {

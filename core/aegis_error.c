@@ -158,6 +158,16 @@ aegis_error_pointer(char *out, size_t size, const char *parent, const char *name
 }
 
 
+void
+aegis_error_index(char *out, size_t size, const char *parent, size_t i)
+{
+    char  number[24];
+
+    snprintf(number, sizeof(number), "%zu", i);
+    aegis_error_pointer(out, size, parent, number);
+}
+
+
 static void
 aegis_error_member(aegis_buf_t *buf, const char *name, const json_t *value)
 {

@@ -44,6 +44,9 @@ void aegis_error_at(aegis_error_t *err, const char *pointer,
 void aegis_error_pointer(char *out, size_t size, const char *parent,
     const char *name);
 
+/* parent/i, an item of an array. */
+void aegis_error_index(char *out, size_t size, const char *parent, size_t i);
+
 /* The problem document (RFC 9457) as malloc'ed text, free() it; NULL: no memory.
  * request_id may be "". Members: type, title, status, detail, instance,
  * then errors and ext. */
