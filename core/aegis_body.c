@@ -5,17 +5,15 @@
  */
 #include "aegis_body.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "aegis_fsm.h"
+#include "aegis_check.h"
 #include "aegis_http.h"
 
 #define AEGIS_BODY_TAG_MAX    64
 #define AEGIS_BODY_LABEL_MAX  512
 #define AEGIS_BODY_KEY_MAX    63
-#define AEGIS_BODY_POINTER    256
 
 typedef enum {
     AEGIS_TYPE_STRING, AEGIS_TYPE_TEXT, AEGIS_TYPE_ENUM_KIND,
@@ -94,64 +92,10 @@ aegis_body_field(aegis_schema_id_t schema, const char *name)
 
 
 static void
-aegis_body_check_string(const json_t *value, size_t least, size_t most,
-    const char *pointer, aegis_error_t *err)
-{
-    size_t       n, len;
-    const char  *s;
-
-    s = json_string_value(value);
-
-    if (s == NULL) {
-        aegis_error_at(err, pointer, "must be a string");
-        return;
-    }
-
-    len = json_string_length(value);
-    n = aegis_utf8_count(s, len);
-
-    if (n < least || n > most) {
-        aegis_error_at(err, pointer, "must have %zu to %zu characters", least, most);
-
-    } else if (aegis_utf8_has_control(s, len)) {
-        aegis_error_at(err, pointer,
-            "must not have control characters but newline and tab");
-    }
-}
-
-
-static void
-aegis_body_check_enum(const json_t *value, const char *const *values,
-    const char *pointer, aegis_error_t *err)
-{
-    char         list[256];
-    size_t       n;
-    const char  *s, *const *v;
-
-    s = json_string_value(value);
-
-    for (v = values; s && *v; v++) {
-        if (strcmp(*v, s) == 0) {
-            return;
-        }
-    }
-
-    list[0] = '\0';
-
-    for (v = values, n = 0; *v && n < sizeof(list); v++) {
-        n += (size_t) snprintf(list + n, sizeof(list) - n, "%s%s",
-                               v == values ? "" : ", ", *v);
-    }
-
-    aegis_error_at(err, pointer, "must be one of %s", list);
-}
-
-
-static void
 aegis_body_check_tags(const json_t *value, size_t limit, const char *pointer,
     aegis_error_t *err)
 {
-    char      at[AEGIS_BODY_POINTER];
+    char      at[AEGIS_CHECK_POINTER];
     size_t    i, k, n;
     json_t   *tag;
 
@@ -171,7 +115,7 @@ aegis_body_check_tags(const json_t *value, size_t limit, const char *pointer,
         tag = json_array_get(value, i);
 
         aegis_error_index(at, sizeof(at), pointer, i);
-        aegis_body_check_string(tag, 1, AEGIS_BODY_TAG_MAX, at, err);
+        aegis_check_string(tag, 1, AEGIS_BODY_TAG_MAX, at, err);
 
         for (k = 0; k < i; k++) {
             if (json_is_string(tag) && json_equal(tag, json_array_get(value, k))) {
@@ -200,7 +144,7 @@ static void
 aegis_body_check_labels(json_t *value, size_t limit, const char *pointer,
     aegis_error_t *err)
 {
-    char         at[AEGIS_BODY_POINTER];
+    char         at[AEGIS_CHECK_POINTER];
     json_t      *label;
     const char  *name;
 
@@ -222,7 +166,7 @@ aegis_body_check_labels(json_t *value, size_t limit, const char *pointer,
                            AEGIS_BODY_KEY_MAX);
         }
 
-        aegis_body_check_string(label, 0, AEGIS_BODY_LABEL_MAX, at, err);
+        aegis_check_string(label, 0, AEGIS_BODY_LABEL_MAX, at, err);
     }
 }
 
@@ -253,7 +197,7 @@ static void
 aegis_body_check_field(const aegis_body_field_t *field, json_t *value,
     aegis_error_t *err)
 {
-    char  pointer[AEGIS_BODY_POINTER];
+    char  pointer[AEGIS_CHECK_POINTER];
 
     aegis_error_pointer(pointer, sizeof(pointer), "", field->name);
 
@@ -261,17 +205,12 @@ aegis_body_check_field(const aegis_body_field_t *field, json_t *value,
 
     case AEGIS_TYPE_STRING:
     case AEGIS_TYPE_TEXT:
-        aegis_body_check_string(value, field->type == AEGIS_TYPE_STRING,
+        aegis_check_string(value, field->type == AEGIS_TYPE_STRING,
                                 field->limit, pointer, err);
         break;
 
     case AEGIS_TYPE_INT:
-        if (!json_is_integer(value) || json_integer_value(value) < 1
-            || json_integer_value(value) > (json_int_t) field->limit)
-        {
-            aegis_error_at(err, pointer, "must be an integer from 1 to %zu",
-                           field->limit);
-        }
+        aegis_check_int(value, 1, (json_int_t) field->limit, pointer, err);
         break;
 
     case AEGIS_TYPE_UUID:
@@ -295,7 +234,7 @@ aegis_body_check_field(const aegis_body_field_t *field, json_t *value,
         break;
 
     default:
-        aegis_body_check_enum(value, aegis_body_values(field->type), pointer, err);
+        aegis_check_enum(value, aegis_body_values(field->type), pointer, err);
         break;
     }
 }
@@ -347,7 +286,7 @@ aegis_body_normalize(aegis_schema_id_t schema, json_t *body)
 static void
 aegis_body_check(aegis_schema_id_t schema, json_t *body, aegis_error_t *err)
 {
-    char                       pointer[AEGIS_BODY_POINTER];
+    char                       pointer[AEGIS_CHECK_POINTER];
     size_t                     i;
     json_t                    *value;
     const char                *name;
@@ -408,17 +347,10 @@ aegis_body_parse(aegis_schema_id_t schema, aegis_str_t text, json_t **ret_body,
 
     aegis_body_check(schema, body, &found);
 
-    if (found.code != AEGIS_E_OK) {
+    code = aegis_error_move(err, &found);
+    if (code != AEGIS_E_OK) {
         json_decref(body);
-
-        if (err) {
-            aegis_error_clear(err);
-            *err = found;
-        } else {
-            aegis_error_clear(&found);
-        }
-
-        return AEGIS_E_SCHEMA;
+        return code;
     }
 
     if (!aegis_body_normalize(schema, body)) {

@@ -168,6 +168,26 @@ aegis_error_index(char *out, size_t size, const char *parent, size_t i)
 }
 
 
+aegis_code_t
+aegis_error_move(aegis_error_t *err, aegis_error_t *found)
+{
+    aegis_code_t  code;
+
+    code = found->code;
+
+    if (code == AEGIS_E_OK || err == NULL) {
+        aegis_error_clear(found);
+        return code;
+    }
+
+    aegis_error_clear(err);
+    *err = *found;
+    *found = (aegis_error_t) AEGIS_ERROR_INIT;
+
+    return code;
+}
+
+
 static void
 aegis_error_member(aegis_buf_t *buf, const char *name, const json_t *value)
 {

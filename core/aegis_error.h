@@ -47,6 +47,10 @@ void aegis_error_pointer(char *out, size_t size, const char *parent,
 /* parent/i, an item of an array. */
 void aegis_error_index(char *out, size_t size, const char *parent, size_t i);
 
+/* Move what was found into err, which may be NULL, and return its code. err
+ * stays as it was when nothing was found. */
+aegis_code_t aegis_error_move(aegis_error_t *err, aegis_error_t *found);
+
 /* The problem document (RFC 9457) as malloc'ed text, free() it; NULL: no memory.
  * request_id may be "". Members: type, title, status, detail, instance,
  * then errors and ext. */
