@@ -1,0 +1,539 @@
+/*
+ * aegis_module_role.c: the roles analyst, planner, gate and verify. They are
+ * one: take a batch of commands, load the facts of all with one statement,
+ * let the core decide each, commit all with one statement.
+ * Invariant: a command is judged by what its commit answered, never by what
+ * was loaded before. What is decided is core/aegis_module_<name>.c; what is
+ * written, sql/functions/30_modules.sql.
+ */
+#include "aegis_module_role.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "aegis_http.h"
+#include "aegis_json.h"
+
+/* Not decided, because the case is not where the command thinks: the commit
+ * still goes out, so that SQL says stale-fact and the inbox knows the command. */
+#define AEGIS_MODULE_NO_DOC  "{}"
+
+#define AEGIS_MODULE_POLICY_RETRY_MS  1000
+
+/* One command on its way through a batch. */
+typedef struct {
+    aegis_delivery_t  *d;
+    aegis_item_t      *item;
+    char              *doc;             /* malloc'ed by jansson; NULL: NO_DOC */
+    char               version[12];
+} aegis_module_work_t;
+
+static aegis_str_t
+aegis_module_text(const char *s)
+{
+    return (aegis_str_t) { strlen(s), s };
+}
+
+static aegis_str_t
+aegis_module_or_empty(aegis_str_t s)
+{
+    return s.data == NULL ? aegis_str("") : s;
+}
+
+static void
+aegis_module_uuid(char out[AEGIS_UUID_LEN + 1])
+{
+    unsigned char    random[10];
+    struct timespec  ts;
+
+    /* up to 256 bytes never fail and never come short once seeded */
+    while (getrandom(random, sizeof(random), 0) != (ssize_t) sizeof(random)) {
+        continue;
+    }
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    aegis_uuid_v7((uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000, random,
+                  out);
+}
+
+static void
+aegis_module_say(aegis_delivery_t *d, aegis_code_t code, const char *reason)
+{
+    d->code = code;
+    snprintf(d->reason, sizeof(d->reason), "%s", reason);
+}
+
+/* The detail of a problem document, or of what run_each says instead. */
+static void
+aegis_module_refused(aegis_delivery_t *d, const aegis_pg_row_t *row)
+{
+    json_t         *body;
+    const char     *detail;
+    aegis_code_t    code;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    code = aegis_error_by_code(row->code)->id;
+    snprintf(d->reason, sizeof(d->reason), "%s", row->code);
+
+    body = json_loadb(row->body.data ? row->body.data : "", row->body.len, 0, NULL);
+    detail = json_string_value(json_object_get(body, "detail"));
+    if (detail != NULL) {
+        /* the error's buffer cuts on a character's boundary */
+        (void) aegis_error_set(&err, code, "%s: %s", row->code, detail);
+        snprintf(d->reason, sizeof(d->reason), "%s", err.detail);
+        aegis_error_clear(&err);
+
+    } else if (row->body.len > 0) {
+        (void) aegis_error_set(&err, code, "%s: %.*s", row->code, (int) row->body.len,
+                               row->body.data);
+        snprintf(d->reason, sizeof(d->reason), "%s", err.detail);
+        aegis_error_clear(&err);
+    }
+
+    json_decref(body);
+    d->code = code;
+}
+
+static void
+aegis_module_count(const aegis_module_worker_t *mw, const char *code)
+{
+    char  labels[96];
+
+    snprintf(labels, sizeof(labels), "role=\"%s\",code=\"%s\"", mw->module->role, code);
+    aegis_metric_add(aegis_counter("aegis_module_commands_total", labels,
+                                   "commands that a module role settled, by outcome"), 1);
+}
+
+/* Let the core decide on the facts that were loaded. 0: the command is settled. */
+static int
+aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_row_t *row)
+{
+    char                    id[AEGIS_UUID_LEN + 1], correlation[256];
+    json_t                 *facts, *doc;
+    aegis_str_t             c;
+    aegis_code_t            rc;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    aegis_module_ctx_t      ctx;
+    aegis_module_worker_t  *mw;
+
+    mw = w->data;
+
+    rc = aegis_json_parse(row->body, &facts, &err);
+    if (rc != AEGIS_E_OK) {
+        snprintf(k->d->reason, sizeof(k->d->reason), "facts: %.200s", err.detail);
+        k->d->code = AEGIS_E_INTERNAL;
+        aegis_error_clear(&err);
+        return 0;
+    }
+
+    c = aegis_module_or_empty(k->d->msg.correlation_id);
+    snprintf(correlation, sizeof(correlation), "%.*s", (int) c.len, c.data);
+    aegis_module_uuid(id);
+
+    ctx.id = id;
+    ctx.actor = mw->actor;
+    ctx.correlation_id = correlation;
+
+    rc = mw->module->decide(facts, k->d->msg.data, &ctx, &doc, &err);
+    json_decref(facts);
+
+    if (rc != AEGIS_E_OK) {
+        snprintf(k->d->reason, sizeof(k->d->reason), "%s: %.200s",
+                 aegis_error_def(rc)->code,
+                 err.detail[0] ? err.detail : aegis_error_def(rc)->title);
+        /* a failure of ours may pass; any other is the command's and stays */
+        k->d->code = aegis_error_def(rc)->verdict == AEGIS_VERDICT_DONE
+                     ? AEGIS_E_SCHEMA : rc;
+        aegis_error_clear(&err);
+        return 0;
+    }
+
+    k->doc = aegis_json_text(doc);
+    json_decref(doc);
+    if (k->doc == NULL) {
+        aegis_module_say(k->d, AEGIS_E_UNAVAILABLE, "no memory for the document");
+        return 0;
+    }
+
+    return 1;
+}
+
+/* What the load of a command says: 0 when it is settled by that. */
+static int
+aegis_module_loaded(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_row_t *row)
+{
+    aegis_delivery_t  *d;
+
+    d = k->d;
+
+    if (strcmp(row->code, "ok") != 0) {
+        aegis_module_refused(d, row);
+        return 0;
+    }
+
+    if (row->version < d->msg.case_version) {
+        snprintf(d->reason, sizeof(d->reason),
+                 "the command is for version %d of the case, which is at %d",
+                 d->msg.case_version, row->version);
+        d->code = AEGIS_E_WRONG_STATE;
+        return 0;
+    }
+
+    if (row->version > d->msg.case_version) {
+        return 1;
+    }
+
+    return aegis_module_decide(w, k, row);
+}
+
+/* Everything of the item that a command says by itself. 0: it says too little. */
+static int
+aegis_module_fill(aegis_worker_t *w, aegis_module_work_t *k)
+{
+    aegis_str_t            *v;
+    aegis_message_t        *msg;
+    aegis_module_worker_t  *mw;
+
+    mw = w->data;
+    msg = &k->d->msg;
+
+    if (msg->case_id.data == NULL || msg->case_version <= 0) {
+        aegis_module_say(k->d, AEGIS_E_ENVELOPE,
+                         "the command names no case_id or no case_version");
+        return 0;
+    }
+    if (aegis_uuid_valid(msg->case_id) == 0) {
+        aegis_module_say(k->d, AEGIS_E_ENVELOPE, "case_id is not a UUID");
+        return 0;
+    }
+
+    memset(k->item, 0, sizeof(aegis_item_t));
+    v = k->item->v;
+    v[AEGIS_C_module] = aegis_module_text(mw->module->name);
+    v[AEGIS_C_tenant] = aegis_module_or_empty(msg->tenant);
+    v[AEGIS_C_principal] = aegis_module_text(mw->actor);
+    v[AEGIS_C_actor] = v[AEGIS_C_principal];
+    v[AEGIS_C_key] = msg->id;
+    v[AEGIS_C_request_id] = msg->id;
+    v[AEGIS_C_consumer] = aegis_module_text(w->consumer->durable);
+    v[AEGIS_C_case_id] = msg->case_id;
+    v[AEGIS_C_states] = aegis_module_text(mw->module->states);
+    v[AEGIS_C_traceparent] = aegis_module_or_empty(msg->traceparent);
+
+    return 1;
+}
+
+/* Load and decide works[0..n-1]; those that go on to the commit are moved to
+ * the front and counted in *n. */
+static aegis_code_t
+aegis_module_load(aegis_worker_t *w, aegis_module_work_t *works, size_t *n,
+    aegis_error_t *err)
+{
+    size_t                 i, left;
+    aegis_code_t           rc;
+    const aegis_item_t    *items[AEGIS_MODULE_BATCH];
+    const aegis_pg_row_t  *rows;
+
+    for (i = 0; i < *n; i++) {
+        items[i] = works[i].item;
+    }
+
+    rc = aegis_pg_run_each(w->pg, AEGIS_STMT_MODULE_LOAD, items, *n, 0, &rows, err);
+    if (rc != AEGIS_E_OK) {
+        return rc;
+    }
+
+    for (i = 0, left = 0; i < *n; i++) {
+        if (aegis_module_loaded(w, &works[i], &rows[i])) {
+            works[left++] = works[i];
+        }
+    }
+
+    *n = left;
+    return AEGIS_E_OK;
+}
+
+static aegis_code_t
+aegis_module_commit(aegis_worker_t *w, aegis_module_work_t *works, size_t n,
+    aegis_error_t *err)
+{
+    size_t                 i;
+    const char            *code;
+    aegis_str_t           *v;
+    aegis_code_t           rc;
+    const aegis_item_t    *items[AEGIS_MODULE_BATCH];
+    const aegis_pg_row_t  *rows;
+
+    for (i = 0; i < n; i++) {
+        snprintf(works[i].version, sizeof(works[i].version), "%d",
+                 works[i].d->msg.case_version);
+
+        v = works[i].item->v;
+        v[AEGIS_C_for_version] = aegis_module_text(works[i].version);
+        v[AEGIS_C_doc] = aegis_module_text(works[i].doc ? works[i].doc
+                                                        : AEGIS_MODULE_NO_DOC);
+        items[i] = works[i].item;
+    }
+
+    rc = aegis_pg_run_each(w->pg, AEGIS_STMT_MODULE_COMMIT, items, n,
+                           aegis_pg_notify_due(w->pg), &rows, err);
+    if (rc != AEGIS_E_OK) {
+        return rc;
+    }
+
+    for (i = 0; i < n; i++) {
+        code = rows[i].code;
+
+        if (strcmp(code, "ok") == 0 || strcmp(code, "replay") == 0
+            || strcmp(code, "stale-fact") == 0)
+        {
+            works[i].d->code = AEGIS_E_OK;
+        } else {
+            aegis_module_refused(works[i].d, &rows[i]);
+        }
+
+        aegis_module_count(w->data, code);
+    }
+
+    return AEGIS_E_OK;
+}
+
+static aegis_code_t
+aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n, aegis_error_t *err)
+{
+    size_t                  i, left;
+    aegis_code_t            rc;
+    aegis_module_work_t     works[AEGIS_MODULE_BATCH];
+    aegis_module_worker_t  *mw;
+
+    mw = w->data;
+
+    for (i = 0, left = 0; i < n; i++) {
+        works[left].d = &d[i];
+        works[left].item = &mw->items[left];
+        works[left].doc = NULL;
+        left += (size_t) aegis_module_fill(w, &works[left]);
+    }
+
+    rc = left == 0 ? AEGIS_E_OK : aegis_module_load(w, works, &left, err);
+    if (rc == AEGIS_E_OK && left > 0) {
+        rc = aegis_module_commit(w, works, left, err);
+    }
+
+    for (i = 0; i < left; i++) {
+        free(works[i].doc);
+    }
+
+    aegis_pg_clear(w->pg);
+    return rc;
+}
+
+static aegis_code_t
+aegis_module_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
+{
+    size_t                  i, part;
+    aegis_code_t            rc;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    struct timespec         t0, t1;
+    aegis_module_worker_t  *mw;
+
+    mw = w->data;
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+
+    /* the gate judges by what is in the database: first put ours there */
+    rc = mw->policy == NULL ? AEGIS_E_OK
+         : aegis_module_policy_store(mw->policy, w->pg, &err);
+
+    for (i = 0; rc == AEGIS_E_OK && i < n; i += part) {
+        part = n - i < AEGIS_MODULE_BATCH ? n - i : AEGIS_MODULE_BATCH;
+        rc = aegis_module_batch(w, d + i, part, &err);
+
+        /* the first parts are committed: say so, and let the rest come again */
+        if (rc != AEGIS_E_OK && i > 0) {
+            for ( ; i < n; i++) {
+                aegis_module_say(&d[i], AEGIS_E_UNAVAILABLE, err.detail);
+            }
+            rc = AEGIS_E_OK;
+        }
+    }
+
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    aegis_metric_observe(mw->seconds, (double) (t1.tv_sec - t0.tv_sec)
+                                      + (double) (t1.tv_nsec - t0.tv_nsec) / 1e9);
+
+    if (rc != AEGIS_E_OK) {
+        aegis_log(AEGIS_LOG_WARN, w->role->name, "batch.failed",
+                  "code", "%s", aegis_error_def(rc)->code, "detail", "%s", err.detail, NULL);
+        rc = AEGIS_E_UNAVAILABLE;
+    }
+
+    aegis_error_clear(&err);
+    return rc;
+}
+
+static aegis_code_t
+aegis_module_init(aegis_worker_t *w, aegis_module_id_t id, aegis_error_t *err)
+{
+    char                    labels[64];
+    aegis_module_worker_t  *mw;
+
+    mw = calloc(1, sizeof(aegis_module_worker_t));
+    if (mw == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+    w->data = mw;
+
+    mw->items = calloc(AEGIS_MODULE_BATCH, sizeof(aegis_item_t));
+    if (mw->items == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+
+    mw->module = aegis_module(id);
+    snprintf(mw->actor, sizeof(mw->actor), "aegis:%s", mw->module->role);
+    snprintf(labels, sizeof(labels), "role=\"%s\"", mw->module->role);
+    mw->seconds = aegis_histogram("aegis_module_batch_seconds", labels,
+                                  "time that a batch of commands takes");
+
+    return AEGIS_E_OK;
+}
+
+static aegis_code_t
+aegis_module_init_gate(aegis_worker_t *w, aegis_error_t *err)
+{
+    aegis_code_t            rc;
+    aegis_module_worker_t  *mw;
+
+    rc = aegis_module_init(w, AEGIS_MODULE_gate, err);
+    if (rc != AEGIS_E_OK) {
+        return rc;
+    }
+
+    mw = w->data;
+    mw->policy = calloc(1, sizeof(aegis_module_policy_t));
+    if (mw->policy == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+
+    mw->policy->errors = aegis_counter("aegis_gate_policy_errors_total", "",
+                                       "policy files that were refused");
+    mw->policy->loaded = aegis_gauge("aegis_gate_policy_ok", "",
+                                     "1 when the policy file as it is now is in force");
+
+    rc = aegis_module_policy_read(mw->policy, w->conf, err);
+    if (rc == AEGIS_E_OK) {
+        aegis_metric_set(mw->policy->loaded, 1);
+    }
+
+    return rc;
+}
+
+/* Keep what is in force when the new file is bad. */
+static void
+aegis_module_reload_gate(aegis_worker_t *w)
+{
+    aegis_code_t            rc;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    aegis_module_worker_t  *mw;
+
+    mw = w->data;
+    rc = aegis_module_policy_read(mw->policy, w->conf, &err);
+    aegis_metric_set(mw->policy->loaded, rc == AEGIS_E_OK);
+
+    if (rc != AEGIS_E_OK) {
+        aegis_metric_add(mw->policy->errors, 1);
+        aegis_log(AEGIS_LOG_ERROR, "gate", "policy.refused", "detail", "%s", err.detail,
+                  "kept", "%s", mw->policy->hash, NULL);
+    }
+
+    aegis_error_clear(&err);
+}
+
+/* The gateway judges by the database's policy even while no command comes. */
+static int
+aegis_module_tick_gate(aegis_worker_t *w)
+{
+    aegis_code_t            rc;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    aegis_module_worker_t  *mw;
+
+    mw = w->data;
+    rc = aegis_module_policy_store(mw->policy, w->pg, &err);
+    if (rc != AEGIS_E_OK) {
+        aegis_log(AEGIS_LOG_WARN, "gate", "policy.not_stored", "detail", "%s", err.detail,
+                  NULL);
+    }
+
+    aegis_error_clear(&err);
+    return AEGIS_MODULE_POLICY_RETRY_MS;
+}
+
+static void
+aegis_module_done(aegis_worker_t *w)
+{
+    aegis_module_worker_t  *mw;
+
+    mw = w->data;
+    if (mw == NULL) {
+        return;
+    }
+
+    aegis_module_policy_free(mw->policy);
+    free(mw->items);
+    free(mw);
+    w->data = NULL;
+}
+
+static aegis_code_t
+aegis_module_init_analyst(aegis_worker_t *w, aegis_error_t *err)
+{
+    return aegis_module_init(w, AEGIS_MODULE_analyze, err);
+}
+
+static aegis_code_t
+aegis_module_init_planner(aegis_worker_t *w, aegis_error_t *err)
+{
+    return aegis_module_init(w, AEGIS_MODULE_plan, err);
+}
+
+static aegis_code_t
+aegis_module_init_verify(aegis_worker_t *w, aegis_error_t *err)
+{
+    return aegis_module_init(w, AEGIS_MODULE_verify, err);
+}
+
+const aegis_role_t  aegis_role_analyst = {
+    .name = "analyst",
+    .sentence = "collects evidence for a case and reports findings",
+    .init = aegis_module_init_analyst,
+    .handle = aegis_module_handle,
+    .done = aegis_module_done
+};
+
+const aegis_role_t  aegis_role_planner = {
+    .name = "planner",
+    .sentence = "makes a plan for a case",
+    .init = aegis_module_init_planner,
+    .handle = aegis_module_handle,
+    .done = aegis_module_done
+};
+
+const aegis_role_t  aegis_role_gate = {
+    .name = "gate",
+    .sentence = "judges the current plan by the policy",
+    .init = aegis_module_init_gate,
+    .handle = aegis_module_handle,
+    .tick = aegis_module_tick_gate,
+    .reload = aegis_module_reload_gate,
+    .done = aegis_module_done
+};
+
+const aegis_role_t  aegis_role_verify = {
+    .name = "verify",
+    .sentence = "checks that a repair holds",
+    .init = aegis_module_init_verify,
+    .handle = aegis_module_handle,
+    .done = aegis_module_done
+};

@@ -1,0 +1,42 @@
+/*
+ * aegis_module_role.h: what the files of the module roles share: the state of
+ * one role at work, and the gatekeeper's policy.
+ */
+#ifndef AEGIS_MODULE_ROLE_H
+#define AEGIS_MODULE_ROLE_H
+
+#include "aegis_module.h"
+#include "aegis_role.h"
+
+/* The policy of gate.policy_file as it was read last. */
+typedef struct {
+    char            *body;              /* JSON; NULL: none was read */
+    char             hash[65];
+    char             source[4096];
+    int              stored;            /* it is in aegis.gate_policy */
+    aegis_metric_t  *errors;
+    aegis_metric_t  *loaded;
+} aegis_module_policy_t;
+
+typedef struct {
+    const aegis_module_t   *module;
+    char                    actor[32];      /* "aegis:<role>" */
+    aegis_item_t           *items;          /* AEGIS_MODULE_BATCH of them */
+    aegis_metric_t         *seconds;
+    aegis_module_policy_t  *policy;         /* the gate's only */
+} aegis_module_worker_t;
+
+/* Statements take up to 512 items, the loop fetches up to 256 messages. */
+#define AEGIS_MODULE_BATCH  256
+
+/* Read and check the file. On failure the policy stays as it was. */
+aegis_code_t aegis_module_policy_read(aegis_module_policy_t *policy,
+    const aegis_conf_t *conf, aegis_error_t *err);
+
+/* Put it into the database when it is not there yet. */
+aegis_code_t aegis_module_policy_store(aegis_module_policy_t *policy, aegis_pg_t *pg,
+    aegis_error_t *err);
+
+void aegis_module_policy_free(aegis_module_policy_t *policy);
+
+#endif
