@@ -31,6 +31,9 @@ typedef struct {
 typedef struct {
     const char  *name;              /* "nats", "kafka" */
 
+    /* Every call may answer UNAVAILABLE (try the same again later) or
+     * BAD_GATEWAY (close this self and open a new one). */
+
     /* Connect, create or check streams / topics, and, when consumer is not
      * NULL, its subscription. UNAVAILABLE: try again later. */
     aegis_code_t (*open)(const aegis_conf_t *conf, const aegis_consumer_t *consumer,
@@ -48,7 +51,8 @@ typedef struct {
 
     /* Settle. ack: done. nak: deliver again after delay_ms. Every fetched
      * message is settled exactly once; that also frees it. Kafka keeps order:
-     * its nak seeks back, so it naks all later ones of that partition too. */
+     * its nak seeks back, so it naks all later ones of that partition too.
+     * self NULL: closed since the fetch, only free the message. */
     void (*ack)(void *self, aegis_bus_msg_t *msg);
     void (*nak)(void *self, aegis_bus_msg_t *msg, int delay_ms);
 } aegis_transport_t;
@@ -63,7 +67,13 @@ extern const aegis_transport_t  aegis_transport_kafka;
  * backoff; every call can answer UNAVAILABLE.
  */
 aegis_bus_t *aegis_bus_new(const aegis_conf_t *conf, const aegis_consumer_t *consumer);
-void aegis_bus_free(aegis_bus_t *bus);
+void aegis_bus_free(aegis_bus_t *bus);              /* NULL is fine */
+
+/* A reload made a new configuration; the old one may go. */
+void aegis_bus_reload(aegis_bus_t *bus, const aegis_conf_t *conf);
+
+/* Open what is not open yet: UNAVAILABLE says why not. */
+aegis_code_t aegis_bus_ready(aegis_bus_t *bus, aegis_error_t *err);
 aegis_code_t aegis_bus_publish(aegis_bus_t *bus, aegis_bus_out_t *out, size_t n,
     int timeout_ms, aegis_error_t *err);
 aegis_code_t aegis_bus_fetch(aegis_bus_t *bus, aegis_bus_msg_t *msgs, size_t max,
