@@ -129,3 +129,60 @@ BEGIN
     DELETE FROM aegis.inbox_default WHERE created_at < now() - interval '8 days';
     DELETE FROM aegis.outbox_default WHERE published_at < now() - make_interval(days => p_outbox_days);
 END $$;
+
+-- Put a dead letter's message into the outbox again. Its id gets a new suffix,
+-- because the consumer's inbox may know the old one. Returns the new id.
+CREATE OR REPLACE FUNCTION aegis.dead_letter_retry(p_id bigint) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_letter aegis.dead_letter; v_message json; v_case uuid; v_msg_id text;
+BEGIN
+    SELECT * INTO v_letter FROM aegis.dead_letter d WHERE d.id = p_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = 'no such dead letter';
+    ELSIF v_letter.state <> 'NEW' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'it is ' || v_letter.state || ' already';
+    END IF;
+    BEGIN
+        v_message := convert_from(v_letter.payload, 'UTF8')::json;
+        v_case := coalesce(v_letter.case_id, (v_message #>> '{data,case_id}')::uuid);
+    EXCEPTION WHEN data_exception THEN
+        v_message := NULL;
+    END;
+    IF json_typeof(v_message -> 'data') IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = 'data_exception',
+            MESSAGE = 'its payload is no message that could be sent again: drop it';
+    END IF;
+
+    v_msg_id := regexp_replace(v_letter.msg_id, ':retry[0-9]+$', '') || ':retry'
+             || coalesce(substring(v_letter.msg_id FROM ':retry([0-9]+)$')::int, 0) + 1;
+    -- a fact about no case yet still needs a partition, and the same one again
+    v_case := coalesce(v_case, md5(v_letter.msg_id)::uuid);
+    INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
+    VALUES (coalesce(nullif(v_letter.tenant, ''), v_message ->> 'tenant',
+                     v_message #>> '{data,tenant}', ''),
+            v_case, coalesce((v_message #>> '{data,case_version}')::int, 0),
+            aegis.outbox_part(v_case), v_msg_id, v_letter.subject, v_message -> 'data',
+            coalesce(v_message ->> 'traceparent', ''));
+    UPDATE aegis.dead_letter SET state = 'RETRIED', changed_at = now()
+     WHERE tenant = v_letter.tenant AND id = p_id;
+    PERFORM pg_notify('aegis_outbox', '');
+    RETURN v_msg_id;
+END $$;
+
+CREATE OR REPLACE FUNCTION aegis.dead_letter_drop(p_id bigint) RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE v_msg_id text;
+BEGIN
+    UPDATE aegis.dead_letter SET state = 'DROPPED', changed_at = now()
+     WHERE id = p_id AND state = 'NEW' RETURNING msg_id INTO v_msg_id;
+    IF NOT FOUND THEN
+        IF EXISTS (SELECT FROM aegis.dead_letter WHERE id = p_id) THEN
+            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+                MESSAGE = 'it is not new any more';
+        END IF;
+        RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = 'no such dead letter';
+    END IF;
+    RETURN v_msg_id;
+END $$;
