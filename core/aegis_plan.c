@@ -344,7 +344,8 @@ aegis_plan_canonical(const json_t *value)
     if (json_is_real(value)) {
         number = json_real_value(value);
 
-        return fabs(number) <= AEGIS_PLAN_MAX_NUMBER && number == floor(number)
+        return fabs(number) <= AEGIS_PLAN_MAX_NUMBER
+               && number == (double) (json_int_t) number
                ? json_integer((json_int_t) number) : json_real(number);
     }
 
