@@ -42,4 +42,23 @@ const aegis_module_t *aegis_module(aegis_module_id_t id);
 #include "tables/modules.def"
 #undef AEGIS_MODULE
 
+/* For the modules' own files: what their documents share. */
+
+/* Did a command ask, and not a person? */
+int aegis_module_is_command(const json_t *request);
+
+/* {case_id, tenant, case_version, correlation_id, actor, at}: what every fact
+ * starts with. New reference. */
+json_t *aegis_module_data(const json_t *facts, const aegis_module_ctx_t *ctx);
+
+/* Steals data. The document of a command that could not be done: nothing is
+ * stored, subject says why with "reason" (and what data says besides). */
+aegis_code_t aegis_module_failure(const char *subject, const char *reason,
+    const aegis_module_ctx_t *ctx, json_t *data, json_t **ret_doc, aegis_error_t *err);
+
+/* Steals artefact, more (may be NULL), data and body. */
+aegis_code_t aegis_module_document(const char *table, json_t *artefact, json_t *more,
+    const char *subject, const char *what, const aegis_module_ctx_t *ctx,
+    json_t *data, json_t *body, json_t **ret_doc, aegis_error_t *err);
+
 #endif

@@ -35,11 +35,20 @@ json_t *aegis_plan_missing(const json_t *plan);
  * name NULL: chosen by kind. Templates: "incident" (collect, mitigate, verify)
  * and "change" (apply, roll out; canary by params). params override the case's
  * labels of the same name: service, env, resource, script, risk, metric,
- * threshold, window_s. Without a resource the verify part is {"kind":"exec"};
+ * threshold, window_s, agg, op, min_samples, collect_script, rollback_script,
+ * timeout_s, retry_safe. Without a resource the verify part is {"kind":"exec"};
  * without a script the steps use echo.
  */
 aegis_code_t aegis_plan_build(const char *name, const json_t *c, const json_t *params,
     const json_t *evidence, json_t **ret_plan, aegis_error_t *err);
+
+/*
+ * Take a plan that a person wrote: checked (pointers start with /plan), and
+ * with kind, risk_score and env filled in as a template would, where it does
+ * not say them. New reference.
+ */
+aegis_code_t aegis_plan_adopt(const json_t *given, const json_t *c,
+    const json_t *params, json_t **ret_plan, aegis_error_t *err);
 
 /* Canonical form (sorted keys, compact), and its sha256 in hex. */
 void aegis_plan_hash(const json_t *plan, char out[65]);

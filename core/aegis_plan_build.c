@@ -207,6 +207,26 @@ aegis_plan_verify(aegis_plan_in_t *in)
 }
 
 
+/* Metric names come from outside and may hold what notes may not. */
+static void
+aegis_plan_blank_controls(char *s, size_t len)
+{
+    size_t         i;
+    unsigned char  c;
+
+    for (i = 0; i < len; i++) {
+        c = (unsigned char) s[i];
+
+        if ((c < 0x20 && c != '\n') || c == 0x7f) {
+            s[i] = ' ';
+
+        } else if (c == 0xc2 && (unsigned char) s[i + 1] < 0xa0) {
+            s[i] = s[i + 1] = ' ';
+        }
+    }
+}
+
+
 /* What the analyst found, one line each, as much as fits. */
 static json_t *
 aegis_plan_notes(const json_t *evidence)
@@ -228,6 +248,7 @@ aegis_plan_notes(const json_t *evidence)
         return NULL;
     }
 
+    aegis_plan_blank_controls(text, len);
     notes = json_stringn(text, aegis_utf8_cut(text, len, AEGIS_PLAN_NOTES_MAX));
     free(text);
 
@@ -295,18 +316,11 @@ static const struct {
     (sizeof(aegis_plan_templates) / sizeof(aegis_plan_templates[0]))
 
 
-aegis_code_t
-aegis_plan_build(const char *name, const json_t *c, const json_t *params,
-    const json_t *evidence, json_t **ret_plan, aegis_error_t *err)
+/* The template of this name; AEGIS_PLAN_N_TEMPLATES: there is none. */
+static size_t
+aegis_plan_template(const char *name)
 {
-    size_t           i;
-    json_t          *plan;
-    aegis_code_t     code;
-    aegis_plan_in_t  in = { c, params, AEGIS_ERROR_INIT };
-
-    if (name == NULL) {
-        name = aegis_json_str(c, "kind");
-    }
+    size_t  i;
 
     for (i = 0; i < AEGIS_PLAN_N_TEMPLATES; i++) {
         if (strcmp(aegis_plan_templates[i].name, name) == 0) {
@@ -314,29 +328,30 @@ aegis_plan_build(const char *name, const json_t *c, const json_t *params,
         }
     }
 
-    if (i == AEGIS_PLAN_N_TEMPLATES) {
-        aegis_error_at(&in.found, "/template", "must be one of incident, change");
-        return aegis_error_move(err, &in.found);
-    }
+    return i;
+}
 
-    plan = json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:s, s:o}",
-        "title", aegis_plan_title(aegis_plan_templates[i].title, c),
-        "kind", aegis_plan_templates[i].name,
-        "risk_score", aegis_plan_number(&in, "risk",
-                                        json_real(aegis_plan_templates[i].risk)),
-        "steps", aegis_plan_templates[i].steps(&in),
-        "rollback", aegis_plan_rollback(&in),
-        "verify", aegis_plan_verify(&in),
-        "env", aegis_plan_string(&in, "env", "default"),
-        "notes", aegis_plan_notes(evidence));
 
-    code = aegis_error_move(err, &in.found);
+static json_t *
+aegis_plan_risk(aegis_plan_in_t *in, size_t template)
+{
+    return aegis_plan_number(in, "risk", json_real(aegis_plan_templates[template].risk));
+}
+
+
+/* Steals plan. A value may be of the right type and still not fit. */
+static aegis_code_t
+aegis_plan_finish(aegis_plan_in_t *in, json_t *plan, json_t **ret_plan,
+    aegis_error_t *err)
+{
+    aegis_code_t  code;
+
+    code = aegis_error_move(err, &in->found);
 
     if (code == AEGIS_E_OK && plan == NULL) {
         code = aegis_error_set(err, AEGIS_E_INTERNAL, "no memory");
     }
 
-    /* a value may be of the right type and still not fit, a risk of 7 */
     if (code == AEGIS_E_OK) {
         code = aegis_plan_check(plan, "/plan", err);
     }
@@ -349,4 +364,71 @@ aegis_plan_build(const char *name, const json_t *c, const json_t *params,
     *ret_plan = plan;
 
     return AEGIS_E_OK;
+}
+
+
+aegis_code_t
+aegis_plan_build(const char *name, const json_t *c, const json_t *params,
+    const json_t *evidence, json_t **ret_plan, aegis_error_t *err)
+{
+    size_t           t;
+    json_t          *plan;
+    aegis_plan_in_t  in = { c, params, AEGIS_ERROR_INIT };
+
+    t = aegis_plan_template(name ? name : aegis_json_str(c, "kind"));
+
+    if (t == AEGIS_PLAN_N_TEMPLATES) {
+        aegis_error_at(&in.found, "/template", "must be one of incident, change");
+        return aegis_error_move(err, &in.found);
+    }
+
+    plan = json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:s, s:o}",
+        "title", aegis_plan_title(aegis_plan_templates[t].title, c),
+        "kind", aegis_plan_templates[t].name,
+        "risk_score", aegis_plan_risk(&in, t),
+        "steps", aegis_plan_templates[t].steps(&in),
+        "rollback", aegis_plan_rollback(&in),
+        "verify", aegis_plan_verify(&in),
+        "env", aegis_plan_string(&in, "env", "default"),
+        "notes", aegis_plan_notes(evidence));
+
+    return aegis_plan_finish(&in, plan, ret_plan, err);
+}
+
+
+aegis_code_t
+aegis_plan_adopt(const json_t *given, const json_t *c, const json_t *params,
+    json_t **ret_plan, aegis_error_t *err)
+{
+    size_t           t;
+    json_t          *plan;
+    const char      *kind;
+    aegis_code_t     code;
+    aegis_plan_in_t  in = { c, params, AEGIS_ERROR_INIT };
+
+    code = aegis_plan_check(given, "/plan", err);
+    if (code != AEGIS_E_OK) {
+        return code;
+    }
+
+    kind = aegis_json_str(given, "kind");
+    kind = kind[0] ? kind : aegis_json_str(c, "kind");
+    t = aegis_plan_template(kind) % AEGIS_PLAN_N_TEMPLATES;
+
+    plan = json_deep_copy(given);
+
+    if (json_object_get(plan, "kind") == NULL) {
+        json_object_set_new(plan, "kind", json_string(aegis_plan_templates[t].name));
+    }
+
+    if (json_object_get(plan, "risk_score") == NULL) {
+        json_object_set_new(plan, "risk_score", aegis_plan_risk(&in, t));
+    }
+
+    if (json_object_get(plan, "env") == NULL) {
+        json_object_set_new(plan, "env",
+                            json_string(aegis_plan_string(&in, "env", "default")));
+    }
+
+    return aegis_plan_finish(&in, plan, ret_plan, err);
 }
