@@ -46,8 +46,11 @@ unsigned aegis_guard_needs(aegis_guard_t guard);
 const char *aegis_fact_name(unsigned bit);               /* NULL: no such bit */
 const char *aegis_fact_sentence(unsigned bit);
 
-/* The whole machine as text, malloc'ed: form "sql" (sql/generated/fsm.sql),
- * "mermaid", "markdown" or "json". NULL: unknown form or no memory. */
+/*
+ * The tables as text, malloc'ed; NULL: unknown form or no memory. The machine:
+ * "sql" (sql/generated/fsm.sql), "mermaid", "markdown", "json". The others, as
+ * markdown: "errors", "routes", "subjects", "settings", "statements".
+ */
 char *aegis_fsm_dump(const char *form);
 
 #endif

@@ -413,7 +413,8 @@ aegis_plan_adopt(const json_t *given, const json_t *c, const json_t *params,
 
     kind = aegis_json_str(given, "kind");
     kind = kind[0] ? kind : aegis_json_str(c, "kind");
-    t = aegis_plan_template(kind) % AEGIS_PLAN_N_TEMPLATES;
+    t = aegis_plan_template(kind);
+    t = t < AEGIS_PLAN_N_TEMPLATES ? t : 0;
 
     plan = json_deep_copy(given);
 
