@@ -38,11 +38,13 @@ UNIT_BIN := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(UNIT_SRC))
 CORE_LIBS   := -ljansson -lcrypto
 WORKER_LIBS := -lpq -lnats -lrdkafka -lyaml -lcurl -lsystemd -lssl $(CORE_LIBS) -lpthread -lm
 
+.DEFAULT_GOAL := all
+
 .PHONY: all
-all: workers module
+all: workers module ## build the workers, aegisctl and the nginx module
 
 .PHONY: workers
-workers: $(B)/aegis-worker $(B)/aegisctl
+workers: $(B)/aegis-worker $(B)/aegisctl ## the workers and aegisctl alone
 
 $(call obj,$(CORE_SRC)): $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -50,7 +52,7 @@ $(call obj,$(CORE_SRC)): $(B)/%.o: %.c
 $(call obj,$(LIB_SRC)): $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LIB_INC) -MMD -MP -c $< -o $@
-$(call obj,$(ROLE_SRC) $(WORKER_SRC) $(CTL_SRC)): $(B)/%.o: %.c
+$(call obj,$(ROLE_SRC) $(WORKER_SRC) $(CTL_SRC) workers/aegis_tables.c): $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(ROLE_INC) -MMD -MP -c $< -o $@
 
@@ -72,7 +74,7 @@ MODULE  := $(B)/ngx_http_aegis_module.so
 MODULE_CC := $(if $(SAN),-g -O1 -fsanitize=address$(comma)undefined -fno-omit-frame-pointer,-g)
 
 .PHONY: module
-module: $(MODULE)
+module: $(MODULE) ## the nginx module alone
 $(MODULE): config $(CORE_SRC) $(wildcard core/*.h core/tables/*.def ngx_aegis_module/*.[ch])
 	@mkdir -p $(B)/nginx
 	cd $(NGX_SRC) && . ./conf_flags && bash ./configure --builddir=$(abspath $(B))/nginx \
@@ -86,7 +88,7 @@ $(MODULE): SHELL := /bin/bash
 
 # --- unit tests: one cmocka binary a core file, TAP on stdout
 .PHONY: unit
-unit: $(UNIT_BIN)
+unit: $(UNIT_BIN) ## build the unit tests
 $(UNIT_BIN): $(B)/t/unit/%: t/unit/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) -lcmocka $(CORE_LIBS)
@@ -99,8 +101,63 @@ $(TOOL_BIN): $(B)/t/tools/%: t/tools/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) $(if $(findstring mock,$*),-lrdkafka) $(CORE_LIBS)
 
+# --- the quick start; its knobs are listed in deploy/quickstart/lib.sh
+QS := SAN="$(SAN)" B="$(B)" deploy/quickstart
+
+.PHONY: deps test-deps demo up down clean-run
+deps: ## install the Debian packages that are missing (as root), or say how
+	@$(QS)/deps.sh
+test-deps: ## the same, with what the tests need
+	@$(QS)/deps.sh --tests
+demo: ## from nothing to a closed case: install, build, start everything under run/
+	@$(QS)/demo.sh
+up: ## the same without the case
+	@$(QS)/demo.sh --no-case
+down: ## stop what demo or up started
+	@$(QS)/down.sh
+clean-run: down ## forget the quick start's data: remove run/
+	@$(QS)/clean.sh
+
+# --- what is made from core/tables: kept in git, a test says when it is stale.
+# GENERATED moves all of it to another folder.
+GENERATED ?= .
+TABLES    := sql/generated/fsm.sql docs/generated/fsm.mmd docs/generated/fsm.md \
+    docs/generated/errors.md docs/generated/routes.md docs/generated/subjects.md \
+    docs/generated/settings.md docs/generated/statements.md
+
+.PHONY: tables
+tables: $(B)/aegis-tables ## regenerate sql/generated and docs/generated from core/tables
+	@mkdir -p $(GENERATED)/sql/generated $(GENERATED)/docs/generated
+	@for f in $(TABLES); do \
+	    case $$f in *.sql) form=sql ;; *.mmd) form=mermaid ;; */fsm.md) form=markdown ;; \
+	    *) form=$$(basename $$f .md) ;; esac; \
+	    $(B)/aegis-tables $$form >$(GENERATED)/$$f.new && mv $(GENERATED)/$$f.new $(GENERATED)/$$f || exit 1; \
+	done
+$(B)/aegis-tables: $(call obj,workers/aegis_tables.c) $(CORE_LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+
+# --- tests
+.PHONY: test test-built asan-test
+test: ## install, build and run everything in t/
+	@$(MAKE) --no-print-directory test-deps
+	@$(MAKE) --no-print-directory -j$(shell nproc) all unit tools tables-built
+	@$(MAKE) --no-print-directory test-built
+test-built: ## run t/ on what is built; T= chooses files, V=1 shows each assertion
+	SAN="$(SAN)" B="$(abspath $(B))" prove --timer $(if $(V),-v) $(if $(T),$(T),-r t/)
+asan-test: ## the same suites under ASan and UBSan
+	@$(MAKE) --no-print-directory SAN=1 test
+
+.PHONY: tables-built
+tables-built: $(B)/aegis-tables
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@echo; echo "Variables: SAN=1 (ASan and UBSan), B=<build folder>, RUN_DIR=<folder of the quick start>,"
+	@echo "KAFKA_BROKERS=<host:port> (evt.* goes over Kafka)"
+
 .PHONY: clean
-clean:
+clean: ## remove build/
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,12 @@
+#!/bin/bash
+# clean.sh: remove a stopped RUN_DIR and, when it is a link, what it links to.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+
+locate_run
+[ -n "$RUN" ] || { rm -f "$RUN_DIR"; exit 0; }
+[ -d "$RUN/pid" ] && [ -d "$RUN/secrets" ] || die "$RUN_DIR does not look like a quick start's folder"
+"$QS/down.sh"
+rm -rf --one-file-system "$RUN"
+[ ! -L "$RUN_DIR" ] || rm -f "$RUN_DIR"
+say "removed $RUN_DIR"

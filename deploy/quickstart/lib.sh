@@ -1,0 +1,112 @@
+# shellcheck shell=bash disable=SC2034
+# lib.sh: what the quick start's scripts share: where things are, who runs what,
+# how progress is said, and how a process of ours is known and stopped.
+#
+# Invariant: only processes that were started from this RUN_DIR are ever
+# signalled; each has a pid file, and its command line names the folder.
+# Knobs, all by environment: RUN_DIR, SAN, B, PG_EXTRA_CONF, ROLES, NGX_WORKERS,
+# KAFKA_BROKERS, NATS_EXTRA_CONF.
+
+set -euo pipefail
+
+QS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$QS/../.." && pwd)
+RUN_DIR=${RUN_DIR:-$ROOT/run}
+case $RUN_DIR in /*) ;; *) RUN_DIR=$PWD/$RUN_DIR ;; esac
+[ "${VARIANT:-}" != asan ] || SAN=1
+SAN=${SAN:-}
+B=${B:-build/$([ -n "$SAN" ] && echo asan || echo release)}
+case $B in /*) ;; *) B=$ROOT/$B ;; esac
+ALL_ROLES="relay fsm analyst planner gate exec verify"
+ROLES=${ROLES-$ALL_ROLES}
+NGX_WORKERS=${NGX_WORKERS:-2}
+KAFKA_BROKERS=${KAFKA_BROKERS:-}
+
+# Root gives each part a user that can do little else; others run it as themselves.
+if [ "$(id -u)" = 0 ]; then
+    PG_USER=postgres
+    SVC_USER=nobody
+else
+    PG_USER=$(id -un)
+    SVC_USER=$(id -un)
+fi
+
+export AEGIS_STARTED=${AEGIS_STARTED:-$EPOCHREALTIME}
+
+# A line with the seconds since the first command began.
+say() {
+    local us=$((${EPOCHREALTIME/[.,]/} - ${AEGIS_STARTED/[.,]/}))
+    printf '[%3d.%d s] %s\n' $((us / 1000000)) $((us / 100000 % 10)) "$*"
+}
+
+# die what-is-wrong [what-to-do ...]
+die() {
+    printf 'error: %s\n' "$1" >&2
+    shift
+    [ $# = 0 ] || printf '  -> %s\n' "$@" >&2
+    exit 1
+}
+
+# as user command...: with no rights but that user's.
+as() {
+    local user=$1
+    shift
+    if [ "$user" = "$(id -un)" ]; then
+        "$@"
+    else
+        setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups --no-new-privs -- "$@"
+    fi
+}
+
+# until_ok seconds command...: try again until it works; 1 when the time is over.
+until_ok() {
+    local end=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "${EPOCHREALTIME/[.,]/}" -lt "$end" ] || return 1
+        sleep 0.05
+    done
+}
+
+# pid_of name: the pid of a running process of ours, or nothing and 1.
+pid_of() {
+    local file=$RUN/pid/$1.pid pid
+    [ -r "$file" ] || return 1
+    read -r pid <"$file" || [ -n "$pid" ] || return 1
+    case $pid in '' | *[!0-9]*) return 1 ;; esac
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "$RUN/" || return 1
+    echo "$pid"
+}
+
+is_gone() { [ ! -d "/proc/$1" ] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status"; }
+
+# stop name signal seconds: ask, wait, then insist. Says nothing when it is not running.
+stop() {
+    local pid
+    pid=$(pid_of "$1") || { rm -f "$RUN/pid/$1.pid"; return 0; }
+    kill -s "$2" "$pid" 2>/dev/null || true
+    if ! until_ok "$3" is_gone "$pid"; then
+        say "$1 ($pid) did not stop in $3 s: killing it"
+        kill -s KILL "$pid" 2>/dev/null || true
+        until_ok 5 is_gone "$pid" || die "$1 ($pid) cannot be killed"
+    fi
+    rm -f "$RUN/pid/$1.pid"
+    stopped="${stopped:-} $1"
+}
+
+# The folder that RUN_DIR stands for: itself, or what it links to.
+locate_run() {
+    if [ -e "$RUN_DIR" ]; then
+        RUN=$(cd -P "$RUN_DIR" && pwd)
+    else
+        RUN=
+    fi
+}
+
+pg_bin() {
+    local d
+    for d in /usr/lib/postgresql/*/bin; do
+        [ -x "$d/initdb" ] && PG_BIN=$d
+    done
+    [ -n "${PG_BIN:-}" ] || die "no PostgreSQL server is installed" "make deps"
+}
