@@ -50,8 +50,9 @@ typedef struct {
         size_t *ret_n, aegis_error_t *err);
 
     /* Settle. ack: done. nak: deliver again after delay_ms. Every fetched
-     * message is settled exactly once; that also frees it. Kafka keeps order:
-     * its nak seeks back, so it naks all later ones of that partition too.
+     * message is settled exactly once; that also frees it. Kafka keeps order
+     * within a key: its nak keeps the message here, and those of the same key
+     * behind it; the partition's offset waits for it.
      * self NULL: closed since the fetch, only free the message. */
     void (*ack)(void *self, aegis_bus_msg_t *msg);
     void (*nak)(void *self, aegis_bus_msg_t *msg, int delay_ms);
