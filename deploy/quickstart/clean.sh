@@ -5,7 +5,9 @@
 
 locate_run
 [ -n "$RUN" ] || { rm -f "$RUN_DIR"; exit 0; }
-[ -d "$RUN/pid" ] && [ -d "$RUN/secrets" ] || die "$RUN_DIR does not look like a quick start's folder"
+if [ ! -d "$RUN/pid" ] || [ ! -d "$RUN/secrets" ]; then
+    die "$RUN_DIR does not look like a quick start's folder"
+fi
 "$QS/down.sh"
 rm -rf --one-file-system "$RUN"
 [ ! -L "$RUN_DIR" ] || rm -f "$RUN_DIR"

@@ -69,7 +69,7 @@ stamp_now() {
         cd "$ROOT" || exit 1
         echo "$SAN $ROLES $NGX_WORKERS $KAFKA_BROKERS ${PG_EXTRA_CONF:-} ${NATS_EXTRA_CONF:-}"
         sha256sum "$B/aegis-worker" "$B/aegisctl" "$B/ngx_http_aegis_module.so"
-        find sql conf deploy/quickstart docs/openapi -type f 2>/dev/null | LC_ALL=C sort | xargs sha256sum
+        { find sql conf deploy/quickstart docs/openapi.json -type f 2>/dev/null || true; } | LC_ALL=C sort | xargs sha256sum
     ) | sha256sum | cut -d' ' -f1
 }
 
@@ -148,8 +148,8 @@ END
 # --- nginx
 
 write_nginx_conf() {
-    local openapi=$ROOT/docs/openapi/openapi.json
-    [ ! -r "$openapi" ] || put "$(id -un)" 644 "$RUN/conf/openapi.json" <"$openapi"
+    local openapi=$ROOT/docs/openapi.json
+    put "$(id -un)" 644 "$RUN/conf/openapi.json" <"$openapi"
     secret cursor >/dev/null
     put "$SVC_USER" 600 "$RUN/nginx/cursor_secret" <"$RUN/secrets/cursor"
     sed -e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT_HTTPS|g" -e "s|@WORKERS@|$NGX_WORKERS|g" \

@@ -185,10 +185,9 @@ main() {
         say "Aegis is running already, and current"
         return
     fi
-    if [ -e "$RUN/stamp" ]; then
-        "$QS/down.sh"
-        rm -f "$RUN/stamp"
-    fi
+    rm -f "$RUN/stamp"
+    "$QS/down.sh" | grep -v ' nothing ' || true
+    trap 'give_up' EXIT
     choose_ports
     install_files
     make_tls
@@ -202,6 +201,15 @@ main() {
     start_nginx
     write_env
     echo "$stamp" >"$RUN/stamp"
+    trap - EXIT
+}
+
+# Half a system is of no use and would be in the way of the next attempt.
+give_up() {
+    trap - EXIT
+    say "giving up: stopping what was started"
+    "$QS/down.sh" >&2 || true
+    exit 1
 }
 
 main
