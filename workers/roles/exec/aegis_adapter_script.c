@@ -1,0 +1,458 @@
+/*
+ * aegis_adapter_script.c: the action `script.exec`: params.script, a file of
+ * exec.script_dir, is run with params.args as its arguments, under a warden
+ * (aegis_warden.h).
+ * Invariants: no shell ever sees a parameter; only a regular, executable file
+ * whose name is one path component is run, and it is the file that was looked
+ * at; the environment is made here and nothing of the worker's gets in.
+ */
+#include "aegis_adapter.h"
+#include "aegis_warden.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AEGIS_SCRIPT_ARGS     64
+#define AEGIS_SCRIPT_ARG_MAX  8192
+#define AEGIS_SCRIPT_ENV      9
+/* A warden that is silent this long after it should have ended is given up. */
+#define AEGIS_SCRIPT_SLACK_MS 15000
+
+typedef struct {
+    pid_t    warden;
+    int      ctl;                       /* -1: closed */
+    int      status;
+    int64_t  give_up_at;
+} aegis_script_t;
+
+static int64_t
+aegis_script_now(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* argv of params; 0 when they are not good. */
+static int
+aegis_script_argv(aegis_act_t *act, const char *argv[AEGIS_SCRIPT_ARGS + 2])
+{
+    size_t         i, n;
+    const char    *name, *p;
+    const json_t  *args, *arg;
+
+    name = json_string_value(json_object_get(act->params, "script"));
+    if (name == NULL) {
+        aegis_act_fail(act, 1, "params.script is missing");
+        return 0;
+    }
+
+    for (p = name; *p; p++) {
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z')
+              || (*p >= '0' && *p <= '9') || *p == '.' || *p == '_' || *p == '-'))
+        {
+            break;
+        }
+    }
+    if (*p != '\0' || p == name || p - name > 255 || strcmp(name, ".") == 0
+        || strcmp(name, "..") == 0)
+    {
+        aegis_act_fail(act, 1, "params.script is not a plain file name");
+        return 0;
+    }
+
+    args = json_object_get(act->params, "args");
+    if (args != NULL && !json_is_array(args)) {
+        aegis_act_fail(act, 1, "params.args is not an array");
+        return 0;
+    }
+
+    n = json_array_size(args);
+    if (n > AEGIS_SCRIPT_ARGS) {
+        aegis_act_fail(act, 1, "params.args has more than %d members", AEGIS_SCRIPT_ARGS);
+        return 0;
+    }
+
+    argv[0] = name;
+    for (i = 0; i < n; i++) {
+        arg = json_array_get(args, i);
+        argv[i + 1] = json_string_value(arg);
+        if (argv[i + 1] == NULL || json_string_length(arg) > AEGIS_SCRIPT_ARG_MAX
+            || strlen(argv[i + 1]) != json_string_length(arg))
+        {
+            aegis_act_fail(act, 1, "params.args/%zu is not a string of up to %d bytes", i,
+                           AEGIS_SCRIPT_ARG_MAX);
+            return 0;
+        }
+    }
+    argv[n + 1] = NULL;
+
+    return 1;
+}
+
+/* The script as a descriptor, or -1 and act has failed. */
+static int
+aegis_script_open(aegis_act_t *act, const char *name)
+{
+    int          dir, fd;
+    struct stat  st;
+
+    dir = open(act->script_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) {
+        aegis_act_fail(act, 0, "cannot open exec.script_dir: %s", strerror(errno));
+        return -1;
+    }
+
+    fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    close(dir);
+    if (fd < 0) {
+        aegis_act_fail(act, errno == ENOENT, "script %s: %s", name, strerror(errno));
+        return -1;
+    }
+
+    if (fstat(fd, &st) != 0) {
+        aegis_act_fail(act, 0, "script %s: %s", name, strerror(errno));
+    } else if (!S_ISREG(st.st_mode)) {
+        aegis_act_fail(act, 1, "script %s is not a regular file", name);
+    } else if ((st.st_mode & 0111) == 0) {
+        aegis_act_fail(act, 1, "script %s is not executable", name);
+    } else if ((st.st_mode & S_IWOTH) != 0) {
+        aegis_act_fail(act, 1, "script %s may be written by everybody", name);
+    } else {
+        return fd;
+    }
+
+    close(fd);
+    return -1;
+}
+
+/* NAME=value in text; the environment of the script, all of it. */
+static void
+aegis_script_env(const aegis_act_t *act, char text[AEGIS_SCRIPT_ENV][320],
+    char *envp[AEGIS_SCRIPT_ENV + 1])
+{
+    int  i;
+
+    snprintf(text[0], 320, "PATH=/usr/bin:/bin");
+    snprintf(text[1], 320, "LANG=C.UTF-8");
+    snprintf(text[2], 320, "AEGIS_TENANT=%s", act->tenant);
+    snprintf(text[3], 320, "AEGIS_CASE_ID=%s", act->case_id);
+    snprintf(text[4], 320, "AEGIS_EXEC_ID=%s", act->exec_id);
+    snprintf(text[5], 320, "AEGIS_PHASE=%s", act->phase);
+    snprintf(text[6], 320, "AEGIS_STEP=%d", act->step_no);
+    snprintf(text[7], 320, "AEGIS_ATTEMPT=%d", act->attempt);
+    snprintf(text[8], 320, "AEGIS_TOKEN=%s", act->token);
+
+    for (i = 0; i < AEGIS_SCRIPT_ENV; i++) {
+        envp[i] = text[i];
+    }
+    envp[i] = NULL;
+}
+
+static void
+aegis_script_close(int fd[AEGIS_WARDEN_FDS])
+{
+    int  i;
+
+    for (i = 0; i < AEGIS_WARDEN_FDS; i++) {
+        if (fd[i] >= 0) {
+            close(fd[i]);
+            fd[i] = -1;
+        }
+    }
+}
+
+static int
+aegis_script_pipe(int *ret_read, int *ret_write)
+{
+    int  fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        return -1;
+    }
+
+    *ret_read = fds[0];
+    *ret_write = fds[1];
+    return 0;
+}
+
+/* Everything that the warden needs, and our ends of its two pipes. */
+static int
+aegis_script_fds(aegis_act_t *act, const char *script, int fd[AEGIS_WARDEN_FDS],
+    int *ret_ctl, int *ret_status)
+{
+    int  rc, ctl[2] = { -1, -1 };
+
+    fd[AEGIS_WARDEN_SCRIPT] = aegis_script_open(act, script);
+    if (fd[AEGIS_WARDEN_SCRIPT] < 0) {
+        return -1;
+    }
+
+    fd[AEGIS_WARDEN_DIR] = aegis_object_dir(act);
+    if (fd[AEGIS_WARDEN_DIR] >= 0) {
+        fd[AEGIS_WARDEN_OUT_FILE] = aegis_object_file(act, fd[AEGIS_WARDEN_DIR], "out",
+                                                     act->stdout_ref);
+        fd[AEGIS_WARDEN_ERR_FILE] = aegis_object_file(act, fd[AEGIS_WARDEN_DIR], "err",
+                                                     act->stderr_ref);
+    }
+    if (fd[AEGIS_WARDEN_OUT_FILE] < 0 || fd[AEGIS_WARDEN_ERR_FILE] < 0) {
+        aegis_act_fail(act, 0, "cannot make the output files: %s", strerror(errno));
+        return -1;
+    }
+
+    rc = 0;
+    fd[AEGIS_WARDEN_NULL] = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (fd[AEGIS_WARDEN_NULL] < 0
+        || aegis_script_pipe(&fd[AEGIS_WARDEN_OUT_R], &fd[AEGIS_WARDEN_OUT_W]) != 0
+        || aegis_script_pipe(&fd[AEGIS_WARDEN_ERR_R], &fd[AEGIS_WARDEN_ERR_W]) != 0
+        || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ctl) != 0
+        || aegis_script_pipe(ret_status, &fd[AEGIS_WARDEN_STATUS]) != 0
+        || fcntl(fd[AEGIS_WARDEN_OUT_R], F_SETFL, O_NONBLOCK) != 0
+        || fcntl(fd[AEGIS_WARDEN_ERR_R], F_SETFL, O_NONBLOCK) != 0
+        || fcntl(*ret_status, F_SETFL, O_NONBLOCK) != 0)
+    {
+        aegis_act_fail(act, 0, "cannot prepare the script: %s", strerror(errno));
+        rc = -1;
+    }
+
+    /* a socket, because it can be written to without SIGPIPE */
+    fd[AEGIS_WARDEN_CTL] = ctl[0];
+    *ret_ctl = ctl[1];
+
+    return rc;
+}
+
+/* Fork the warden with every signal held back: a handler of the worker must not
+ * run in it. */
+static pid_t
+aegis_script_fork(const aegis_warden_t *g)
+{
+    pid_t     pid;
+    sigset_t  all, old;
+
+    sigfillset(&all);
+    (void) pthread_sigmask(SIG_SETMASK, &all, &old);
+
+    pid = fork();
+    if (pid == 0) {
+        aegis_warden_main(g);
+    }
+
+    (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return pid;
+}
+
+static void
+aegis_script_start(aegis_act_t *act)
+{
+    int              i;
+    char             env[AEGIS_SCRIPT_ENV][320], *envp[AEGIS_SCRIPT_ENV + 1];
+    char             rc_name[64], rc_tmp[64];
+    const char      *argv[AEGIS_SCRIPT_ARGS + 2];
+    aegis_warden_t    g;
+    aegis_script_t  *s;
+
+    if (!aegis_script_argv(act, argv)) {
+        return;
+    }
+
+    s = calloc(1, sizeof(aegis_script_t));
+    if (s == NULL) {
+        aegis_act_fail(act, 0, "no memory");
+        return;
+    }
+    s->ctl = s->status = -1;
+
+    memset(&g, 0, sizeof(g));
+    for (i = 0; i < AEGIS_WARDEN_FDS; i++) {
+        g.fd[i] = -1;
+    }
+    if (aegis_script_fds(act, argv[0], g.fd, &s->ctl, &s->status) != 0) {
+        goto failed;
+    }
+
+    aegis_script_env(act, env, envp);
+    snprintf(rc_name, sizeof(rc_name), "%s.rc", act->token);
+    snprintf(rc_tmp, sizeof(rc_tmp), "%s.tmp", act->token);
+
+    g.argv = (char *const *) argv;
+    g.envp = envp;
+    g.rc_name = rc_name;
+    g.rc_tmp = rc_tmp;
+    g.timeout_ms = act->timeout_ms;
+    g.output_max = act->output_max;
+    g.max_fd = (int) sysconf(_SC_OPEN_MAX);
+
+    s->warden = aegis_script_fork(&g);
+    if (s->warden < 0) {
+        aegis_act_fail(act, 0, "cannot fork: %s", strerror(errno));
+        goto failed;
+    }
+
+    aegis_script_close(g.fd);
+    s->give_up_at = aegis_script_now() + act->timeout_ms + AEGIS_SCRIPT_SLACK_MS;
+    act->self = s;
+    act->state = AEGIS_ACT_RUNNING;
+    return;
+
+failed:
+
+    aegis_script_close(g.fd);
+    if (s->ctl >= 0) {
+        close(s->ctl);
+    }
+    if (s->status >= 0) {
+        close(s->status);
+    }
+    free(s);
+}
+
+/* What a warden said, as the attempt's outcome. */
+static void
+aegis_script_outcome(aegis_act_t *act, const aegis_warden_status_t *st)
+{
+    const char  *name;
+
+    act->has_exit = st->kind != AEGIS_WARDEN_EXEC;
+    act->exit_code = st->kind == AEGIS_WARDEN_SIGNAL ? 128 + st->value : st->value;
+
+    if (st->cause == AEGIS_WARDEN_TIMEOUT) {
+        aegis_act_fail(act, 0, "timed out after %lld s",
+                       (long long) ((act->timeout_ms + 999) / 1000));
+        act->state = AEGIS_ACT_TIMEOUT;
+
+    } else if (st->cause == AEGIS_WARDEN_STOPPED) {
+        aegis_act_fail(act, 0, "stopped");
+        act->cancelled = 1;
+
+    } else if (st->kind == AEGIS_WARDEN_EXEC) {
+        name = json_string_value(json_object_get(act->params, "script"));
+        aegis_act_fail(act, st->value == ENOEXEC || st->value == EACCES
+                            || st->value == ENOENT,
+                       "cannot run script %s: %s", name ? name : "", strerror(st->value));
+
+    } else if (st->kind == AEGIS_WARDEN_SIGNAL) {
+        aegis_act_fail(act, 0, "ended by signal %d", st->value);
+
+    } else if (st->value != 0) {
+        aegis_act_fail(act, 0, "exit code %d", st->value);
+
+    } else {
+        act->state = AEGIS_ACT_OK;
+    }
+}
+
+static void
+aegis_script_poll(aegis_act_t *act)
+{
+    ssize_t                n;
+    aegis_script_t        *s;
+    aegis_warden_status_t   st;
+
+    s = act->self;
+
+    do {
+        n = read(s->status, &st, sizeof(st));
+    } while (n < 0 && errno == EINTR);
+
+    if (n < 0 && errno == EAGAIN && aegis_script_now() < s->give_up_at) {
+        return;
+    }
+
+    if (n == (ssize_t) sizeof(st)) {
+        aegis_script_outcome(act, &st);
+    } else {
+        if (n != 0) {
+            kill(s->warden, SIGKILL);    /* its script has PDEATHSIG */
+        }
+        aegis_act_fail(act, 0, n == 0 ? "the script's warden was killed"
+                                      : "the script's warden did not end");
+        act->state = AEGIS_ACT_UNKNOWN;
+    }
+
+    /* it has said all that it had to say, so this does not wait */
+    while (waitpid(s->warden, NULL, 0) < 0 && errno == EINTR) {
+        continue;
+    }
+
+    close(s->status);
+    if (s->ctl >= 0) {
+        close(s->ctl);
+    }
+    free(s);
+    act->self = NULL;
+}
+
+static void
+aegis_script_cancel(aegis_act_t *act, int now)
+{
+    int64_t          limit;
+    aegis_script_t  *s;
+
+    s = act->self;
+
+    if (s->ctl >= 0 && now) {
+        close(s->ctl);
+        s->ctl = -1;
+    } else if (s->ctl >= 0) {
+        (void) send(s->ctl, "s", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+
+    limit = aegis_script_now() + AEGIS_SCRIPT_SLACK_MS;
+    if (s->give_up_at > limit) {
+        s->give_up_at = limit;
+    }
+}
+
+static void
+aegis_script_recover(aegis_act_t *act)
+{
+    int                    dir, fd;
+    char                   name[64], buf[64];
+    ssize_t                n;
+    aegis_warden_status_t   st;
+
+    dir = aegis_object_dir(act);
+    if (dir < 0) {
+        return;
+    }
+
+    snprintf(name, sizeof(name), "%s.rc", act->token);
+    fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+
+    if (n > 0) {
+        buf[n] = '\0';
+        if (aegis_warden_read(buf, &st)) {
+            snprintf(act->stdout_ref, sizeof(act->stdout_ref), "file:%s/%s-%d-%d.out",
+                     act->exec_id, act->phase, act->step_no, act->attempt);
+            snprintf(act->stderr_ref, sizeof(act->stderr_ref), "file:%s/%s-%d-%d.err",
+                     act->exec_id, act->phase, act->step_no, act->attempt);
+            aegis_script_outcome(act, &st);
+        }
+    }
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    close(dir);
+}
+
+const aegis_adapter_t  aegis_adapter_script = {
+    .name = "script.exec",
+    .sentence = "runs a script of exec.script_dir with arguments",
+    .start = aegis_script_start,
+    .poll = aegis_script_poll,
+    .cancel = aegis_script_cancel,
+    .recover = aegis_script_recover
+};

@@ -1,0 +1,360 @@
+/*
+ * aegis_exec.c: the executor. A command is accepted as a run; the tick claims
+ * runs under a lease and drives all of them at once: what waits for a commit
+ * is committed together, what can act acts, nothing waits for anything else.
+ *
+ * When it is told to stop it begins nothing more, gives what runs 2 s, ends the
+ * rest, records those attempts as UNKNOWN ("its executor was stopped") and
+ * gives its runs back with a lease of 0, so that another executor takes them
+ * over at once: a retry_safe step is made again, any other parks the case.
+ * When it is killed, its scripts' wardens end them, and the lease runs out.
+ */
+#include "aegis_exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* While adapters are at work, and the slow poll behind LISTEN. */
+#define AEGIS_EXEC_POLL_MS   10
+#define AEGIS_EXEC_CLAIM_MS  1000
+/* A tick ends after this time, so that messages have their turn. */
+#define AEGIS_EXEC_TICK_MS   250
+#define AEGIS_EXEC_PATIENCE_MS  2000
+#define AEGIS_EXEC_STOP_MS      8000
+
+static void
+aegis_exec_settings(aegis_worker_t *w)
+{
+    aegis_exec_t  *x;
+
+    x = w->data;
+    x->lease_s = (int) aegis_conf_int(w->conf, "exec.lease_s");
+    (void) aegis_conf_path(w->conf, "exec.script_dir", x->script_dir);
+}
+
+static aegis_code_t
+aegis_exec_init(aegis_worker_t *w, aegis_error_t *err)
+{
+    char              path[4096];
+    aegis_exec_t     *x;
+    struct timespec   ts;
+
+    x = calloc(1, sizeof(aegis_exec_t));
+    if (x == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+    w->data = x;
+    x->objects = -1;
+    x->owner = w->owner;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    x->seed = (unsigned) ts.tv_nsec ^ (unsigned) getpid();
+
+    x->items = calloc(AEGIS_EXEC_GROUP, sizeof(aegis_item_t));
+    x->runs = calloc(AEGIS_EXEC_MAX_RUNS, sizeof(aegis_exec_run_t *));
+    if (x->items == NULL || x->runs == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+
+    (void) aegis_conf_path(w->conf, "exec.object_dir", path);
+    if (mkdir(path, 0750) != 0 && errno != EEXIST) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE,
+            "exec.object_dir: cannot make %s: %s", path, strerror(errno));
+    }
+    x->objects = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (x->objects < 0 || faccessat(x->objects, ".", W_OK | X_OK, AT_EACCESS) != 0) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE,
+            "exec.object_dir: cannot write to %s: %s", path, strerror(errno));
+    }
+
+    aegis_exec_settings(w);
+    x->running = aegis_gauge("aegis_exec_running", "", "runs that this executor holds");
+    x->seconds = aegis_histogram("aegis_exec_step_seconds", "",
+                                 "time from a step's start to its recorded end");
+
+    return AEGIS_E_OK;
+}
+
+static aegis_code_t
+aegis_exec_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
+{
+    size_t         i, k, part;
+    aegis_code_t   rc;
+    aegis_exec_t  *x;
+
+    x = w->data;
+
+    for (i = 0; i < n; i += part) {
+        part = n - i < AEGIS_EXEC_GROUP ? n - i : AEGIS_EXEC_GROUP;
+        rc = aegis_exec_db_accept(w, d + i, part);
+
+        if (rc != AEGIS_E_OK && i == 0) {
+            return rc;
+        }
+        /* the first parts are committed: only the rest comes again */
+        for (k = i; rc != AEGIS_E_OK && k < i + part; k++) {
+            d[k].code = AEGIS_E_UNAVAILABLE;
+        }
+    }
+
+    x->claim_at = 0;
+    return AEGIS_E_OK;
+}
+
+/* Forget the runs that are over. */
+static void
+aegis_exec_sweep(aegis_exec_t *x)
+{
+    size_t  i;
+
+    for (i = 0; i < x->n_runs; ) {
+        if (x->runs[i]->at == AEGIS_RUN_GONE) {
+            aegis_exec_run_free(x->runs[i]);
+            x->runs[i] = x->runs[--x->n_runs];
+        } else {
+            i++;
+        }
+    }
+
+    aegis_metric_set(x->running, (double) x->n_runs);
+}
+
+static size_t
+aegis_exec_go(aegis_worker_t *w)
+{
+    int64_t        now;
+    size_t         i, moved;
+    aegis_exec_t  *x;
+
+    x = w->data;
+    now = aegis_exec_now();
+
+    for (i = 0, moved = 0; i < x->n_runs; i++) {
+        moved += (size_t) aegis_exec_run_go(w, x->runs[i], now);
+    }
+
+    return moved;
+}
+
+/* One round: every run moves on as far as it can with one statement each of
+ * end, begin and finish. */
+static size_t
+aegis_exec_round(aegis_worker_t *w)
+{
+    size_t         moved;
+    aegis_exec_t  *x;
+
+    x = w->data;
+
+    moved = aegis_exec_go(w);
+    moved += aegis_exec_db_commit(w, AEGIS_RUN_END, aegis_exec_now());
+    moved += aegis_exec_go(w);
+    if (!x->stopping) {
+        moved += aegis_exec_db_commit(w, AEGIS_RUN_BEGIN, aegis_exec_now());
+    }
+    moved += aegis_exec_db_commit(w, AEGIS_RUN_FINISH, aegis_exec_now());
+
+    aegis_exec_sweep(x);
+    return moved;
+}
+
+static void
+aegis_exec_beat_when_due(aegis_worker_t *w)
+{
+    int64_t        now;
+    aegis_exec_t  *x;
+
+    x = w->data;
+    now = aegis_exec_now();
+
+    if (x->n_runs == 0) {
+        x->heartbeat_at = 0;
+        return;
+    }
+    if (x->heartbeat_at == 0) {
+        x->heartbeat_at = now + (int64_t) x->lease_s * 1000 / 3;
+    }
+    if (now >= x->heartbeat_at) {
+        x->heartbeat_at = now + (int64_t) x->lease_s * 1000 / 3;
+        aegis_exec_db_heartbeat(w, x->lease_s);
+    }
+}
+
+static size_t
+aegis_exec_claim_when_due(aegis_worker_t *w)
+{
+    size_t         limit, taken;
+    int64_t        now, most;
+    aegis_exec_t  *x;
+
+    x = w->data;
+    now = aegis_exec_now();
+    most = aegis_conf_int(w->conf, "exec.concurrency");
+    most = most < AEGIS_EXEC_MAX_RUNS ? most : AEGIS_EXEC_MAX_RUNS;
+
+    if (x->stopping || now < x->claim_at || (int64_t) x->n_runs >= most) {
+        return 0;
+    }
+
+    limit = (size_t) most - x->n_runs;
+    taken = aegis_exec_db_claim(w, limit);
+
+    /* a full answer says that there may be more, when a place is free again */
+    x->claim_at = taken == limit ? now : now + aegis_exec_jitter(x, AEGIS_EXEC_CLAIM_MS);
+    return taken;
+}
+
+/* Milliseconds until something is due. */
+static int
+aegis_exec_due(aegis_exec_t *x)
+{
+    size_t             i;
+    int64_t            now, at;
+    aegis_exec_run_t  *run;
+
+    now = aegis_exec_now();
+    at = x->claim_at > now ? x->claim_at : now + AEGIS_EXEC_CLAIM_MS;
+    if (x->n_runs > 0 && x->heartbeat_at < at) {
+        at = x->heartbeat_at;
+    }
+
+    for (i = 0; i < x->n_runs; i++) {
+        run = x->runs[i];
+        if (run->at == AEGIS_RUN_ACT || run->at == AEGIS_RUN_DYING) {
+            at = now + AEGIS_EXEC_POLL_MS < at ? now + AEGIS_EXEC_POLL_MS : at;
+        } else if (run->wake_at > 0 && run->wake_at < at) {
+            at = run->wake_at;
+        }
+    }
+
+    return at <= now ? 1 : (int) (at - now);
+}
+
+static int
+aegis_exec_tick(aegis_worker_t *w)
+{
+    size_t         moved;
+    int64_t        end;
+    aegis_exec_t  *x;
+
+    x = w->data;
+    end = aegis_exec_now() + AEGIS_EXEC_TICK_MS;
+
+    if (*w->stopping) {
+        x->stopping = 1;
+    }
+
+    /* somebody has accepted a run */
+    if (aegis_pg_connected(w->pg) && aegis_pg_wait(w->pg, -1, 0) == 1) {
+        x->claim_at = 0;
+    }
+
+    do {
+        aegis_exec_beat_when_due(w);
+        moved = aegis_exec_claim_when_due(w);
+        moved += aegis_exec_round(w);
+    } while (moved > 0 && aegis_exec_now() < end);
+
+    return moved > 0 ? 0 : aegis_exec_due(x);
+}
+
+static void
+aegis_exec_reload(aegis_worker_t *w)
+{
+    aegis_exec_settings(w);
+}
+
+static int
+aegis_exec_acting(const aegis_exec_t *x)
+{
+    size_t  i;
+
+    for (i = 0; i < x->n_runs; i++) {
+        if (x->runs[i]->at == AEGIS_RUN_ACT || x->runs[i]->at == AEGIS_RUN_DYING) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+/* Rounds until nothing acts any more, or the time is over. */
+static void
+aegis_exec_drain(aegis_worker_t *w, int ms)
+{
+    int64_t        end;
+    aegis_exec_t  *x;
+
+    x = w->data;
+    end = aegis_exec_now() + ms;
+
+    for ( ;; ) {
+        aegis_exec_beat_when_due(w);
+        while (aegis_exec_round(w) > 0 && aegis_exec_now() < end) {
+            continue;
+        }
+        if (!aegis_exec_acting(x) || aegis_exec_now() >= end) {
+            return;
+        }
+        (void) poll(NULL, 0, AEGIS_EXEC_POLL_MS);
+    }
+}
+
+static void
+aegis_exec_done(aegis_worker_t *w)
+{
+    size_t         i;
+    aegis_exec_t  *x;
+
+    x = w->data;
+    if (x == NULL) {
+        return;
+    }
+
+    x->stopping = 1;
+
+    if (x->n_runs > 0) {
+        aegis_exec_drain(w, AEGIS_EXEC_PATIENCE_MS);
+
+        for (i = 0; i < x->n_runs; i++) {
+            if (x->runs[i]->at == AEGIS_RUN_ACT) {
+                x->runs[i]->act.adapter->cancel(&x->runs[i]->act, 0);
+            }
+        }
+        aegis_exec_drain(w, AEGIS_EXEC_STOP_MS);
+    }
+
+    if (x->n_runs > 0) {
+        aegis_log(AEGIS_LOG_INFO, "exec", "runs.given_back", "n", "%zu", x->n_runs, NULL);
+        aegis_exec_db_heartbeat(w, 0);
+    }
+
+    for (i = 0; i < x->n_runs; i++) {
+        aegis_exec_run_free(x->runs[i]);
+    }
+    if (x->objects >= 0) {
+        close(x->objects);
+    }
+    free(x->runs);
+    free(x->items);
+    free(x);
+    w->data = NULL;
+}
+
+const aegis_role_t  aegis_role_exec = {
+    .name = "exec",
+    .sentence = "executes approved plans step by step",
+    .init = aegis_exec_init,
+    .handle = aegis_exec_handle,
+    .tick = aegis_exec_tick,
+    .reload = aegis_exec_reload,
+    .done = aegis_exec_done,
+    .listen = "aegis_exec"
+};

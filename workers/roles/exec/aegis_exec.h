@@ -1,0 +1,167 @@
+/*
+ * aegis_exec.h: what the files of the executor share.
+ *   aegis_exec.c       the role: messages in, the tick, the stop
+ *   aegis_exec_run.c   one run on its way, as a state machine that never blocks
+ *   aegis_exec_next.c  what comes next, by the plan and the attempts; pure
+ *   aegis_exec_db.c    every statement, over all runs that wait for the same
+ *   aegis_adapter.h    how a step acts
+ * Invariant: nothing acts before its attempt is committed as RUNNING, under a
+ * lease that is ours; nothing is done after it before its end is committed.
+ */
+#ifndef AEGIS_EXEC_H
+#define AEGIS_EXEC_H
+
+#include "aegis_adapter.h"
+#include "aegis_role.h"
+
+#define AEGIS_EXEC_ACTOR     "aegis:exec"
+#define AEGIS_EXEC_GROUP     256        /* items in a statement */
+#define AEGIS_EXEC_MAX_RUNS  4096       /* exec.concurrency at most */
+#define AEGIS_EXEC_ID        37         /* a UUID and its end */
+#define AEGIS_EXEC_REASON    640
+
+typedef enum { AEGIS_EXEC_STEP, AEGIS_EXEC_ROLLBACK } aegis_exec_phase_t;
+
+typedef struct {
+    aegis_exec_phase_t  phase;
+    int                 step_no;
+    int                 attempt;
+    aegis_act_state_t   state;
+    int                 retry_safe;
+    int                 final;          /* its adapter said that retrying is no use */
+    char                token[AEGIS_EXEC_ID];
+    char                error[256];
+} aegis_exec_attempt_t;
+
+typedef enum {
+    AEGIS_NEXT_ACT,                     /* make this attempt */
+    AEGIS_NEXT_RECOVER,                 /* ask what became of log->v[index] */
+    AEGIS_NEXT_DONE,
+    AEGIS_NEXT_FAILED
+} aegis_exec_next_kind_t;
+
+typedef struct {
+    aegis_exec_next_kind_t  kind;
+    aegis_exec_phase_t      phase;
+    int                     step_no;
+    int                     attempt;
+    int64_t                 delay_ms;   /* before the attempt, without jitter */
+    size_t                  index;
+    char                    reason[AEGIS_EXEC_REASON];
+} aegis_exec_next_t;
+
+typedef struct {
+    aegis_exec_attempt_t  *v;           /* in the order of step_no, attempt */
+    size_t                 n;
+    size_t                 size;
+} aegis_exec_log_t;
+
+typedef enum {
+    AEGIS_RUN_NEXT,                     /* to be decided */
+    AEGIS_RUN_WAIT,                     /* until wake_at, then BEGIN */
+    AEGIS_RUN_BEGIN,                    /* the intent is to be committed */
+    AEGIS_RUN_START,                    /* it is: act */
+    AEGIS_RUN_ACT,                      /* the adapter is at work */
+    AEGIS_RUN_END,                      /* the outcome is to be committed */
+    AEGIS_RUN_FINISH,                   /* the run's end is to be committed */
+    AEGIS_RUN_DYING,                    /* not ours any more, its act is being ended */
+    AEGIS_RUN_GONE
+} aegis_run_at_t;
+
+typedef struct {
+    aegis_run_at_t      at;
+    char               *tenant;
+    char                case_id[AEGIS_EXEC_ID];
+    char                exec_id[AEGIS_EXEC_ID];
+    int                 epoch;
+    json_t             *body;           /* owned; plan is in it */
+    const json_t       *plan;
+    aegis_exec_log_t    log;
+
+    aegis_exec_next_t   next;           /* the attempt that is being made */
+    aegis_act_t         act;
+    char                token[AEGIS_EXEC_ID];
+    int                 retry_safe;
+    int64_t             acted_at;
+
+    int                 cancelled;      /* the case has left EXECUTING */
+    const char         *state;          /* of the run, when at FINISH */
+    char                reason[AEGIS_EXEC_REASON];
+
+    int64_t             lease_until;    /* by our clock, from before the statement */
+    int64_t             wake_at;        /* not before, in WAIT and for statements */
+    int                 tries;          /* of the statement it waits for */
+
+    /* numbers as text, for the item */
+    char                epoch_text[12];
+    char                step_text[12];
+    char                attempt_text[12];
+    char                exit_text[12];
+} aegis_exec_run_t;
+
+typedef struct {
+    aegis_exec_run_t  **runs;
+    size_t              n_runs;
+    aegis_item_t       *items;          /* AEGIS_EXEC_GROUP of them */
+    int                 objects;        /* exec.object_dir */
+    char                script_dir[4096];
+    const char         *owner;
+    unsigned            seed;
+    int                 stopping;       /* begin nothing any more */
+    int                 lease_s;
+    int64_t             heartbeat_at;
+    int64_t             claim_at;
+    aegis_metric_t     *running;
+    aegis_metric_t     *seconds;
+} aegis_exec_t;
+
+/* --- aegis_exec_next.c */
+
+void aegis_exec_next(const json_t *plan, const aegis_exec_log_t *log,
+    aegis_exec_next_t *ret);
+
+/* NULL: the plan has no such step. */
+const json_t *aegis_exec_step(const json_t *plan, aegis_exec_phase_t phase, int step_no);
+const char *aegis_exec_phase_name(aegis_exec_phase_t phase);
+
+/* --- aegis_exec_run.c */
+
+/* Milliseconds of a clock that only goes forward. */
+int64_t aegis_exec_now(void);
+
+/* ms and up to a quarter more or less. */
+int64_t aegis_exec_jitter(aegis_exec_t *x, int64_t ms);
+
+/* A run out of what exec_claim says of it; NULL: no memory. */
+aegis_exec_run_t *aegis_exec_run_new(const char *tenant, const char *case_id,
+    const char *exec_id, int epoch, const char *body);
+void aegis_exec_run_free(aegis_exec_run_t *run);
+
+/* Go on without the database. 1: something has changed. */
+int aegis_exec_run_go(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now);
+
+/* Somebody else owns it: end what runs and forget it. */
+void aegis_exec_run_fence(aegis_exec_run_t *run);
+
+/* The case has left EXECUTING: end what runs, then the run. */
+void aegis_exec_run_cancel(aegis_exec_run_t *run);
+
+/* The attempt's end is committed. */
+void aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now);
+
+/* "OK", "FAILED", … of exec_step.state. */
+const char *aegis_act_state_name(aegis_act_state_t state);
+aegis_act_state_t aegis_act_state_by_name(const char *name);
+
+/* --- aegis_exec_db.c: each returns how many runs it has moved on */
+
+aegis_code_t aegis_exec_db_accept(aegis_worker_t *w, aegis_delivery_t *d, size_t n);
+size_t aegis_exec_db_claim(aegis_worker_t *w, size_t limit);
+
+/* lease_s 0 gives the runs back: anybody may claim them at once. */
+void aegis_exec_db_heartbeat(aegis_worker_t *w, int lease_s);
+
+/* Commit what all runs at this point wait for: BEGIN, END or FINISH. */
+size_t aegis_exec_db_commit(aegis_worker_t *w, aegis_run_at_t at, int64_t now);
+
+#endif

@@ -1,0 +1,463 @@
+/*
+ * aegis_exec_run.c: one run on its way from claim to finish. Each call does
+ * what can be done without waiting; what has to be committed first is left to
+ * aegis_exec_db.c, for all runs at once.
+ * Invariant: `at` says what the run waits for, and an adapter is started only
+ * in START: the intent is committed and the lease is ours by our own clock.
+ */
+#include "aegis_exec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "aegis_http.h"
+#include "aegis_json.h"
+
+static const char *const  aegis_act_states[] = {
+    "RUNNING", "OK", "FAILED", "TIMEOUT", "UNKNOWN"
+};
+
+const char *
+aegis_act_state_name(aegis_act_state_t state)
+{
+    return aegis_act_states[state];
+}
+
+aegis_act_state_t
+aegis_act_state_by_name(const char *name)
+{
+    int  i;
+
+    for (i = AEGIS_ACT_RUNNING; i < AEGIS_ACT_UNKNOWN; i++) {
+        if (strcmp(aegis_act_states[i], name) == 0) {
+            return (aegis_act_state_t) i;
+        }
+    }
+
+    return AEGIS_ACT_UNKNOWN;
+}
+
+int64_t
+aegis_exec_now(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int64_t
+aegis_exec_jitter(aegis_exec_t *x, int64_t ms)
+{
+    return ms - ms / 4 + (ms > 1 ? rand_r(&x->seed) % (ms / 2 + 1) : 0);
+}
+
+/* A place for one more attempt; NULL: no memory. */
+static aegis_exec_attempt_t *
+aegis_exec_log_add(aegis_exec_log_t *log)
+{
+    size_t                 size;
+    aegis_exec_attempt_t  *v;
+
+    if (log->n == log->size) {
+        size = log->size ? log->size * 2 : 8;
+        v = realloc(log->v, size * sizeof(aegis_exec_attempt_t));
+        if (v == NULL) {
+            return NULL;
+        }
+        log->v = v;
+        log->size = size;
+    }
+
+    v = &log->v[log->n++];
+    memset(v, 0, sizeof(*v));
+    return v;
+}
+
+static int
+aegis_exec_log_read(aegis_exec_log_t *log, const json_t *steps)
+{
+    size_t                 i;
+    const json_t          *s;
+    aegis_exec_attempt_t  *a;
+
+    for (i = 0; i < json_array_size(steps); i++) {
+        s = json_array_get(steps, i);
+        a = aegis_exec_log_add(log);
+        if (a == NULL) {
+            return 0;
+        }
+
+        a->phase = strcmp(aegis_json_str(s, "phase"), "rollback") == 0
+                   ? AEGIS_EXEC_ROLLBACK : AEGIS_EXEC_STEP;
+        a->step_no = (int) json_integer_value(json_object_get(s, "step_no"));
+        a->attempt = (int) json_integer_value(json_object_get(s, "attempt"));
+        a->state = aegis_act_state_by_name(aegis_json_str(s, "state"));
+        a->retry_safe = json_is_true(json_object_get(s, "retry_safe"));
+        snprintf(a->token, sizeof(a->token), "%s", aegis_json_str(s, "token"));
+        snprintf(a->error, sizeof(a->error), "%s", aegis_json_str(s, "error"));
+    }
+
+    return 1;
+}
+
+static void
+aegis_exec_run_finish(aegis_exec_run_t *run, const char *state, const char *reason)
+{
+    run->at = AEGIS_RUN_FINISH;
+    run->state = state;
+    run->wake_at = 0;
+    snprintf(run->reason, sizeof(run->reason), "%s", reason);
+}
+
+aegis_exec_run_t *
+aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id, int epoch,
+    const char *body)
+{
+    aegis_str_t        text;
+    aegis_error_t      err = AEGIS_ERROR_INIT;
+    aegis_exec_run_t  *run;
+
+    run = calloc(1, sizeof(aegis_exec_run_t));
+    if (run == NULL) {
+        return NULL;
+    }
+
+    run->tenant = strdup(tenant);
+    run->epoch = epoch;
+    snprintf(run->case_id, sizeof(run->case_id), "%s", case_id);
+    snprintf(run->exec_id, sizeof(run->exec_id), "%s", exec_id);
+    snprintf(run->epoch_text, sizeof(run->epoch_text), "%d", epoch);
+
+    text = (aegis_str_t) { strlen(body), body };
+    if (aegis_json_parse(text, &run->body, &err) != AEGIS_E_OK) {
+        run->body = NULL;
+    }
+    aegis_error_clear(&err);
+
+    run->plan = json_object_get(run->body, "plan");
+
+    if (run->tenant == NULL
+        || !aegis_exec_log_read(&run->log, json_object_get(run->body, "steps")))
+    {
+        aegis_exec_run_free(run);
+        return NULL;
+    }
+
+    if (!json_is_object(run->plan)) {
+        aegis_exec_run_finish(run, "FAILED", "the plan cannot be read");
+    }
+
+    return run;
+}
+
+void
+aegis_exec_run_free(aegis_exec_run_t *run)
+{
+    json_decref(run->body);
+    free(run->log.v);
+    free(run->tenant);
+    free(run);
+}
+
+/* Make act ready for the attempt of run->next. */
+static void
+aegis_exec_run_prepare(aegis_worker_t *w, aegis_exec_run_t *run)
+{
+    aegis_act_t   *act;
+    aegis_exec_t  *x;
+    const json_t  *step, *timeout;
+
+    x = w->data;
+    act = &run->act;
+    memset(act, 0, sizeof(*act));
+
+    step = aegis_exec_step(run->plan, run->next.phase, run->next.step_no);
+    timeout = json_object_get(step, "timeout_s");
+
+    act->adapter = aegis_adapter(aegis_json_str(step, "action"));
+    act->tenant = run->tenant;
+    act->case_id = run->case_id;
+    act->exec_id = run->exec_id;
+    act->phase = aegis_exec_phase_name(run->next.phase);
+    act->step_no = run->next.step_no;
+    act->attempt = run->next.attempt;
+    act->token = run->token;
+    act->params = json_object_get(step, "params");
+    act->objects = x->objects;
+    act->script_dir = x->script_dir;
+    act->output_max = aegis_conf_int(w->conf, "exec.output_max");
+    act->timeout_ms = json_is_integer(timeout) ? json_integer_value(timeout) * 1000
+                      : aegis_conf_int(w->conf, "exec.step_timeout_s") * 1000;
+
+    run->retry_safe = json_is_true(json_object_get(step, "retry_safe"))
+                      || (act->adapter != NULL && act->adapter->repeatable);
+    run->tries = 0;
+    run->wake_at = 0;
+    run->acted_at = aegis_exec_now();
+
+    snprintf(run->step_text, sizeof(run->step_text), "%d", run->next.step_no);
+    snprintf(run->attempt_text, sizeof(run->attempt_text), "%d", run->next.attempt);
+}
+
+/* The epoch is in the token: two owners that both believe to be the one never
+ * commit the same intent. */
+static void
+aegis_exec_run_token(aegis_exec_run_t *run)
+{
+    char         name[128];
+    aegis_str_t  s;
+
+    snprintf(name, sizeof(name), "%s:%s:%d:%d:%d", run->exec_id,
+             aegis_exec_phase_name(run->next.phase), run->next.step_no, run->next.attempt,
+             run->epoch);
+    s = (aegis_str_t) { strlen(name), name };
+    aegis_uuid_named(s, run->token);
+}
+
+/* An attempt that somebody made before us: what became of it? */
+static void
+aegis_exec_run_recover(aegis_worker_t *w, aegis_exec_run_t *run)
+{
+    char          labels[64];
+    aegis_act_t  *act;
+
+    memcpy(run->token, run->log.v[run->next.index].token, sizeof(run->token));
+    aegis_exec_run_prepare(w, run);
+    run->retry_safe = run->log.v[run->next.index].retry_safe;
+
+    act = &run->act;
+    if (act->adapter != NULL && act->adapter->recover != NULL) {
+        act->adapter->recover(act);
+    }
+    if (act->state == AEGIS_ACT_RUNNING || act->cancelled) {
+        aegis_act_fail(act, 0, "its executor stopped before it was over");
+        act->state = AEGIS_ACT_UNKNOWN;
+    }
+
+    snprintf(labels, sizeof(labels), "outcome=\"%s\"",
+             act->state == AEGIS_ACT_UNKNOWN ? "unknown" : "known");
+    aegis_metric_add(aegis_counter("aegis_exec_recovered_total", labels,
+        "attempts of a lost executor that were looked into"), 1);
+    aegis_log(AEGIS_LOG_WARN, "exec", "step.recovered", "exec_id", "%s", run->exec_id,
+              "phase", "%s", act->phase, "step", "%d", act->step_no,
+              "attempt", "%d", act->attempt, "state", "%s",
+              aegis_act_state_name(act->state), NULL);
+
+    run->at = AEGIS_RUN_END;
+}
+
+static int
+aegis_exec_run_decide(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
+{
+    aegis_exec_t  *x;
+
+    x = w->data;
+
+    if (run->cancelled) {
+        aegis_exec_run_finish(run, "CANCELLED", "the case has left EXECUTING");
+        return 1;
+    }
+
+    aegis_exec_next(run->plan, &run->log, &run->next);
+
+    switch (run->next.kind) {
+
+    case AEGIS_NEXT_DONE:
+        aegis_exec_run_finish(run, "DONE", "");
+        return 1;
+
+    case AEGIS_NEXT_FAILED:
+        aegis_exec_run_finish(run, "FAILED", run->next.reason);
+        return 1;
+
+    case AEGIS_NEXT_RECOVER:
+        aegis_exec_run_recover(w, run);
+        return 1;
+
+    default:
+        break;
+    }
+
+    if (x->stopping) {
+        return 0;
+    }
+
+    aegis_exec_run_token(run);
+    aegis_exec_run_prepare(w, run);
+    run->at = AEGIS_RUN_BEGIN;
+
+    if (run->next.delay_ms > 0) {
+        run->wake_at = now + aegis_exec_jitter(x, run->next.delay_ms);
+        run->at = AEGIS_RUN_WAIT;
+    }
+
+    return 1;
+}
+
+static int
+aegis_exec_run_start(aegis_exec_run_t *run, int64_t now)
+{
+    aegis_act_t  *act;
+
+    act = &run->act;
+
+    if (run->cancelled) {
+        aegis_act_fail(act, 0, "not started: the case has left EXECUTING");
+        run->at = AEGIS_RUN_END;
+        return 1;
+    }
+
+    /* the lease may be another's by now: only a heartbeat can tell */
+    if (now >= run->lease_until) {
+        return 0;
+    }
+
+    run->acted_at = now;
+
+    if (act->adapter == NULL) {
+        aegis_act_fail(act, 1, "no adapter for action %s", aegis_json_str(
+            aegis_exec_step(run->plan, run->next.phase, run->next.step_no), "action"));
+    } else {
+        act->adapter->start(act);
+    }
+
+    run->at = act->state == AEGIS_ACT_RUNNING ? AEGIS_RUN_ACT : AEGIS_RUN_END;
+    return 1;
+}
+
+static int
+aegis_exec_run_poll(aegis_exec_t *x, aegis_exec_run_t *run)
+{
+    aegis_act_t  *act;
+
+    act = &run->act;
+    act->adapter->poll(act);
+    if (act->state == AEGIS_ACT_RUNNING) {
+        return 0;
+    }
+
+    if (run->at == AEGIS_RUN_DYING) {
+        run->at = AEGIS_RUN_GONE;
+        return 1;
+    }
+
+    if (act->cancelled && run->cancelled) {
+        aegis_act_fail(act, 1, "stopped: the case has left EXECUTING");
+
+    } else if (act->cancelled && x->stopping) {
+        /* half done is what the next owner has to assume */
+        aegis_act_fail(act, 0, "its executor was stopped");
+        act->state = AEGIS_ACT_UNKNOWN;
+    }
+
+    run->at = AEGIS_RUN_END;
+    return 1;
+}
+
+int
+aegis_exec_run_go(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
+{
+    aegis_exec_t  *x;
+
+    x = w->data;
+
+    switch (run->at) {
+
+    case AEGIS_RUN_NEXT:
+        return aegis_exec_run_decide(w, run, now);
+
+    case AEGIS_RUN_WAIT:
+        if (!run->cancelled && (x->stopping || now < run->wake_at)) {
+            return 0;
+        }
+        run->at = run->cancelled ? AEGIS_RUN_NEXT : AEGIS_RUN_BEGIN;
+        run->wake_at = 0;
+        return 1;
+
+    case AEGIS_RUN_BEGIN:
+        if (!run->cancelled) {
+            return 0;
+        }
+        run->at = AEGIS_RUN_NEXT;
+        return 1;
+
+    case AEGIS_RUN_START:
+        return aegis_exec_run_start(run, now);
+
+    case AEGIS_RUN_ACT:
+    case AEGIS_RUN_DYING:
+        return aegis_exec_run_poll(x, run);
+
+    default:
+        return 0;
+    }
+}
+
+void
+aegis_exec_run_fence(aegis_exec_run_t *run)
+{
+    if (run->at == AEGIS_RUN_ACT) {
+        run->act.adapter->cancel(&run->act, 1);
+        run->at = AEGIS_RUN_DYING;
+
+    } else if (run->at != AEGIS_RUN_DYING) {
+        run->at = AEGIS_RUN_GONE;
+    }
+}
+
+void
+aegis_exec_run_cancel(aegis_exec_run_t *run)
+{
+    if (run->cancelled) {
+        return;
+    }
+
+    run->cancelled = 1;
+    if (run->at == AEGIS_RUN_ACT) {
+        run->act.adapter->cancel(&run->act, 0);
+    }
+}
+
+void
+aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
+{
+    char                   labels[96];
+    aegis_act_t           *act;
+    aegis_exec_attempt_t  *a;
+
+    act = &run->act;
+
+    if (run->next.kind == AEGIS_NEXT_RECOVER) {
+        a = &run->log.v[run->next.index];
+    } else {
+        a = aegis_exec_log_add(&run->log);
+    }
+
+    if (a == NULL) {
+        run->at = AEGIS_RUN_GONE;       /* the lease ends, and the log is read again */
+        return;
+    }
+
+    a->phase = run->next.phase;
+    a->step_no = run->next.step_no;
+    a->attempt = run->next.attempt;
+    a->state = act->state;
+    a->retry_safe = run->retry_safe;
+    a->final = act->final;
+    memcpy(a->token, run->token, sizeof(a->token));
+    memcpy(a->error, act->error, sizeof(a->error));
+
+    /* actions are a plan's free text; only ours may become a label */
+    snprintf(labels, sizeof(labels), "action=\"%s\",state=\"%s\"",
+             act->adapter ? act->adapter->name : "other", aegis_act_state_name(act->state));
+    aegis_metric_add(aegis_counter("aegis_exec_steps_total", labels,
+                                   "attempts of steps that ended, by outcome"), 1);
+    aegis_metric_observe(x->seconds, (double) (now - run->acted_at) / 1000);
+
+    run->at = AEGIS_RUN_NEXT;
+    run->wake_at = 0;
+    run->tries = 0;
+}

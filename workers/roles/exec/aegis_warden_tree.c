@@ -1,0 +1,216 @@
+/*
+ * aegis_warden_tree.c: both ends of a script's life inside the warden: what the
+ * child does to become it, and how all of its descendants are found and ended.
+ * Invariant: async-signal-safe calls only; nothing here allocates.
+ */
+#include "aegis_warden.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define AEGIS_WARDEN_SWEEP_MS  5000
+
+/* What a script may use; its time is the step's timeout. */
+#define AEGIS_WARDEN_FILE_SIZE (1024 * 1024 * 1024)
+#define AEGIS_WARDEN_FILES     1024
+#define AEGIS_WARDEN_PROCESSES 4096
+
+static int64_t
+aegis_warden_clock(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* The parent's id in the text of /proc/<pid>/stat: "1 (name) S 0 ...". The name
+ * may hold anything, so the last parenthesis counts. */
+static int
+aegis_warden_ppid(const char *stat, size_t len)
+{
+    int     ppid;
+    size_t  i;
+
+    for (i = len; i > 0 && stat[i - 1] != ')'; i--) {
+        continue;
+    }
+
+    /* ") S 123" */
+    if (i == 0 || i + 3 >= len) {
+        return -1;
+    }
+
+    for (i += 3, ppid = 0; i < len && stat[i] >= '0' && stat[i] <= '9'; i++) {
+        ppid = ppid * 10 + (stat[i] - '0');
+    }
+
+    return ppid;
+}
+
+static void
+aegis_warden_kill_if_ours(int proc, const char *name, int self)
+{
+    int      fd, pid;
+    char     path[32], stat[512];
+    size_t   n;
+    ssize_t  len;
+
+    for (n = 0, pid = 0; name[n] >= '0' && name[n] <= '9' && n < 10; n++) {
+        pid = pid * 10 + (name[n] - '0');
+        path[n] = name[n];
+    }
+    if (n == 0 || name[n] != '\0') {
+        return;
+    }
+    memcpy(path + n, "/stat", sizeof("/stat"));
+
+    fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return;
+    }
+    len = read(fd, stat, sizeof(stat));
+    close(fd);
+
+    if (len > 0 && aegis_warden_ppid(stat, (size_t) len) == self) {
+        kill(pid, SIGKILL);
+    }
+}
+
+/* End our direct children: what they leave behind becomes ours in turn,
+ * because the warden is a subreaper. */
+static void
+aegis_warden_kill_children(void)
+{
+    int     proc;
+    long    n, at;
+    pid_t   self;
+
+    /* what getdents64 writes: only d_reclen and d_name are looked at */
+    struct aegis_dirent {
+        uint64_t        ino;
+        int64_t         off;
+        unsigned short  reclen;
+        unsigned char   type;
+        char            name[];
+    } *d;
+    union {
+        struct aegis_dirent  align;
+        char                 bytes[16384];
+    } buf;
+
+    proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (proc < 0) {
+        return;
+    }
+
+    self = getpid();
+
+    while ((n = syscall(SYS_getdents64, proc, buf.bytes, sizeof(buf.bytes))) > 0) {
+        for (at = 0; at < n; at += d->reclen) {
+            d = (struct aegis_dirent *) (void *) (buf.bytes + at);
+            aegis_warden_kill_if_ours(proc, d->name, self);
+        }
+    }
+
+    close(proc);
+}
+
+void
+aegis_warden_sweep(int group)
+{
+    pid_t    pid;
+    int64_t  deadline;
+
+    deadline = aegis_warden_clock() + AEGIS_WARDEN_SWEEP_MS;
+
+    for ( ;; ) {
+        /* the whole group at once: no fork of a member escapes that */
+        if (group > 0) {
+            kill(-group, SIGKILL);
+        }
+
+        do {
+            pid = waitpid(-1, NULL, WNOHANG);
+            if (pid == group) {
+                group = 0;              /* from now on its number may be another's */
+            }
+        } while (pid > 0 || (pid < 0 && errno == EINTR));
+
+        if (pid < 0 || aegis_warden_clock() >= deadline) {
+            return;
+        }
+
+        aegis_warden_kill_children();
+        (void) poll(NULL, 0, 2);
+    }
+}
+
+static void
+aegis_warden_limit(int what, rlim_t soft, rlim_t hard)
+{
+    struct rlimit  now, r;
+
+    if (getrlimit((__rlimit_resource_t) what, &now) != 0) {
+        return;
+    }
+
+    r.rlim_max = now.rlim_max < hard ? now.rlim_max : hard;
+    r.rlim_cur = soft < r.rlim_max ? soft : r.rlim_max;
+    (void) setrlimit((__rlimit_resource_t) what, &r);
+}
+
+int
+aegis_warden_become(const aegis_warden_t *g)
+{
+    int               sig;
+    rlim_t            cpu;
+    sigset_t          none;
+    struct sigaction  dfl;
+
+    memset(&dfl, 0, sizeof(dfl));
+    dfl.sa_handler = SIG_DFL;
+    for (sig = 1; sig < NSIG; sig++) {
+        (void) sigaction(sig, &dfl, NULL);
+    }
+
+    cpu = (rlim_t) (g->timeout_ms / 1000 + 5);
+    aegis_warden_limit(RLIMIT_CPU, cpu, cpu + 5);
+    aegis_warden_limit(RLIMIT_FSIZE, AEGIS_WARDEN_FILE_SIZE, AEGIS_WARDEN_FILE_SIZE);
+    aegis_warden_limit(RLIMIT_NOFILE, AEGIS_WARDEN_FILES, AEGIS_WARDEN_FILES);
+    aegis_warden_limit(RLIMIT_NPROC, AEGIS_WARDEN_PROCESSES, AEGIS_WARDEN_PROCESSES);
+    aegis_warden_limit(RLIMIT_CORE, 0, 0);
+    umask(027);
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || chdir("/") != 0
+        || dup2(g->fd[AEGIS_WARDEN_NULL], STDIN_FILENO) < 0
+        || dup2(g->fd[AEGIS_WARDEN_OUT_W], STDOUT_FILENO) < 0
+        || dup2(g->fd[AEGIS_WARDEN_ERR_W], STDERR_FILENO) < 0)
+    {
+        return errno;
+    }
+
+    /* by descriptor: it is the file that was looked at, whatever the name
+     * means by now; an interpreter reads it as /dev/fd/<n>, so it stays open */
+    if (fcntl(g->fd[AEGIS_WARDEN_SCRIPT], F_SETFD, 0) != 0) {
+        return errno;
+    }
+
+    sigemptyset(&none);
+    (void) sigprocmask(SIG_SETMASK, &none, NULL);
+
+    execveat(g->fd[AEGIS_WARDEN_SCRIPT], "", g->argv, g->envp, AT_EMPTY_PATH);
+    return errno;
+}
