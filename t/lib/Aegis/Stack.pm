@@ -1,0 +1,314 @@
+# Aegis::Stack: a whole installation, brought up by deploy/quickstart as a user
+# would: PostgreSQL, nats-server, nginx with the module, the workers.
+# Invariant: one shared installation serves a whole prove run (it is keyed by
+# prove's process and ends with it, however that ends); own() gives a suite that
+# needs other knobs one of its own, stopped with the suite. finish() is the last
+# test of every suite: no alert and no sanitizer report was logged meanwhile.
+package Aegis::Stack;
+
+use v5.36;
+use Digest::SHA 'sha256_hex';
+use Fcntl ':flock';
+use File::Path qw(make_path remove_tree);
+use POSIX ();
+use Test::More ();
+use Aegis::Http;
+use Aegis::Nats;
+use Aegis::Pg;
+use Aegis::Test;
+
+my @roles = qw(relay fsm analyst planner gate exec verify);
+
+# Credentials beside the quick start's two: name => [tenant, principal, scopes].
+my %keys = (
+    second => ['default', 'second', '*'],
+    reader => ['default', 'reader', 'case:read,plan:read,exec:read'],
+);
+
+sub available ($class) {
+    my $b = build_dir;
+    for my $f ("$b/aegis-worker", "$b/aegisctl", "$b/ngx_http_aegis_module.so") {
+        return "$f is not built" unless -e $f;
+    }
+    for my $p (qw(nginx nats-server psql openssl curl)) { return "$p is not installed" unless have($p) }
+    return '';
+}
+
+# The installation of this prove run, started by the first suite that asks.
+sub shared ($class, %opt) {
+    _need($class);
+    my $top = $ENV{TMPDIR} || '/tmp';
+    my $run = $ENV{AEGIS_T_RUN};
+    my $watched = $ENV{HARNESS_ACTIVE} ? getppid : 0;
+    return $class->own('alone', %opt) if !defined $run && !$watched;
+    my $base = $run // "$top/aegis-t-shared-$watched";
+    make_path($base);
+    chmod 0755, $base;
+    open my $lock, '>', "$base/lock" or die "$base/lock: $!";
+    flock $lock, LOCK_EX;
+    my $self = bless { dir => "$base/run", base => $base, shared => 1 }, $class;
+    if (!-e "$base/run/aegis.env") {
+        $self->_up;
+        _watch($base, $watched) if $watched && !defined $run;
+    }
+    close $lock;
+    return $self->_attach;
+}
+
+# Is there a shared one? For the suite that ends it.
+sub existing ($class) {
+    my $base = $ENV{AEGIS_T_RUN} // (($ENV{TMPDIR} || '/tmp') . '/aegis-t-shared-' . getppid);
+    return undef unless -e "$base/run/aegis.env";
+    return (bless { dir => "$base/run", base => $base, shared => 1 }, $class)->_attach;
+}
+
+# One of our own. env: knobs of deploy/quickstart (ROLES, NGX_WORKERS,
+# PG_EXTRA_CONF, NATS_EXTRA_CONF, KAFKA_BROKERS).
+sub own ($class, $name, %opt) {
+    _need($class);
+    my $base = scratch($name);
+    chmod 0755, $base;
+    my $self = bless { dir => "$base/run", base => $base, env => $opt{env} // {} }, $class;
+    Aegis::Test::at_end(sub { $self->down });
+    $self->_up;
+    _watch($base, $$);
+    return $self->_attach;
+}
+
+sub _need ($class) {
+    my $why = $class->available;
+    return if $why eq '';
+    Test::More::BAIL_OUT("$why: run make first");
+}
+
+sub _script ($self, $name) {
+    my $log = "$self->{base}/$name.log";
+    my $pg = join "\n", 'fsync = off', $self->{env}{PG_EXTRA_CONF} // ();
+    my %env = (%{ $self->{env} // {} }, PG_EXTRA_CONF => $pg, RUN_DIR => $self->{dir}, B => build_dir,
+               SAN => is_san ? 1 : '');
+    my $r = run(['sh', '-c', 'exec "$0" >"$1" 2>&1 </dev/null', root . "/deploy/quickstart/$name.sh", $log],
+        timeout => 180, env => \%env);
+    return if $r->{rc} eq '0';
+    die "deploy/quickstart/$name.sh ended with $r->{rc}:\n" . slurp($log);
+}
+
+sub _up ($self) {
+    $self->_script('up');
+    my $file = "$self->{dir}/nginx/aegis_keys";
+    open my $f, '>>', $file or die "$file: $!";
+    print $f join(' ', sha256_hex("$_-" . sha256_hex($self->{dir})), @{ $keys{$_} }), "\n" for sort keys %keys;
+    close $f;
+    $self->_read_env;
+    $self->nginx_reload;
+    $self->{fresh} = 1;
+}
+
+sub down ($self) {
+    return if $self->{stopped}++;
+    $self->{pg}->disconnect if $self->{pg};
+    $self->_script('down') if -e $self->{dir};
+}
+
+# A process that outlives us, and ends the shared installation when prove is gone.
+sub _watch ($base, $pid) {
+    my $child = fork // die "fork: $!";
+    return waitpid $child, 0 if $child;
+    POSIX::setsid();
+    POSIX::_exit(0) if fork;
+    open STDIN, '<', '/dev/null';
+    open STDOUT, '>', "$base/watch.log";
+    open STDERR, '>&', \*STDOUT;
+    POSIX::close($_) for 3 .. 255;
+    no warnings 'exec';
+    exec $^X, '-I' . root . '/t/lib', '-MAegis::Stack', '-e', 'Aegis::Stack::_watcher(@ARGV)', $base, $pid;
+    POSIX::_exit(127);
+}
+
+sub _watcher ($base, $pid) {
+    delete $ENV{HARNESS_ACTIVE};
+    wait_for('prove to end', 7200, sub { !alive($pid) || !-e "$base/run/aegis.env" }, quiet => 1);
+    return if !-e "$base/run/aegis.env";
+    (bless { dir => "$base/run", base => $base }, 'Aegis::Stack')->down;
+    remove_tree($base) unless $ENV{AEGIS_T_KEEP};
+}
+
+sub _read_env ($self) {
+    my %e;
+    for (split /\n/, slurp("$self->{dir}/aegis.env")) {
+        $e{$1} = $2 =~ s/^"(.*)"$/$1/r if /^(\w+)=(.*)$/;
+    }
+    $self->{e} = \%e;
+    $self->{rundir} = $e{AEGIS_RUN};
+}
+
+sub _attach ($self) {
+    $self->_read_env;
+    $self->{mark} = { map { $_ => -s $_ } $self->_logs };
+    my ($pw, $host, $port) = $self->{e}{DATABASE_ADMIN_URL} =~ m{^postgresql://postgres:([^@]+)@([^:/]+):(\d+)/};
+    $self->{pg} = Aegis::Pg->attach(host => $host, port => $port, superuser => 'postgres', password => $pw);
+    return $self;
+}
+
+sub e ($self, $name) { return $self->{e}{$name} }
+sub run_dir ($self) { return $self->{rundir} }
+sub pg ($self) { return $self->{pg} }
+sub nats ($self) { return $self->{nats} //= Aegis::Nats->new($self->{e}{NATS_URL}) }
+
+# A database connection as one of the product's roles.
+sub pg_as ($self, $role) {
+    my $pw = slurp("$self->{rundir}/secrets/$role") =~ s/\s+\z//r;
+    my $p = Aegis::Pg->attach(%{ $self->{pg} }, password => $pw, dbh => {});
+    return $p->connect(user => "aegis_$role");
+}
+
+# who: default (scope *), other (another tenant), second (another principal of
+# the same tenant), reader (reads only), or nobody.
+sub token ($self, $who = 'default') {
+    return $self->{e}{AEGIS_TOKEN} if $who eq 'default';
+    return $self->{e}{AEGIS_TOKEN_OTHER} if $who eq 'other';
+    return undef if $who eq 'nobody';
+    die "no key $who" unless $keys{$who};
+    return "$who-" . sha256_hex($self->{dir});
+}
+
+sub http ($self, $who = 'default') {
+    return Aegis::Http->new(url => $self->{e}{AEGIS_URL}, ca => $self->{e}{AEGIS_CA}, token => $self->token($who));
+}
+
+# /metrics of a worker role, or of the gateway.
+sub metrics ($self, $who) {
+    return $self->http->get('/metrics')->body if $who eq 'gateway';
+    my ($url) = ($self->{e}{AEGIS_METRICS} // '') =~ /(?:^|\s)\Q$who\E=(\S+)/ or die "no metrics of $who";
+    my ($base, $path) = $url =~ m{^(https?://[^/]+)(/.*)$};
+    return Aegis::Http->new(url => $base)->get($path)->body;
+}
+
+# The value of a metric: exact labels as a string, or the sum over a regex.
+sub metric ($self, $who, $name, $labels = qr/.*/) {
+    my ($sum, $n) = (0, 0);
+    for (split /\n/, $self->metrics($who)) {
+        next unless /^\Q$name\E(?:\{([^}]*)\})?\s+(\S+)/;
+        my ($l, $v) = ($1 // '', $2);
+        next unless $l =~ (ref $labels ? $labels : qr/\Q$labels\E/);
+        $sum += $v;
+        $n++;
+    }
+    return $n ? $sum : undef;
+}
+
+# --- processes
+
+sub pid ($self, $name) {
+    my $f = "$self->{rundir}/pid/$name.pid";
+    return undef unless -e $f;
+    my $pid = slurp($f) =~ s/\s+//gr;
+    return $pid =~ /^\d+$/ && alive($pid) ? $pid : undef;
+}
+
+sub roles ($self) { return @roles }
+
+# kill -9 of a role's process; its supervisor starts another. Returns the old pid.
+sub kill_worker ($self, $role, $signal = 'KILL') {
+    my $pid = $self->pid($role) // die "no $role is running\n";
+    kill $signal, $pid;
+    return $pid;
+}
+
+sub wait_worker ($self, $role, $not = 0, $timeout = 30) {
+    return wait_for("another $role to run", $timeout, sub {
+        my $pid = $self->pid($role);
+        return $pid && $pid != $not && eval { $self->metrics($role) } ? $pid : undef;
+    });
+}
+
+# The nginx workers of this installation: {pid, exiting}.
+sub nginx_workers ($self) {
+    my $master = $self->pid('nginx') // return ();
+    return $self->children($master);
+}
+
+sub children ($self, $parent) {
+    my @out;
+    for my $dir (glob '/proc/[0-9]*') {
+        open my $f, '<', "$dir/stat" or next;
+        my $stat = <$f> // next;
+        next unless $stat =~ /^(\d+) \(.*\) (\S) (\d+)/s && $3 == $parent && $2 !~ /[ZX]/;
+        my $pid = $1;
+        my $cmd = eval { slurp("$dir/cmdline") } // '';
+        push @out, { pid => $pid, exiting => $cmd =~ /shutting down/ ? 1 : 0, cmd => $cmd };
+    }
+    return @out;
+}
+
+# Reload nginx and wait until only new workers are left that take requests.
+sub nginx_reload ($self, %opt) {
+    my $master = $self->pid('nginx') // die "nginx is not running\n";
+    my %old = map { $_->{pid} => 1 } $self->nginx_workers;
+    kill 'HUP', $master;
+    return if $opt{no_wait};
+    return wait_for('nginx to reload', 30, sub {
+        my @w = $self->nginx_workers;
+        return @w && !grep { $old{ $_->{pid} } && !$_->{exiting} } @w;
+    });
+}
+
+# Change the running configuration of nginx with code on its text; undo by calling
+# what is returned.
+sub nginx_edit ($self, $code) {
+    my $file = "$self->{rundir}/nginx/nginx.conf";
+    my $was = slurp($file);
+    my ($uid, $gid) = (stat $file)[4, 5];
+    my $put = sub ($text) { spew_into($file, $text); chown $uid, $gid, $file; $self->nginx_reload };
+    $put->($code->($was));
+    return sub { $put->($was) };
+}
+
+# --- quiet
+
+# Nothing is on its way: no unpublished row, no message that a consumer has not
+# settled. Used before fingerprints.
+sub quiet ($self, $timeout = 30) {
+    return wait_for('everything to be published and consumed', $timeout, sub {
+        return 0 if $self->{pg}->one('SELECT count(*) FROM aegis.outbox WHERE published_at IS NULL');
+        return 0 if $self->{pg}->one(q{SELECT count(*) FROM aegis.exec_run WHERE state IN ('QUEUED', 'RUNNING')});
+        require Aegis::Def;
+        my %stream = map { $_->[0] => $_->[1] } Aegis::Def::def_rows('streams', 'AEGIS_STREAM');
+        for my $c (Aegis::Def::def_rows('consumers', 'AEGIS_CONSUMER')) {
+            my $i = $self->nats->consumer($stream{ $c->[2] }, $c->[0]);
+            next if $i->{error};                     # this role does not run here, or evt.* is on Kafka
+            return 0 if $i->{num_pending} || $i->{num_ack_pending};
+        }
+        return 1;
+    });
+}
+
+# --- the last test of a suite
+
+sub _logs ($self) { return glob "$self->{rundir}/log/*" }
+
+sub complaints ($self, %opt) {
+    my @out;
+    for my $f ($self->_logs) {
+        my $name = $f =~ s{.*/}{}r;
+        my $from = $self->{mark}{$f} // 0;
+        open my $h, '<', $f or next;
+        seek $h, $from, 0 if -s $f >= $from;
+        while (my $line = <$h>) {
+            push @out, "$name: $line" if $line =~ /Sanitizer|runtime error:|LeakSanitizer/
+                || ($name =~ /^nginx/ && $line =~ /\[(?:alert|emerg)\]/)
+                || ($name =~ /^postgres/ && $line =~ /\b(?:PANIC|server process .* was terminated)\b/);
+        }
+    }
+    @out = grep { my $l = $_; !grep { $l =~ $_ } @{ $opt{allow} } } @out if $opt{allow};
+    return @out;
+}
+
+sub finish ($self, %opt) {
+    my @bad = $self->complaints(%opt);
+    Test::More::is(scalar @bad, 0, 'no alert and no sanitizer report was logged')
+        or Test::More::diag(join '', @bad > 20 ? @bad[0 .. 19] : @bad);
+    my $core = join ' ', glob "$self->{rundir}/core* $self->{rundir}/nginx/core*";
+    Test::More::is($core, '', 'nothing left a core file');
+}
+
+1;
