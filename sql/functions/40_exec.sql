@@ -117,7 +117,7 @@ LANGUAGE sql AS $$
                'for_version', m.for_version, 'plan', p.plan,
                'steps', (SELECT coalesce(json_agg(json_build_object('phase', s.phase,
                     'step_no', s.step_no, 'attempt', s.attempt, 'state', s.state,
-                    'token', s.token, 'retry_safe', s.retry_safe)
+                    'token', s.token, 'retry_safe', s.retry_safe, 'error', s.error)
                     ORDER BY s.phase DESC, s.step_no, s.attempt), '[]')
                   FROM aegis.exec_step s
                  WHERE s.tenant = m.tenant AND s.exec_id = m.exec_id))::text
@@ -147,6 +147,9 @@ RETURNS SETOF aegis.result LANGUAGE sql AS $$
 $$;
 
 -- Intent before act: the attempt's row, committed before the adapter starts.
+-- Sending it again is the same as sending it once: the token tells an owner's
+-- own row from the row of a former owner ('already-exists': read the log again).
+-- Nothing begins for a case that has left the state that asked for the run.
 CREATE OR REPLACE FUNCTION aegis.exec_step_begin(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
     p_epoch int[], p_phase text[], p_step_no int[], p_attempt int[], p_action text[],
     p_retry_safe boolean[], p_token text[])
@@ -157,18 +160,28 @@ RETURNS SETOF aegis.result LANGUAGE sql AS $$
                WITH ORDINALITY AS i(tenant, case_id, exec_id, epoch, phase, step_no,
                    attempt, action, retry_safe, token, ord)),
     own AS (
-        SELECT i.ord FROM i JOIN aegis.exec_run r ON r.tenant = i.tenant
+        SELECT i.ord, c.version IS DISTINCT FROM r.for_version AS cancelled
+          FROM i JOIN aegis.exec_run r ON r.tenant = i.tenant
            AND r.case_id = i.case_id AND r.exec_id = i.exec_id AND r.epoch = i.epoch
+          LEFT JOIN aegis.ops_case c ON c.tenant = r.tenant AND c.case_id = r.case_id
          WHERE r.state = 'RUNNING' ORDER BY r.tenant, r.exec_id FOR NO KEY UPDATE OF r),
     ins AS (
         INSERT INTO aegis.exec_step (tenant, case_id, exec_id, phase, step_no, attempt,
                     action, state, retry_safe, token)
         SELECT i.tenant, i.case_id, i.exec_id, i.phase, i.step_no, i.attempt, i.action,
                'RUNNING', i.retry_safe, i.token
-          FROM i JOIN own USING (ord))
-    SELECT (ROW(i.ord, 200, CASE WHEN own.ord IS NULL THEN 'fenced' ELSE 'ok' END,
+          FROM i JOIN own USING (ord) WHERE NOT own.cancelled
+            ON CONFLICT DO NOTHING
+        RETURNING tenant, exec_id)
+    SELECT (ROW(i.ord, 200, CASE WHEN own.ord IS NULL THEN 'fenced'
+                WHEN own.cancelled THEN 'cancelled'
+                WHEN ins.exec_id IS NULL AND s.token IS DISTINCT FROM i.token
+                THEN 'already-exists' ELSE 'ok' END,
                 NULL, '', NULL)::aegis.result).*
       FROM i LEFT JOIN own USING (ord)
+      LEFT JOIN ins ON ins.tenant = i.tenant AND ins.exec_id = i.exec_id
+      LEFT JOIN aegis.exec_step s ON s.tenant = i.tenant AND s.exec_id = i.exec_id
+       AND s.phase = i.phase AND s.step_no = i.step_no AND s.attempt = i.attempt
 $$;
 
 -- The outcome of an attempt, and its fact.
@@ -227,8 +240,15 @@ BEGIN
          WHERE x.tenant = p_tenant[n] AND x.case_id = p_case_id[n] AND x.exec_id = p_exec_id[n]
            AND x.epoch = p_epoch[n] AND x.state = 'RUNNING'
         RETURNING x.* INTO r;
-        IF FOUND AND p_state[n] <> 'CANCELLED' THEN
-            PERFORM aegis.exec_announce(r, '');
+        IF r.exec_id = p_exec_id[n] THEN
+            IF p_state[n] <> 'CANCELLED' THEN
+                PERFORM aegis.exec_announce(r, '');
+            END IF;
+            -- every attempt has a recorded end: a run that is cancelled right
+            -- after a take-over leaves the lost owner's attempt to be closed
+            UPDATE aegis.exec_step s
+               SET state = 'UNKNOWN', error = 'the run was ended', finished_at = now()
+             WHERE s.tenant = r.tenant AND s.exec_id = r.exec_id AND s.state = 'RUNNING';
         END IF;
         RETURN NEXT ROW(n, 200, CASE WHEN r.exec_id = p_exec_id[n] THEN 'ok' ELSE 'fenced' END,
                         NULL, '', NULL)::aegis.result;

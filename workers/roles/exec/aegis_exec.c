@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 /* While adapters are at work, and the slow poll behind LISTEN. */
-#define AEGIS_EXEC_POLL_MS   10
+#define AEGIS_EXEC_POLL_MS   20
 #define AEGIS_EXEC_CLAIM_MS  1000
 /* A tick ends after this time, so that messages have their turn. */
 #define AEGIS_EXEC_TICK_MS   250
@@ -39,12 +39,38 @@ aegis_exec_settings(aegis_worker_t *w)
     (void) aegis_conf_path(w->conf, "exec.script_dir", x->script_dir);
 }
 
+static void
+aegis_exec_free(aegis_worker_t *w)
+{
+    size_t         i;
+    aegis_exec_t  *x;
+
+    x = w->data;
+    if (x == NULL) {
+        return;
+    }
+
+    for (i = 0; i < x->n_runs; i++) {
+        aegis_exec_run_free(x->runs[i]);
+    }
+    if (x->objects >= 0) {
+        close(x->objects);
+    }
+    free(x->runs);
+    free(x->items);
+    free(x);
+    w->data = NULL;
+}
+
+/* Called again after a failure. */
 static aegis_code_t
 aegis_exec_init(aegis_worker_t *w, aegis_error_t *err)
 {
     char              path[4096];
     aegis_exec_t     *x;
     struct timespec   ts;
+
+    aegis_exec_free(w);
 
     x = calloc(1, sizeof(aegis_exec_t));
     if (x == NULL) {
@@ -240,6 +266,7 @@ aegis_exec_due(aegis_exec_t *x)
 static int
 aegis_exec_tick(aegis_worker_t *w)
 {
+    int            due;
     size_t         moved;
     int64_t        end;
     aegis_exec_t  *x;
@@ -251,8 +278,8 @@ aegis_exec_tick(aegis_worker_t *w)
         x->stopping = 1;
     }
 
-    /* somebody has accepted a run */
-    if (aegis_pg_connected(w->pg) && aegis_pg_wait(w->pg, -1, 0) == 1) {
+    /* earlier than asked for: somebody has accepted a run and said so */
+    if (aegis_exec_now() < x->due_at) {
         x->claim_at = 0;
     }
 
@@ -262,7 +289,9 @@ aegis_exec_tick(aegis_worker_t *w)
         moved += aegis_exec_round(w);
     } while (moved > 0 && aegis_exec_now() < end);
 
-    return moved > 0 ? 0 : aegis_exec_due(x);
+    due = moved > 0 ? 0 : aegis_exec_due(x);
+    x->due_at = aegis_exec_now() + due;
+    return due;
 }
 
 static void
@@ -336,16 +365,7 @@ aegis_exec_done(aegis_worker_t *w)
         aegis_exec_db_heartbeat(w, 0);
     }
 
-    for (i = 0; i < x->n_runs; i++) {
-        aegis_exec_run_free(x->runs[i]);
-    }
-    if (x->objects >= 0) {
-        close(x->objects);
-    }
-    free(x->runs);
-    free(x->items);
-    free(x);
-    w->data = NULL;
+    aegis_exec_free(w);
 }
 
 const aegis_role_t  aegis_role_exec = {

@@ -111,6 +111,7 @@ typedef struct {
     int                 lease_s;
     int64_t             heartbeat_at;
     int64_t             claim_at;
+    int64_t             due_at;         /* when the tick wants to run again */
     aegis_metric_t     *running;
     aegis_metric_t     *seconds;
 } aegis_exec_t;

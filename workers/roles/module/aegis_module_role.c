@@ -374,11 +374,30 @@ aegis_module_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
     return rc;
 }
 
+static void
+aegis_module_done(aegis_worker_t *w)
+{
+    aegis_module_worker_t  *mw;
+
+    mw = w->data;
+    if (mw == NULL) {
+        return;
+    }
+
+    aegis_module_policy_free(mw->policy);
+    free(mw->items);
+    free(mw);
+    w->data = NULL;
+}
+
+/* Called again after a failure. */
 static aegis_code_t
 aegis_module_init(aegis_worker_t *w, aegis_module_id_t id, aegis_error_t *err)
 {
     char                    labels[64];
     aegis_module_worker_t  *mw;
+
+    aegis_module_done(w);
 
     mw = calloc(1, sizeof(aegis_module_worker_t));
     if (mw == NULL) {
@@ -468,22 +487,6 @@ aegis_module_tick_gate(aegis_worker_t *w)
 
     aegis_error_clear(&err);
     return AEGIS_MODULE_POLICY_RETRY_MS;
-}
-
-static void
-aegis_module_done(aegis_worker_t *w)
-{
-    aegis_module_worker_t  *mw;
-
-    mw = w->data;
-    if (mw == NULL) {
-        return;
-    }
-
-    aegis_module_policy_free(mw->policy);
-    free(mw->items);
-    free(mw);
-    w->data = NULL;
 }
 
 static aegis_code_t
