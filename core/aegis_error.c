@@ -125,7 +125,7 @@ aegis_error_at(aegis_error_t *err, const char *pointer, const char *fmt, ...)
 void
 aegis_error_pointer(char *out, size_t size, const char *parent, const char *name)
 {
-    size_t       n, used;
+    size_t       n, used, escape;
     uint32_t     cp;
     const char  *s;
 
@@ -140,11 +140,13 @@ aegis_error_pointer(char *out, size_t size, const char *parent, const char *name
     for (s = name; *s; s += n) {
         n = aegis_utf8_next(s, strlen(s), &cp);
 
-        if (n == 0 || used + n + 2 > size) {
+        escape = *s == '~' || *s == '/';
+
+        if (n == 0 || used + n + escape + 1 > size) {
             break;
         }
 
-        if (*s == '~' || *s == '/') {
+        if (escape) {
             out[used++] = '~';
             out[used++] = *s == '~' ? '0' : '1';
             continue;
