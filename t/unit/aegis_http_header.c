@@ -1,0 +1,160 @@
+/*
+ * aegis_http_header.c: unit tests of the conditional and negotiation headers.
+ */
+#include "aegis_unit.h"
+
+#include "aegis_http.h"
+
+
+static void
+test_if_match(void **state)
+{
+    char          out[16];
+    size_t        i;
+    aegis_code_t  code;
+
+    static const struct {
+        const char  *header;
+        const char  *out;           /* NULL: malformed */
+    } cases[] = {
+        { "*", "*" }, { " * ", "*" },
+        { "\"3\"", "3" }, { " \"3\" ", "3" }, { "\"3\", \"5\"", "3,5" },
+        { "\"3\",\"5\"", "3,5" }, { ",, \"3\" ,\t, \"5\" ,", "3,5" },
+        { "W/\"3\"", "" }, { "W/\"3\", \"5\"", "5" }, { "\"\"", "" },
+        { "\"abc\", \"5\"", "5" }, { "\"3,5\"", "" }, { "\"03\"", "" }, { "\"0\"", "" },
+        { "\"-3\"", "" }, { "\"3 \"", NULL }, { "\"\xc3\xa9\"", "" },
+        { "\"12345678901\"", "" }, { "\"2147483647\"", "2147483647" },
+        { "", "" }, { ",", "" },
+        { "3", NULL }, { "\"3", NULL }, { "3\"", NULL }, { "\"3\" \"5\"", NULL },
+        { "\"3\";", NULL }, { "*, \"3\"", NULL }, { "\"3\", *", NULL }, { "**", NULL },
+        { "w/\"3\"", NULL }, { "W/3", NULL }, { "W/", NULL }, { "W /\"3\"", NULL },
+        { "\"\x01\"", NULL }, { "\"\x7f\"", NULL }, { "'3'", NULL },
+        { "\"1111\",\"2222\",\"3333\"", "1111,2222,3333" },
+        { "\"1111\",\"2222\",\"33333\"", "1111,2222,33333" },
+        { "\"1111\",\"2222\",\"333333\"", NULL }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        code = aegis_http_if_match(aegis_unit_str(cases[i].header), out, sizeof(out));
+
+        if (code != (cases[i].out ? AEGIS_E_OK : AEGIS_E_PRECOND_INVALID)) {
+            fail_msg("%s gives %d", cases[i].header, (int) code);
+        }
+        if (cases[i].out) {
+            assert_string_equal(out, cases[i].out);
+        }
+    }
+
+    assert_int_equal(aegis_http_if_match(AEGIS_NO_STR, out, sizeof(out)),
+                     AEGIS_E_PRECOND_INVALID);
+    assert_int_equal(aegis_http_if_match((aegis_str_t) { 4, "\"3\0\"" }, out, sizeof(out)),
+                     AEGIS_E_PRECOND_INVALID);
+}
+
+
+static void
+test_none_match(void **state)
+{
+    size_t  i;
+
+    static const struct {
+        const char  *header;
+        int          rc;
+    } cases[] = {
+        { "*", 1 }, { "\"3\"", 1 }, { "W/\"3\"", 1 }, { "\"1\", W/\"3\"", 1 },
+        { "\"4\"", 0 }, { "\"03\"", 0 }, { "\"33\"", 0 }, { "", 0 }, { "\"x\"", 0 },
+        { "3", -1 }, { "\"3\" x", -1 }, { "\"3\", \"", -1 }, { "*, *", -1 }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        if (aegis_http_none_match(aegis_unit_str(cases[i].header), 3) != cases[i].rc) {
+            fail_msg("%s is not %d", cases[i].header, cases[i].rc);
+        }
+    }
+
+    assert_int_equal(aegis_http_none_match(AEGIS_NO_STR, 3), 0);
+}
+
+
+static void
+test_accept(void **state)
+{
+    size_t  i;
+
+    static const struct {
+        const char  *header;
+        int          ok;
+    } cases[] = {
+        { "application/json", 1 }, { "APPLICATION/JSON", 1 }, { "*/*", 1 },
+        { "application/*", 1 }, { "application/problem+json", 1 },
+        { "text/html, application/json;q=0.1", 1 },
+        { "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", 1 },
+        { "application/json;charset=utf-8", 1 },
+        { "application/json ; q=0.001", 1 }, { "", 1 }, { "  ", 1 }, { ",", 1 },
+        { "text/html;x=\"a,b\", application/json", 1 },
+        { "application/json;q=0, application/problem+json", 1 },
+        { "*/*;q=0, application/json", 1 }, { "application/json;q=1.000", 1 },
+        { "broken, application/json", 1 },
+        { "text/html", 0 }, { "application/json;q=0", 0 }, { "*/*;q=0", 0 },
+        { "application/*;q=0, */*", 0 },
+        { "*/*, application/json;q=0, application/problem+json;q=0.0", 0 },
+        { "application/jsonx", 0 }, { "application/xml, text/*", 0 },
+        { "json", 0 }, { "application/json;q=2", 0 }, { "application/json;q=x", 0 },
+        { "*/json", 0 }, { "application/json;q=\"", 0 }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        if (aegis_http_accepts_json(aegis_unit_str(cases[i].header)) != cases[i].ok) {
+            fail_msg("%s is not %d", cases[i].header, cases[i].ok);
+        }
+    }
+
+    assert_true(aegis_http_accepts_json(AEGIS_NO_STR));
+}
+
+
+static void
+test_content_type(void **state)
+{
+    size_t  i;
+
+    static const struct {
+        const char  *header;
+        int          ok;
+    } cases[] = {
+        { "application/json", 1 }, { "Application/JSON", 1 },
+        { "application/json; charset=utf-8", 1 },
+        { "application/json;charset=UTF-8", 1 },
+        { "application/json ; Charset=\"utf-8\"", 1 }, { "application/json;", 1 },
+        { " application/json ", 1 },
+        { "application/json; charset=latin1", 0 }, { "application/json; version=1", 0 },
+        { "application/json; charset", 0 }, { "application/json; charset=", 0 },
+        { "application/json; charset=\"utf-8", 0 }, { "application/json, text/html", 0 },
+        { "application/jsonp", 0 }, { "application/problem+json", 0 },
+        { "application/merge-patch+json", 0 }, { "text/json", 0 }, { "application", 0 },
+        { "application/", 0 }, { "application / json", 0 }, { "", 0 },
+        { "application/json x", 0 }, { "multipart/form-data; boundary=x", 0 }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        if (aegis_http_is_json(aegis_unit_str(cases[i].header)) != cases[i].ok) {
+            fail_msg("%s is not %d", cases[i].header, cases[i].ok);
+        }
+    }
+
+    assert_false(aegis_http_is_json(AEGIS_NO_STR));
+}
+
+
+int
+main(void)
+{
+    const struct CMUnitTest  tests[] = {
+        AEGIS_TEST("If-Match gives the strong tags that can be versions", test_if_match),
+        AEGIS_TEST("If-None-Match compares weakly", test_none_match),
+        AEGIS_TEST("Accept refuses only when no form of ours is left", test_accept),
+        AEGIS_TEST("Content-Type is JSON in UTF-8 and nothing else", test_content_type)
+    };
+
+    return AEGIS_UNIT_RUN(tests);
+}
