@@ -179,14 +179,14 @@ aegis_loop_trouble(aegis_loop_t *loop, const char *event, aegis_error_t *err)
 static int
 aegis_loop_database(aegis_loop_t *loop)
 {
-    int            first;
+    int            away;
     aegis_error_t  err = AEGIS_ERROR_INIT;
 
     if (aegis_pg_connected(loop->w.pg)) {
         return 1;
     }
 
-    first = loop->db_delay != 0;
+    away = loop->db_delay != 0;
     if (aegis_pg_ready(loop->w.pg, &err) != AEGIS_E_OK) {
         aegis_metric_set(loop->db_up, 0);
         aegis_loop_trouble(loop, "database-away", &err);
@@ -197,7 +197,7 @@ aegis_loop_database(aegis_loop_t *loop)
     loop->db_delay = 0;
     aegis_metric_set(loop->db_up, 1);
     aegis_log(AEGIS_LOG_INFO, loop->w.role->name,
-              first ? "database-back" : "database-connected", NULL);
+              away ? "database-back" : "database-connected", NULL);
     return 1;
 }
 
@@ -328,6 +328,9 @@ aegis_loop_main(void *arg)
         }
         if (aegis_loop_database(loop)) {
             due = aegis_loop_round(loop, due);
+
+        } else if (role->handle != NULL && role->tick != NULL) {
+            (void) role->tick(&loop->w);    /* what it runs has its own deadlines */
         }
     }
 

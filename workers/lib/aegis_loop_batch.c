@@ -99,7 +99,7 @@ aegis_loop_bury(aegis_loop_t *loop, aegis_delivery_t *d, aegis_code_t code,
     const char *reason, aegis_error_t *err)
 {
     int            i, n;
-    char          *text[6], *payload, deliveries[16];
+    char          *text[5], *payload, deliveries[16];
     aegis_code_t   rc;
     const char    *params[9];
 

@@ -91,6 +91,12 @@ aegis_pg_connected(const aegis_pg_t *pg)
     return pg->conn != NULL && PQstatus(pg->conn) == CONNECTION_OK;
 }
 
+unsigned
+aegis_pg_session(const aegis_pg_t *pg)
+{
+    return pg->session;
+}
+
 aegis_code_t
 aegis_pg_error(aegis_pg_t *pg, aegis_code_t code, const char *text, aegis_error_t *err)
 {
@@ -249,6 +255,7 @@ aegis_pg_ready(aegis_pg_t *pg, aegis_error_t *err)
     }
 
     PQsetnonblocking(pg->conn, 1);
+    pg->session++;
 
     /* The role's own limits stand; who has none gets ours. */
     rc = aegis_pg_command(pg,

@@ -31,6 +31,10 @@ void aegis_pg_free(aegis_pg_t *pg);                 /* NULL is fine */
 aegis_code_t aegis_pg_ready(aegis_pg_t *pg, aegis_error_t *err);
 int aegis_pg_connected(const aegis_pg_t *pg);
 
+/* Counts connections: what a session holds (advisory locks) is gone when this
+ * has changed. Statements reconnect by themselves. */
+unsigned aegis_pg_session(const aegis_pg_t *pg);
+
 /*
  * Run a set-based statement over n items (1..512), in its own transaction. On
  * OK *ret_rows holds n rows, row i-1 answering item i, valid until

@@ -18,6 +18,7 @@ struct aegis_pg_s {
     char            *name;
     char            *channel;           /* LISTEN, or NULL */
     unsigned         seed;              /* of the jitter */
+    unsigned         session;           /* how often it has connected */
     int              permanent;         /* the last INTERNAL would come again */
     char             detail[256];       /* why an item could not be settled */
     int64_t          notified_at;

@@ -1,0 +1,513 @@
+/*
+ * aegis_relay.c: the relay: publishes the outbox, and does the housekeeping.
+ * Invariant: an outbox partition is published by one session at a time (its
+ * advisory lock), in the order of its ids, and a row is marked only after the
+ * broker's ack for it and for all earlier rows of its case. Whatever is in
+ * doubt is published again under the same message id.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "aegis_relay.h"
+
+#define AEGIS_RELAY_LINGER_MS    40
+#define AEGIS_RELAY_LINGER_POLL  5
+#define AEGIS_RELAY_LOCK_MS      1000
+#define AEGIS_RELAY_LAG_MS       2000
+#define AEGIS_RELAY_PUBLISH_MS   10000
+#define AEGIS_RELAY_DELAY_MIN    100
+#define AEGIS_RELAY_DELAY_MAX    5000
+
+/* What every broker takes by default; ours are far smaller. */
+#define AEGIS_RELAY_BODY_MAX     900000
+
+int64_t
+aegis_relay_now(void)
+{
+    struct timespec  ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void
+aegis_relay_trouble(aegis_worker_t *w, const char *event, aegis_error_t *err)
+{
+    aegis_relay_t  *r;
+
+    r = w->data;
+    aegis_metric_add(r->errors, 1);
+    aegis_log(AEGIS_LOG_ERROR, "relay", event, "code", "%s",
+              aegis_error_def(err->code)->code, "error", "%s", err->detail, NULL);
+    aegis_error_clear(err);
+}
+
+/* Take what is free. A lock lives as long as the session that took it. */
+static aegis_code_t
+aegis_relay_own(aegis_worker_t *w, int64_t now, aegis_error_t *err)
+{
+    int             i, n, before;
+    char            part[8];
+    aegis_code_t    rc;
+    aegis_relay_t  *r;
+    const char     *params[1], *got;
+
+    r = w->data;
+    rc = aegis_pg_ready(w->pg, err);
+    if (rc != AEGIS_E_OK) {
+        return rc;
+    }
+
+    if (r->session != aegis_pg_session(w->pg)) {
+        r->session = aegis_pg_session(w->pg);
+        r->n_owned = 0;
+        memset(r->owned, 0, sizeof(r->owned));
+        r->lock_at = 0;
+    }
+    if (r->n_owned == AEGIS_RELAY_PARTS || now < r->lock_at) {
+        return AEGIS_E_OK;
+    }
+
+    before = r->n_owned;
+    r->lock_at = now + AEGIS_RELAY_LOCK_MS / 2 + rand_r(&r->seed) % AEGIS_RELAY_LOCK_MS;
+
+    for (i = 0; i < AEGIS_RELAY_PARTS && rc == AEGIS_E_OK; i++) {
+        if (r->owned[i]) {
+            continue;
+        }
+        snprintf(part, sizeof(part), "%d", i);
+        params[0] = part;
+        rc = aegis_pg_sql(w->pg, AEGIS_SQL_PART_LOCK, 1, params, &n, err);
+        if (rc == AEGIS_E_OK && r->session == aegis_pg_session(w->pg)) {
+            got = n == 1 ? aegis_pg_value(w->pg, 0, 0) : NULL;
+            r->owned[i] = got != NULL && got[0] == 't';
+            r->n_owned += r->owned[i];
+        }
+    }
+
+    aegis_pg_clear(w->pg);
+    aegis_metric_set(r->partitions, r->n_owned);
+    if (r->n_owned != before) {
+        aegis_log(AEGIS_LOG_INFO, "relay", "partitions-owned", "n", "%d", r->n_owned,
+                  NULL);
+    }
+
+    return rc;
+}
+
+static void
+aegis_relay_parts(const aegis_relay_t *r, char *buf, size_t size)
+{
+    int     i;
+    size_t  n;
+
+    for (i = 0, n = 0; i < AEGIS_RELAY_PARTS; i++) {
+        if (r->owned[i]) {
+            n += (size_t) snprintf(buf + n, size - n, "%s%d", n ? "," : "{", i);
+        }
+    }
+    snprintf(buf + n, size - n, "%s}", n ? "" : "{");
+}
+
+static aegis_str_t
+aegis_relay_text(const char *s)
+{
+    return (aegis_str_t) { s ? strlen(s) : 0, s ? s : "" };
+}
+
+/* A row that no broker will ever take must not stop the others for good. It
+ * becomes a dead letter with its reason, and counts as published. */
+static aegis_code_t
+aegis_relay_bury(aegis_worker_t *w, aegis_relay_row_t *row, const char *code,
+    const char *reason, aegis_error_t *err)
+{
+    int             n;
+    char           *hex;
+    size_t          i;
+    aegis_code_t    rc;
+    aegis_relay_t  *r;
+    const char     *params[9];
+
+    static const char  digits[] = "0123456789abcdef";
+
+    r = w->data;
+    hex = malloc(row->out.body.len * 2 + 3);
+    if (hex == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+
+    memcpy(hex, "\\x", 2);
+    for (i = 0; i < row->out.body.len; i++) {
+        hex[2 + 2 * i] = digits[(unsigned char) row->out.body.data[i] >> 4];
+        hex[3 + 2 * i] = digits[(unsigned char) row->out.body.data[i] & 15];
+    }
+    hex[2 + 2 * i] = '\0';
+
+    params[0] = row->tenant;
+    params[1] = "aegis-relay";
+    params[2] = row->subject;
+    params[3] = row->msg_id;
+    params[4] = row->case_id;
+    params[5] = code;
+    params[6] = reason;
+    params[7] = hex;
+    params[8] = "1";
+
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_DEAD_LETTER_PUT, 9, params, &n, err);
+    free(hex);
+
+    if (rc == AEGIS_E_OK) {
+        row->out.published = 1;
+        aegis_metric_add(r->dead_letters, 1);
+        aegis_log(AEGIS_LOG_WARN, "relay", "dead-letter", "subject", "%s", row->subject,
+                  "msg_id", "%s", row->msg_id, "case_id", "%s", row->case_id,
+                  "reason", "%s", reason, NULL);
+    }
+
+    return rc;
+}
+
+static void
+aegis_relay_rows_free(aegis_relay_t *r)
+{
+    int  i;
+
+    for (i = 0; i < r->n; i++) {
+        free((char *) r->rows[i].out.body.data);
+        free(r->rows[i].copy);
+    }
+    r->n = 0;
+}
+
+/* Copies, because statements run before the rows are done with. */
+static aegis_code_t
+aegis_relay_row(aegis_worker_t *w, int i, aegis_relay_row_t *row, aegis_error_t *err)
+{
+    int          k;
+    char        *p;
+    size_t       len, size;
+    const char  *v, *field[10];
+
+    for (k = 0, size = 0; k < 10; k++) {
+        v = aegis_pg_value(w->pg, i, k);
+        size += (v ? strlen(v) : 0) + 1;
+    }
+
+    memset(row, 0, sizeof(*row));
+    row->copy = p = malloc(size);
+    if (p == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+
+    for (k = 0; k < 10; k++) {
+        v = aegis_pg_value(w->pg, i, k);
+        field[k] = p;
+        p = stpcpy(p, v ? v : "") + 1;
+    }
+
+    row->id = field[0];
+    row->tenant = field[1];
+    row->case_id = field[2];
+    row->msg_id = field[5];
+    row->subject = field[6];
+    row->out.subject = aegis_relay_text(field[6]);
+    row->out.id = aegis_relay_text(field[5]);
+    row->out.key = aegis_relay_text(field[2]);
+    row->out.body.data = aegis_event_encode(
+        aegis_relay_text(aegis_conf_str(w->conf, "source")), row->out.id,
+        row->out.subject, aegis_relay_text(field[1]), row->out.key,
+        aegis_relay_text(field[9]), aegis_relay_text(field[8]),
+        aegis_relay_text(field[7]), &len);
+
+    if (row->out.body.data == NULL) {
+        free(row->copy);
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+
+    row->out.body.len = len;
+    return AEGIS_E_OK;
+}
+
+static aegis_code_t
+aegis_relay_fetch(aegis_worker_t *w, aegis_error_t *err)
+{
+    int             i, n;
+    char            parts[128], limit[16];
+    aegis_code_t    rc;
+    aegis_relay_t  *r;
+    const char     *params[2];
+
+    r = w->data;
+    r->n = 0;
+    aegis_relay_parts(r, parts, sizeof(parts));
+    snprintf(limit, sizeof(limit), "%lld",
+             (long long) aegis_conf_int(w->conf, "relay.batch"));
+    params[0] = parts;
+    params[1] = limit;
+
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_OUTBOX_FETCH, 2, params, &n, err);
+    for (i = 0; rc == AEGIS_E_OK && i < n && i < AEGIS_RELAY_BATCH; i++) {
+        rc = aegis_relay_row(w, i, &r->rows[i], err);
+        r->n += rc == AEGIS_E_OK;
+    }
+
+    aegis_pg_clear(w->pg);
+    return rc;
+}
+
+static int
+aegis_relay_same_case(const aegis_relay_row_t *a, const aegis_relay_row_t *b)
+{
+    return strcmp(a->case_id, b->case_id) == 0 && strcmp(a->tenant, b->tenant) == 0;
+}
+
+/* Mark what is published: of each case only what stands before its first
+ * failure, so that the rest is published again in order. */
+static aegis_code_t
+aegis_relay_mark(aegis_worker_t *w, int *ret_marked, aegis_error_t *err)
+{
+    int                 i, k, n, n_failed, marked;
+    char                parts[128], *ids, *p;
+    aegis_code_t        rc;
+    aegis_relay_t      *r;
+    const char         *params[2];
+    aegis_relay_row_t  *row;
+
+    r = w->data;
+    *ret_marked = marked = n_failed = 0;
+    ids = malloc((size_t) r->n * 21 + 3);
+    if (ids == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+
+    for (i = 0, p = ids, *p++ = '{'; i < r->n; i++) {
+        row = &r->rows[i];
+        for (k = 0; k < n_failed
+                    && !aegis_relay_same_case(&r->rows[r->failed[k]], row); k++)
+        {
+            /* void */
+        }
+
+        if (k < n_failed) {
+            continue;
+        }
+        if (!row->out.published) {
+            r->failed[n_failed++] = i;
+            continue;
+        }
+        p += sprintf(p, "%s%s", marked ? "," : "", row->id);
+        marked++;
+    }
+    strcpy(p, "}");
+
+    rc = AEGIS_E_OK;
+    if (marked) {
+        aegis_relay_parts(r, parts, sizeof(parts));
+        params[0] = parts;
+        params[1] = ids;
+        rc = aegis_pg_sql(w->pg, AEGIS_SQL_OUTBOX_MARK, 2, params, &n, err);
+        aegis_pg_clear(w->pg);
+    }
+
+    free(ids);
+    *ret_marked = marked;
+    return rc;
+}
+
+/* Bury what cannot be published, publish the rest. */
+static aegis_code_t
+aegis_relay_publish(aegis_worker_t *w, aegis_error_t *err)
+{
+    int                 i, k;
+    int64_t             start;
+    aegis_code_t        rc;
+    aegis_relay_t      *r;
+    aegis_relay_row_t  *row;
+
+    r = w->data;
+
+    for (i = 0, k = 0, rc = AEGIS_E_OK; i < r->n && rc == AEGIS_E_OK; i++) {
+        row = &r->rows[i];
+        if (aegis_subject(row->out.subject) == NULL) {
+            rc = aegis_relay_bury(w, row, "unknown-subject",
+                                  "no such subject in subjects.def", err);
+        } else if (row->out.body.len > AEGIS_RELAY_BODY_MAX) {
+            rc = aegis_relay_bury(w, row, "too-large",
+                                  "the envelope is larger than 900000 bytes", err);
+        } else {
+            r->out[k] = row->out;
+            r->index[k++] = i;
+        }
+    }
+    if (rc != AEGIS_E_OK || k == 0) {
+        return rc;
+    }
+
+    start = aegis_relay_now();
+    rc = aegis_bus_publish(w->bus, r->out, (size_t) k, AEGIS_RELAY_PUBLISH_MS, err);
+    aegis_metric_observe(r->publish_seconds, (double) (aegis_relay_now() - start) / 1000);
+    aegis_metric_set(r->bus_up, rc == AEGIS_E_OK);
+
+    for (i = 0; i < k; i++) {
+        r->rows[r->index[i]].out.published = r->out[i].published;
+    }
+
+    return rc;
+}
+
+/* One batch. *ret_n rows were fetched. */
+static aegis_code_t
+aegis_relay_batch(aegis_worker_t *w, int *ret_n, aegis_error_t *err)
+{
+    int             marked;
+    aegis_code_t    rc, mark;
+    aegis_error_t   ignored = AEGIS_ERROR_INIT;
+    aegis_relay_t  *r;
+
+    r = w->data;
+    marked = 0;
+    rc = aegis_relay_fetch(w, err);
+
+    /* A reconnect in between has cost us the locks: another relay may be at
+     * work on these rows. */
+    if (rc == AEGIS_E_OK && r->session != aegis_pg_session(w->pg)) {
+        rc = aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the session was lost");
+    }
+
+    if (rc == AEGIS_E_OK && r->n) {
+        rc = aegis_relay_publish(w, err);
+        mark = aegis_relay_mark(w, &marked, rc == AEGIS_E_OK ? err : &ignored);
+        rc = rc == AEGIS_E_OK ? mark : rc;
+        aegis_error_clear(&ignored);
+    }
+
+    aegis_metric_add(r->published, marked);
+    *ret_n = r->n;
+    aegis_relay_rows_free(r);
+    return rc;
+}
+
+static int
+aegis_relay_later(aegis_relay_t *r)
+{
+    r->delay = r->delay ? r->delay * 2 : AEGIS_RELAY_DELAY_MIN;
+    if (r->delay > AEGIS_RELAY_DELAY_MAX) {
+        r->delay = AEGIS_RELAY_DELAY_MAX;
+    }
+
+    return r->delay / 2 + rand_r(&r->seed) % (r->delay / 2 + 1);
+}
+
+static int
+aegis_relay_tick(aegis_worker_t *w)
+{
+    int             n, poll, house;
+    int64_t         now;
+    aegis_code_t    rc;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+    aegis_relay_t  *r;
+
+    n = 0;
+    r = w->data;
+    now = aegis_relay_now();
+
+    rc = aegis_relay_own(w, now, &err);
+    house = r->owned[0] && rc == AEGIS_E_OK ? aegis_relay_house(w, now) : INT32_MAX;
+
+    if (rc == AEGIS_E_OK) {
+        rc = aegis_bus_ready(w->bus, &err);
+        aegis_metric_set(r->bus_up, rc == AEGIS_E_OK);
+    }
+    if (rc == AEGIS_E_OK && r->n_owned) {
+        rc = aegis_relay_batch(w, &n, &err);
+    }
+    if (rc != AEGIS_E_OK) {
+        aegis_relay_trouble(w, "publish-failed", &err);
+        return aegis_relay_later(r);
+    }
+
+    r->delay = 0;
+    now = aegis_relay_now();
+
+    if (now >= r->lag_at && r->n_owned) {
+        r->lag_at = now + AEGIS_RELAY_LAG_MS;
+        aegis_relay_lag(w);
+    }
+    if (n) {
+        r->active_until = now + AEGIS_RELAY_LINGER_MS;
+        return 0;
+    }
+    if (now < r->active_until) {
+        return AEGIS_RELAY_LINGER_POLL;
+    }
+
+    poll = (int) aegis_conf_int(w->conf, "relay.poll_ms");
+    return poll < house ? poll : house;
+}
+
+static aegis_code_t
+aegis_relay_init(aegis_worker_t *w, aegis_error_t *err)
+{
+    aegis_relay_t  *r;
+
+    if (w->data != NULL) {
+        return AEGIS_E_OK;
+    }
+
+    r = calloc(1, sizeof(aegis_relay_t));
+    if (r == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+
+    r->seed = (unsigned) time(NULL) ^ (unsigned) (uintptr_t) r;
+    r->published = aegis_counter("aegis_relay_published_total", "",
+        "Outbox rows that the broker has and that are marked.");
+    r->errors = aegis_counter("aegis_relay_errors_total", "",
+        "Rounds of the relay that failed; each is tried again.");
+    r->dead_letters = aegis_counter("aegis_dead_letters_total", "role=\"relay\"",
+        "Messages that became dead letters.");
+    r->reconciled = aegis_counter("aegis_reconciled_total", "",
+        "Commands sent again because no effect showed in time.");
+    r->pending = aegis_gauge("aegis_outbox_pending", "", "Outbox rows not yet published.");
+    r->oldest = aegis_gauge("aegis_outbox_oldest_seconds", "",
+        "Age of the oldest outbox row not yet published.");
+    r->partitions = aegis_gauge("aegis_relay_partitions", "",
+        "Outbox partitions that this relay owns.");
+    r->bus_up = aegis_gauge("aegis_bus_up", "role=\"relay\"",
+        "1 when the role's last use of the bus worked.");
+    r->publish_seconds = aegis_histogram("aegis_relay_publish_seconds", "",
+        "Time until the broker had a batch.");
+
+    w->data = r;
+    return AEGIS_E_OK;
+}
+
+static void
+aegis_relay_reload(aegis_worker_t *w)
+{
+    aegis_relay_t  *r;
+
+    r = w->data;
+    if (r != NULL) {
+        r->reconcile_at = r->maintain_at = 0;   /* by the new intervals */
+    }
+}
+
+static void
+aegis_relay_done(aegis_worker_t *w)
+{
+    free(w->data);                  /* the locks go with the session */
+    w->data = NULL;
+}
+
+const aegis_role_t  aegis_role_relay = {
+    .name = "relay",
+    .sentence = "publishes the outbox on the bus, keeps house",
+    .init = aegis_relay_init,
+    .tick = aegis_relay_tick,
+    .reload = aegis_relay_reload,
+    .done = aegis_relay_done,
+    .listen = "aegis_outbox"
+};

@@ -1,0 +1,53 @@
+/*
+ * aegis_relay.h: what the relay's two files share.
+ */
+#ifndef AEGIS_RELAY_H
+#define AEGIS_RELAY_H
+
+#include "aegis_role.h"
+
+#define AEGIS_RELAY_PARTS  16       /* aegis.outbox_part() */
+#define AEGIS_RELAY_BATCH  1000
+
+/* One outbox row; the strings are in copy. */
+typedef struct {
+    char             *copy;
+    const char       *id, *tenant, *case_id, *msg_id, *subject;
+    aegis_bus_out_t   out;          /* owns body */
+} aegis_relay_row_t;
+
+typedef struct {
+    unsigned            session;    /* whose locks owned stands for */
+    int                 n_owned;
+    unsigned char       owned[AEGIS_RELAY_PARTS];
+    int64_t             lock_at;    /* when to try for more */
+    int64_t             lag_at;
+    int64_t             maintain_at;
+    int64_t             reconcile_at;
+    int64_t             active_until;
+    int                 delay;
+    unsigned            seed;
+
+    int                 n;
+    aegis_relay_row_t   rows[AEGIS_RELAY_BATCH];
+    aegis_bus_out_t     out[AEGIS_RELAY_BATCH];
+    int                 index[AEGIS_RELAY_BATCH];
+    int                 failed[AEGIS_RELAY_BATCH];
+
+    aegis_metric_t     *published, *errors, *dead_letters, *reconciled;
+    aegis_metric_t     *pending, *oldest, *partitions, *bus_up, *publish_seconds;
+} aegis_relay_t;
+
+int64_t aegis_relay_now(void);
+
+/* Count and log a failure; clears err. */
+void aegis_relay_trouble(aegis_worker_t *w, const char *event, aegis_error_t *err);
+
+/* Partitions of tables and lost commands, when due, by the owner of part 0.
+ * Returns the milliseconds until it is due again. */
+int aegis_relay_house(aegis_worker_t *w, int64_t now);
+
+/* The outbox's lag into the metrics. */
+void aegis_relay_lag(aegis_worker_t *w);
+
+#endif

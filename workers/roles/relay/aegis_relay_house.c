@@ -1,0 +1,113 @@
+/*
+ * aegis_relay_house.c: the relay's housekeeping: table partitions, commands
+ * that got lost, the outbox's lag.
+ * Invariant: a failure here is counted and tried later; it never stops the
+ * publishing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aegis_relay.h"
+
+#define AEGIS_RELAY_RECONCILE_MAX  200
+#define AEGIS_RELAY_MAINTAIN_AGAIN 60000
+
+static int64_t
+aegis_relay_maintain(aegis_worker_t *w)
+{
+    int            i, n;
+    aegis_code_t   rc;
+    aegis_error_t  err = AEGIS_ERROR_INIT;
+
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_MAINTAIN, 0, NULL, &n, &err);
+    if (rc != AEGIS_E_OK) {
+        aegis_relay_trouble(w, "maintain-failed", &err);
+        return AEGIS_RELAY_MAINTAIN_AGAIN;
+    }
+
+    for (i = 0; i < n; i++) {
+        aegis_log(AEGIS_LOG_INFO, "relay", "partition",
+                  "action", "%s", aegis_pg_value(w->pg, i, 0),
+                  "partition", "%s", aegis_pg_value(w->pg, i, 1), NULL);
+    }
+
+    aegis_pg_clear(w->pg);
+    return aegis_conf_int(w->conf, "maintain.every_s") * 1000;
+}
+
+static void
+aegis_relay_reconcile(aegis_worker_t *w)
+{
+    int             n, sent;
+    char            after[32], limit[16];
+    aegis_code_t    rc;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+    aegis_relay_t  *r;
+    const char     *params[2], *v;
+
+    r = w->data;
+    snprintf(after, sizeof(after), "%lld",
+             (long long) aegis_conf_int(w->conf, "reconcile.after_s"));
+    snprintf(limit, sizeof(limit), "%d", AEGIS_RELAY_RECONCILE_MAX);
+    params[0] = after;
+    params[1] = limit;
+
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_RECONCILE, 2, params, &n, &err);
+    if (rc != AEGIS_E_OK) {
+        aegis_relay_trouble(w, "reconcile-failed", &err);
+        return;
+    }
+
+    v = n == 1 ? aegis_pg_value(w->pg, 0, 0) : NULL;
+    sent = v ? atoi(v) : 0;
+    if (sent > 0) {
+        aegis_metric_add(r->reconciled, sent);
+        aegis_log(AEGIS_LOG_WARN, "relay", "reconciled", "n", "%d", sent, NULL);
+    }
+
+    aegis_pg_clear(w->pg);
+}
+
+int
+aegis_relay_house(aegis_worker_t *w, int64_t now)
+{
+    int64_t         due;
+    aegis_relay_t  *r;
+
+    r = w->data;
+
+    if (now >= r->maintain_at) {
+        r->maintain_at = now + aegis_relay_maintain(w);
+    }
+    if (now >= r->reconcile_at) {
+        aegis_relay_reconcile(w);
+        r->reconcile_at = now + aegis_conf_int(w->conf, "reconcile.every_s") * 1000;
+    }
+
+    due = r->maintain_at < r->reconcile_at ? r->maintain_at : r->reconcile_at;
+    due -= aegis_relay_now();
+    return due > 0 ? (int) due : 0;
+}
+
+void
+aegis_relay_lag(aegis_worker_t *w)
+{
+    int             n;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+    aegis_relay_t  *r;
+
+    r = w->data;
+
+    if (aegis_pg_sql(w->pg, AEGIS_SQL_OUTBOX_LAG, 0, NULL, &n, &err) != AEGIS_E_OK) {
+        aegis_relay_trouble(w, "lag-failed", &err);
+        return;
+    }
+
+    if (n == 1 && aegis_pg_value(w->pg, 0, 0) && aegis_pg_value(w->pg, 0, 1)) {
+        aegis_metric_set(r->pending, strtod(aegis_pg_value(w->pg, 0, 0), NULL));
+        aegis_metric_set(r->oldest, strtod(aegis_pg_value(w->pg, 0, 1), NULL));
+    }
+
+    aegis_pg_clear(w->pg);
+}
