@@ -191,7 +191,7 @@ subtest 'POST /plan/generate and GET /plan/{id}' => sub {
     is($case->get->json->{status}, 'ANALYZING', 'making a plan by hand does not move the case');
     is($http->get('/plan/' . uuid)->status, 404, 'an unknown plan is not found');
     is($other->get("/plan/$plan->{plan_id}")->status, 404, 'another tenant does not see it');
-    my $bad = $case->post('/plan/generate', plan => Aegis::Case::echo_plan(steps => [{ action => 'format.disk' , name => 'x' }]));
+    my $bad = $case->post('/plan/generate', plan => Aegis::Case::echo_plan(steps => [{ action => 'echo', params => 'loud' }]));
     is($bad->problem, 'schema-violation', 'a plan that does not fit the schema is refused');
     like($bad->json->{errors}[0]{pointer}, qr{^/plan/steps/0}, 'with a pointer into it');
     is($case->post('/plan/generate', template => 'nonsense')->status, 422, 'an unknown template is refused');

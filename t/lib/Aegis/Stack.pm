@@ -263,6 +263,78 @@ sub nginx_edit ($self, $code) {
     return sub { $put->($was) };
 }
 
+# --- what a suite puts into the installation
+
+# A script that plans may run. It is there at once.
+sub add_script ($self, $name, $text) {
+    my $file = "$self->{rundir}/conf/scripts/$name";
+    spew("$file.new", $text);
+    chmod 0755, "$file.new";
+    rename "$file.new", $file or die "$file: $!";
+}
+
+# A file that scripts (whoever they run as) may append to.
+sub effect_file ($self) {
+    my $file = scratch() . '/effects';
+    spew($file, '') unless -e $file;
+    chmod 0666, $file;
+    return $file;
+}
+
+# Change a configuration file of the workers, tell roles, and undo by calling what
+# is returned.
+sub conf_edit ($self, $name, $code, @tell) {
+    my $file = "$self->{rundir}/conf/$name";
+    my ($uid, $gid) = (stat $file)[4, 5];
+    my $was = slurp($file);
+    my $put = sub ($text) {
+        spew_into($file, $text);
+        chown $uid, $gid, $file;
+        kill 'HUP', $self->pid($_) // () for @tell;
+    };
+    $put->($code->($was));
+    return sub { $put->($was) };
+}
+
+# Another policy, in force when this returns. undo by calling what is returned.
+sub policy ($self, $yaml) {
+    my $rev = sub { $self->{pg}->one('SELECT coalesce(max(revision), 0) FROM aegis.gate_policy') };
+    my $at = $rev->();
+    my $undo = $self->conf_edit('policy.yaml', sub ($) { $yaml }, 'gate');
+    wait_for('the gate to load the policy', 15, sub { $rev->() > $at }) or die "the policy was not loaded\n";
+    return sub {
+        my $now = $rev->();
+        $undo->();
+        wait_for('the gate to load its old policy', 15, sub { $rev->() > $now });
+    };
+}
+
+# A fact as a worker would publish it. Returns the message id.
+sub publish_fact ($self, $subject, %f) {
+    my $id = $f{id} // new_key('fact');
+    my %data = (case_id => $f{case_id}, tenant => $f{tenant} // 'default', case_version => $f{version}, %{ $f{data} // {} });
+    delete $data{$_} for grep { !defined $data{$_} } keys %data;
+    my %e = (specversion => '1.0', id => $id, source => 'urn:aegis:test', type => $subject, time => '2026-01-01T00:00:00Z',
+        datacontenttype => 'application/json', tenant => $f{tenant} // 'default', data => \%data,
+        (defined $f{case_id} ? (subject => $f{case_id}, partitionkey => $f{case_id}) : ()),
+        (defined $f{traceparent} ? (traceparent => $f{traceparent}) : ()), %{ $f{envelope} // {} });
+    delete $e{$_} for grep { !defined $e{$_} } keys %e;
+    $self->nats->publish($subject, $f{body} // json_encode(\%e), id => $f{nats_id} // $id);
+    return $id;
+}
+
+# Minutes of a metric, newest now.
+sub metrics_1m ($self, $resource, $metric, @avg) {
+    my $n = @avg;
+    for my $v (@avg) {
+        $n--;
+        $self->{pg}->do(q{INSERT INTO aegis.metric_1m (tenant, resource, metric, bucket, samples, avg, max, p95)
+            VALUES ('default', ?, ?, date_trunc('minute', now()) - make_interval(mins => ?), 60, ?, ?, ?)
+            ON CONFLICT (tenant, resource, metric, bucket) DO UPDATE SET avg = excluded.avg, max = excluded.max, p95 = excluded.p95},
+            $resource, $metric, $n, $v, $v, $v);
+    }
+}
+
 # --- quiet
 
 # Nothing is on its way: no unpublished row, no message that a consumer has not
