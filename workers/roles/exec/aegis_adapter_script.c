@@ -372,9 +372,8 @@ aegis_script_poll(aegis_act_t *act)
     if (n == (ssize_t) sizeof(st)) {
         aegis_script_outcome(act, &st);
     } else {
-        if (n != 0) {
-            kill(s->warden, SIGKILL);    /* its script has PDEATHSIG */
-        }
+        kill(s->warden, SIGKILL);
+        aegis_warden_kill_session(s->warden);
         aegis_act_fail(act, 0, n == 0 ? "the script's warden was killed"
                                       : "the script's warden did not end");
         act->state = AEGIS_ACT_UNKNOWN;

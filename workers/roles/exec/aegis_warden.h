@@ -68,6 +68,10 @@ int aegis_warden_read(const char *buf, aegis_warden_status_t *ret);
  * group first. Bounded by 5 s. */
 void aegis_warden_sweep(int group);
 
+/* Of aegis_warden_tree.c: end what a warden that was killed itself has left in
+ * its session. Before the warden is reaped: its number is still its own. */
+void aegis_warden_kill_session(int session);
+
 /* Of aegis_warden_tree.c: become the script. Returns errno. */
 int aegis_warden_become(const aegis_warden_t *g);
 

@@ -36,67 +36,73 @@ aegis_warden_clock(void)
     return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* The parent's id in the text of /proc/<pid>/stat: "1 (name) S 0 ...". The name
- * may hold anything, so the last parenthesis counts. */
+/* Fields of /proc/<pid>/stat behind the name: "1 (name) S 0 1 1 …". */
+enum { AEGIS_WARDEN_PARENT = 2, AEGIS_WARDEN_SESSION = 4 };
+
+/* The n-th of them, -1 when there is none. The name may hold anything, so the
+ * last parenthesis counts. */
 static int
-aegis_warden_ppid(const char *stat, size_t len)
+aegis_warden_field(const char *stat, size_t len, int n)
 {
-    int     ppid;
+    int     value;
     size_t  i;
 
     for (i = len; i > 0 && stat[i - 1] != ')'; i--) {
         continue;
     }
-
-    /* ") S 123" */
-    if (i == 0 || i + 3 >= len) {
+    if (i == 0) {
         return -1;
     }
 
-    for (i += 3, ppid = 0; i < len && stat[i] >= '0' && stat[i] <= '9'; i++) {
-        ppid = ppid * 10 + (stat[i] - '0');
+    for ( ; i < len && n > 0; i++) {
+        n -= stat[i] == ' ';
+    }
+    if (n > 0 || i == len) {
+        return -1;
     }
 
-    return ppid;
+    for (value = 0; i < len && stat[i] >= '0' && stat[i] <= '9'; i++) {
+        value = value * 10 + (stat[i] - '0');
+    }
+
+    return value;
 }
 
-static void
-aegis_warden_kill_if_ours(int proc, const char *name, int self)
+/* 1 when the process was one whose field is value. */
+static int
+aegis_warden_kill_one(int proc, const char *name, int field, int value)
 {
     int      fd, pid;
     char     path[32], stat[512];
     size_t   n;
     ssize_t  len;
 
-    for (n = 0, pid = 0; name[n] >= '0' && name[n] <= '9' && n < 10; n++) {
+    for (n = 0, pid = 0; name[n] >= '0' && name[n] <= '9' && n < 9; n++) {
         pid = pid * 10 + (name[n] - '0');
         path[n] = name[n];
     }
-    if (n == 0 || name[n] != '\0') {
-        return;
+    if (n == 0 || name[n] != '\0' || pid == value) {
+        return 0;
     }
     memcpy(path + n, "/stat", sizeof("/stat"));
 
     fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return;
+        return 0;
     }
     len = read(fd, stat, sizeof(stat));
     close(fd);
 
-    if (len > 0 && aegis_warden_ppid(stat, (size_t) len) == self) {
-        kill(pid, SIGKILL);
-    }
+    return len > 0 && aegis_warden_field(stat, (size_t) len, field) == value
+           && kill(pid, SIGKILL) == 0;
 }
 
-/* End our direct children: what they leave behind becomes ours in turn,
- * because the warden is a subreaper. */
-static void
-aegis_warden_kill_children(void)
+/* End all processes whose parent, or session, is value; how many there were. */
+static int
+aegis_warden_kill_all(int field, int value)
 {
-    int     proc;
+    int     proc, killed;
     long    n, at;
-    pid_t   self;
 
     /* what getdents64 writes: only d_reclen and d_name are looked at */
     struct aegis_dirent {
@@ -113,19 +119,30 @@ aegis_warden_kill_children(void)
 
     proc = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (proc < 0) {
-        return;
+        return 0;
     }
 
-    self = getpid();
-
+    killed = 0;
     while ((n = syscall(SYS_getdents64, proc, buf.bytes, sizeof(buf.bytes))) > 0) {
         for (at = 0; at < n; at += d->reclen) {
             d = (struct aegis_dirent *) (void *) (buf.bytes + at);
-            aegis_warden_kill_if_ours(proc, d->name, self);
+            killed += aegis_warden_kill_one(proc, d->name, field, value);
         }
     }
 
     close(proc);
+    return killed;
+}
+
+void
+aegis_warden_kill_session(int session)
+{
+    int  i;
+
+    /* the dead of one pass may have forked before it */
+    for (i = 0; i < 10 && aegis_warden_kill_all(AEGIS_WARDEN_SESSION, session) > 0; i++) {
+        continue;
+    }
 }
 
 void
@@ -153,7 +170,8 @@ aegis_warden_sweep(int group)
             return;
         }
 
-        aegis_warden_kill_children();
+        /* what our children leave behind becomes ours: we are a subreaper */
+        (void) aegis_warden_kill_all(AEGIS_WARDEN_PARENT, getpid());
         (void) poll(NULL, 0, 2);
     }
 }
