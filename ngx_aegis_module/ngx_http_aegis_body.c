@@ -1,0 +1,136 @@
+/*
+ * ngx_http_aegis_body.c: the request's body in one piece, whether nginx kept
+ * it in memory or in a temporary file; its JSON and its schema.
+ */
+#include "ngx_http_aegis_module.h"
+
+
+/* NGX_DECLINED: too large. */
+static ngx_int_t
+ngx_http_aegis_body_bytes(ngx_http_request_t *r, ngx_str_t *body)
+{
+    off_t         size;
+    u_char       *p;
+    ssize_t       n;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    size = 0;
+    body->len = 0;
+    body->data = (u_char *) "";
+
+    if (r->request_body == NULL) {
+        return NGX_OK;
+    }
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        size += ngx_buf_size(cl->buf);
+    }
+
+    if (size > NGX_HTTP_AEGIS_MAX_BODY) {
+        return NGX_DECLINED;
+    }
+
+    if (size == 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, size);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    body->data = p;
+
+    for (cl = r->request_body->bufs; cl; cl = cl->next) {
+        b = cl->buf;
+
+        if (ngx_buf_in_memory(b)) {
+            p = ngx_cpymem(p, b->pos, b->last - b->pos);
+            continue;
+        }
+
+        if (b->in_file) {
+            n = ngx_read_file(b->file, p, b->file_last - b->file_pos, b->file_pos);
+            if (n != b->file_last - b->file_pos) {
+                return NGX_ERROR;
+            }
+            p += n;
+        }
+    }
+
+    body->len = p - body->data;
+
+    return NGX_OK;
+}
+
+
+/* The tenant comes from the credential; a body may repeat it, not change it. */
+static ngx_int_t
+ngx_http_aegis_body_tenant(ngx_http_aegis_job_t *job)
+{
+    json_t  *tenant;
+
+    if (job->route->schema != AEGIS_SCHEMA_create) {
+        return NGX_OK;
+    }
+
+    tenant = json_object_get(job->body, "tenant");
+
+    if (tenant == NULL
+        || (json_string_length(tenant) == job->key->tenant.len
+            && ngx_memcmp(json_string_value(tenant), job->key->tenant.data,
+                          job->key->tenant.len) == 0))
+    {
+        return NGX_OK;
+    }
+
+    aegis_error_set(&job->err, AEGIS_E_FORBIDDEN,
+                    "The credential is for another tenant.");
+
+    return NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_aegis_step_body(ngx_http_aegis_job_t *job)
+{
+    ngx_int_t      rc;
+    ngx_str_t      text;
+    aegis_code_t   code;
+
+    if (job->route->schema == AEGIS_SCHEMA_none) {
+        return NGX_OK;
+    }
+
+    if (!job->body_read) {
+        rc = ngx_http_read_client_request_body(job->r, ngx_http_aegis_body_ready);
+
+        return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_AGAIN;
+    }
+
+    rc = ngx_http_aegis_body_bytes(job->r, &text);
+
+    if (rc == NGX_DECLINED) {
+        aegis_error_set(&job->err, AEGIS_E_TOO_LARGE, "%s", "");
+        return NGX_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    code = aegis_body_parse(job->route->schema, ngx_http_aegis_view(text),
+                            &job->body, &job->err);
+
+    if (code != AEGIS_E_OK) {
+        job->err.code = code;
+        return NGX_ERROR;
+    }
+
+    aegis_http_fingerprint(ngx_http_aegis_view(job->r->method_name),
+                           ngx_http_aegis_cview(job->route->path), job->id,
+                           ngx_http_aegis_view(text), job->hash);
+
+    return ngx_http_aegis_body_tenant(job);
+}

@@ -1,0 +1,338 @@
+/*
+ * ngx_http_aegis_item.c: a request as an item of its statement, and the
+ * statement's row as the reply. The row is copied: it lives in the PGresult.
+ */
+#include "ngx_http_aegis_module.h"
+
+#include <openssl/rand.h>
+
+
+static ngx_int_t
+ngx_http_aegis_item_uuid(ngx_http_aegis_job_t *job)
+{
+    ngx_time_t     *tp;
+    unsigned char   random[10];
+
+    if (RAND_bytes(random, sizeof(random)) != 1) {
+        return NGX_ERROR;
+    }
+
+    tp = ngx_timeofday();
+    aegis_uuid_v7((uint64_t) tp->sec * 1000 + tp->msec, random, job->uuid);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
+{
+    aegis_code_t          code;
+    aegis_item_t         *item;
+    const aegis_route_t  *route;
+
+    item = &job->item;
+    route = job->route;
+
+    item->v[AEGIS_C_tenant] = ngx_http_aegis_view(job->key->tenant);
+    item->v[AEGIS_C_principal] = ngx_http_aegis_view(job->key->principal);
+    item->v[AEGIS_C_traceparent] = ngx_http_aegis_cview(job->trace);
+    item->v[AEGIS_C_request_id].data = (char *) job->request_id;
+    item->v[AEGIS_C_request_id].len = job->request_id_len;
+
+    switch (route->kind) {
+
+    case AEGIS_KIND_READ_PLAN:
+        item->v[AEGIS_C_plan_id] = job->id;
+        return NGX_OK;
+
+    case AEGIS_KIND_READ_EXEC:
+        item->v[AEGIS_C_exec_id] = job->id;
+        return NGX_OK;
+
+    case AEGIS_KIND_READ:
+    case AEGIS_KIND_PAGE:
+        item->v[AEGIS_C_case_id] = job->id;
+        return NGX_OK;
+
+    default:
+        break;
+    }
+
+    item->v[AEGIS_C_key].data = job->idem_key;
+    item->v[AEGIS_C_key].len = job->idem_len;
+    item->v[AEGIS_C_hash] = ngx_http_aegis_cview(job->hash);
+    item->v[AEGIS_C_actor] = item->v[AEGIS_C_principal];
+
+    if (job->id.data) {
+        item->v[AEGIS_C_case_id] = job->id;
+    }
+
+    code = aegis_body_bind(route->schema, job->body, item, job->made, &job->n_made,
+                           &job->err);
+    if (code != AEGIS_E_OK) {
+        job->err.code = code;
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_aegis_item_uuid(job) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (route->stmt == AEGIS_STMT_CASE_CREATE) {
+        item->v[AEGIS_C_case_id] = ngx_http_aegis_cview(job->uuid);
+
+    } else if (route->stmt == AEGIS_STMT_EXEC_ACCEPT) {
+        item->v[AEGIS_C_exec_id] = ngx_http_aegis_cview(job->uuid);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aegis_item_location(ngx_http_aegis_job_t *job, aegis_str_t extra)
+{
+    u_char      *p;
+    ngx_str_t    value;
+    const char  *prefix;
+
+    switch (job->route->id) {
+
+    case AEGIS_ROUTE_CASE_CREATE:
+        prefix = "/case/";
+        break;
+
+    case AEGIS_ROUTE_PLAN_GENERATE:
+        prefix = "/plan/";
+        break;
+
+    case AEGIS_ROUTE_EXEC_RUN:
+        prefix = "/adapter/exec/";
+        break;
+
+    default:
+        return NGX_OK;
+    }
+
+    if (extra.len == 0 || job->reply.status >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(job->r->pool, ngx_strlen(prefix) + extra.len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.data = p;
+    value.len = ngx_sprintf(p, "%s%*s", prefix, extra.len, extra.data) - p;
+
+    return ngx_http_aegis_add_header(job->r, "Location", value);
+}
+
+
+/* The version of a case is its entity tag; other rows' versions are not. */
+static ngx_int_t
+ngx_http_aegis_item_etag(ngx_http_aegis_job_t *job, int64_t version)
+{
+    u_char     *p;
+    ngx_str_t   value;
+
+    switch (job->route->id) {
+
+    case AEGIS_ROUTE_CASE_CREATE:
+    case AEGIS_ROUTE_CASE_GET:
+    case AEGIS_ROUTE_CASE_TRANSITION:
+        break;
+
+    default:
+        return NGX_OK;
+    }
+
+    if (version <= 0) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(job->r->pool, NGX_INT64_LEN + 2);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.data = p;
+    value.len = ngx_sprintf(p, "\"%L\"", version) - p;
+
+    return ngx_http_aegis_add_header(job->r, "ETag", value);
+}
+
+
+/* GET of a case that the client already has: 304 by our own rule. */
+static ngx_int_t
+ngx_http_aegis_item_none_match(ngx_http_aegis_job_t *job, int64_t version)
+{
+    int                       match;
+    ngx_http_aegis_header_t  *h;
+
+    h = &job->headers[NGX_HTTP_AEGIS_H_NONE_MATCH];
+
+    if (h->n == 0 || job->route->id != AEGIS_ROUTE_CASE_GET) {
+        return NGX_OK;
+    }
+
+    match = h->n == 1 ? aegis_http_none_match(ngx_http_aegis_view(h->value), version)
+                      : -1;
+
+    if (match < 0) {
+        aegis_error_set(&job->err, AEGIS_E_PRECOND_INVALID,
+                        "If-None-Match is not valid.");
+        return NGX_ERROR;
+    }
+
+    if (match) {
+        job->reply.status = NGX_HTTP_NOT_MODIFIED;
+        job->reply.body.len = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+/* What became of the key, for the access log and the reply's headers. */
+static void
+ngx_http_aegis_item_key(ngx_http_aegis_job_t *job)
+{
+    size_t              i;
+    const aegis_str_t  *code;
+
+    static const struct {
+        aegis_str_t   code;
+        const char   *means;
+    } keys[] = {
+        { { 6, "replay" },                     "replay" },
+        { { 22, "idempotency-key-reused" },    "mismatch" },
+        { { 25, "idempotency-key-in-flight" }, "conflict" }
+    };
+
+    if (job->idem_len == 0) {
+        return;
+    }
+
+    code = &job->row->code;
+    job->idempotency = "new";
+
+    for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (code->len == keys[i].code.len
+            && ngx_memcmp(code->data, keys[i].code.data, code->len) == 0)
+        {
+            job->idempotency = keys[i].means;
+            job->replayed = (i == 0);
+        }
+    }
+}
+
+
+static ngx_int_t
+ngx_http_aegis_item_reply(ngx_http_aegis_job_t *job)
+{
+    ngx_int_t                    rc;
+    ngx_str_t                    yes = ngx_string("true"), items;
+    const ngx_http_aegis_row_t  *row;
+
+    row = job->row;
+    ngx_http_aegis_item_key(job);
+    job->reply.status = row->status;
+    job->reply.problem = row->status >= NGX_HTTP_BAD_REQUEST;
+
+    if (row->status < 200 || row->status > 599 || row->body.data == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (row->status == NGX_HTTP_OK && job->route->kind == AEGIS_KIND_PAGE) {
+        items.data = (u_char *) row->body.data;
+        items.len = row->body.len;
+
+        rc = ngx_http_aegis_page(job, items, row->extra);
+    } else {
+        rc = ngx_http_aegis_copy_reply(job, row->body);
+    }
+
+    if (rc != NGX_OK
+        || ngx_http_aegis_item_etag(job, row->version) != NGX_OK
+        || ngx_http_aegis_item_location(job, row->extra) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (job->replayed
+        && ngx_http_aegis_add_header(job->r, "Idempotent-Replayed", yes) != NGX_OK)
+    {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (row->status == NGX_HTTP_OK) {
+        rc = ngx_http_aegis_item_none_match(job, row->version);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    if (job->idempotency && ngx_strcmp(job->idempotency, "conflict") == 0) {
+        ngx_str_set(&items, "1");
+        if (ngx_http_aegis_add_header(job->r, "Retry-After", items) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    return NGX_DONE;
+}
+
+
+/* Into the queue the first time, out of it with the row the second. */
+ngx_int_t
+ngx_http_aegis_step_statement(ngx_http_aegis_job_t *job)
+{
+    ngx_int_t             rc;
+    ngx_http_request_t   *r;
+    const aegis_route_t  *route;
+
+    r = job->r;
+    route = job->route;
+
+    if (job->row == NULL && job->err.code != AEGIS_E_OK) {
+        /* the queue gave it up */
+        return NGX_ERROR;
+    }
+
+    if (route->kind == AEGIS_KIND_MODULE) {
+        rc = ngx_http_aegis_decide(job);
+
+    } else if (job->row == NULL) {
+        job->stmt = route->stmt;
+        rc = ngx_http_aegis_queue_push(route->kind == AEGIS_KIND_WRITE
+                                       ? job->conf->db->write
+                                       : job->conf->db->read, job);
+    } else {
+        rc = NGX_OK;
+    }
+
+    if (rc == NGX_AGAIN) {
+        /* a client that leaves takes its waiting request with it */
+        r->read_event_handler = ngx_http_test_reading;
+        job->row = NULL;
+
+        if (!job->held) {
+            job->held = 1;
+            r->main->count++;
+        }
+
+        return NGX_AGAIN;
+    }
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_aegis_item_reply(job);
+    job->row = NULL;
+
+    return rc;
+}

@@ -1,0 +1,254 @@
+/*
+ * ngx_http_aegis_metrics.c: the shared counters as Prometheus text. Series
+ * that never happened are left out, except those without labels; labels are
+ * route templates, codes and names of the tables, never ids.
+ */
+#include "ngx_http_aegis_stats.h"
+
+#include "aegis_buf.h"
+
+
+static void
+ngx_http_aegis_metrics_head(aegis_buf_t *b, const char *name, const char *type,
+    const char *help)
+{
+    aegis_buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+
+static const char *
+ngx_http_aegis_metrics_route(ngx_uint_t i)
+{
+    return i < AEGIS_N_ROUTES ? aegis_route(i)->path : "none";
+}
+
+
+static void
+ngx_http_aegis_metrics_transitions(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
+{
+    size_t                     i, n;
+    const aegis_transition_t  *rows;
+
+    rows = aegis_fsm_table(&n);
+
+    ngx_http_aegis_metrics_head(b, "case_transition_total", "counter",
+        "Transitions that this gateway committed.");
+
+    for (i = 0; i < n && i < NGX_HTTP_AEGIS_MAX_RULES; i++) {
+        aegis_buf_printf(b, "case_transition_total{from=\"%s\",to=\"%s\","
+            "event=\"%s\"} %lu\n", aegis_state_name(rows[i].from),
+            aegis_state_name(rows[i].to), aegis_event_name(rows[i].event),
+            (unsigned long) s->transitions[i]);
+    }
+}
+
+
+static void
+ngx_http_aegis_metrics_conflicts(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
+{
+    ngx_uint_t                i;
+    const aegis_error_def_t  *def;
+
+    ngx_http_aegis_metrics_head(b, "conflict_total", "counter",
+        "Writes refused because of the case's state or version or of their key.");
+
+    for (i = 0; i < AEGIS_N_ERRORS; i++) {
+        def = aegis_error_def(i);
+
+        if (def->http == 409 || def->http == 412 || i == AEGIS_E_KEY_REUSED) {
+            aegis_buf_printf(b, "conflict_total{code=\"%s\"} %lu\n", def->code,
+                             (unsigned long) s->conflicts[i]);
+        }
+    }
+
+    ngx_http_aegis_metrics_head(b, "idempotent_replay_total", "counter",
+        "Answers that were replayed for a known Idempotency-Key.");
+
+    for (i = 0; i < AEGIS_N_ROUTES; i++) {
+        if (aegis_route(i)->kind == AEGIS_KIND_WRITE
+            || aegis_route(i)->kind == AEGIS_KIND_MODULE)
+        {
+            aegis_buf_printf(b, "idempotent_replay_total{route=\"%s\"} %lu\n",
+                             aegis_route(i)->path, (unsigned long) s->replays[i]);
+        }
+    }
+}
+
+
+static void
+ngx_http_aegis_metrics_requests(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
+{
+    char        code[8];
+    ngx_uint_t  i, m, c;
+
+    ngx_http_aegis_metrics_head(b, "aegis_http_requests_total", "counter",
+        "Requests by route, method and status.");
+
+    for (i = 0; i <= AEGIS_N_ROUTES; i++) {
+        for (m = 0; m < NGX_HTTP_AEGIS_N_METHODS; m++) {
+            for (c = 0; c < NGX_HTTP_AEGIS_N_CODES; c++) {
+                if (s->requests[i][m][c] == 0) {
+                    continue;
+                }
+
+                if (ngx_http_aegis_codes[c]) {
+                    (void) ngx_sprintf((u_char *) code, "%d%Z",
+                                       ngx_http_aegis_codes[c]);
+                } else {
+                    (void) ngx_sprintf((u_char *) code, "other%Z");
+                }
+
+                aegis_buf_printf(b, "aegis_http_requests_total{route=\"%s\","
+                    "method=\"%s\",code=\"%s\"} %lu\n",
+                    ngx_http_aegis_metrics_route(i), ngx_http_aegis_methods[m],
+                    code, (unsigned long) s->requests[i][m][c]);
+            }
+        }
+    }
+}
+
+
+static void
+ngx_http_aegis_metrics_seconds(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
+{
+    ngx_uint_t                 i, k;
+    const char                *route;
+    unsigned long              n, total;
+    ngx_http_aegis_seconds_t  *h;
+
+    ngx_http_aegis_metrics_head(b, "aegis_http_request_duration_seconds",
+        "histogram", "Time from the request's headers to the end of the answer.");
+
+    for (i = 0; i <= AEGIS_N_ROUTES; i++) {
+        h = &s->seconds[i];
+        total = 0;
+
+        for (k = 0; k <= NGX_HTTP_AEGIS_N_SECONDS; k++) {
+            total += h->bucket[k];
+        }
+
+        if (total == 0) {
+            continue;
+        }
+
+        route = ngx_http_aegis_metrics_route(i);
+        n = 0;
+
+        for (k = 0; k < NGX_HTTP_AEGIS_N_SECONDS; k++) {
+            n += h->bucket[k];
+            aegis_buf_printf(b, "aegis_http_request_duration_seconds_bucket"
+                "{route=\"%s\",le=\"%g\"} %lu\n", route,
+                (double) ngx_http_aegis_bounds_us[k] / 1e6, ngx_min(n, total));
+        }
+
+        aegis_buf_printf(b, "aegis_http_request_duration_seconds_bucket"
+            "{route=\"%s\",le=\"+Inf\"} %lu\n"
+            "aegis_http_request_duration_seconds_sum{route=\"%s\"} %.6f\n"
+            "aegis_http_request_duration_seconds_count{route=\"%s\"} %lu\n",
+            route, total, route, (double) h->sum_us / 1e6, route, total);
+    }
+}
+
+
+static void
+ngx_http_aegis_metrics_groups(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
+{
+    ngx_uint_t     k;
+    unsigned long  n;
+
+    ngx_http_aegis_metrics_head(b, "aegis_db_group_size", "histogram",
+        "Requests that one statement carried.");
+
+    n = 0;
+
+    for (k = 0; k < NGX_HTTP_AEGIS_N_SIZES; k++) {
+        n += s->groups.bucket[k];
+        aegis_buf_printf(b, "aegis_db_group_size_bucket{le=\"%lu\"} %lu\n",
+                         (unsigned long) ngx_http_aegis_bounds_n[k], n);
+    }
+
+    n += s->groups.bucket[k];
+    aegis_buf_printf(b, "aegis_db_group_size_bucket{le=\"+Inf\"} %lu\n"
+        "aegis_db_group_size_sum %lu\naegis_db_group_size_count %lu\n",
+        n, (unsigned long) s->groups.sum, n);
+}
+
+
+static void
+ngx_http_aegis_metrics_workers(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
+{
+    ngx_uint_t     i, k;
+    unsigned long  conns[NGX_HTTP_AEGIS_PG_STATES], queued;
+
+    static const char  *names[NGX_HTTP_AEGIS_PG_STATES] = {
+        "down", "connecting", "preparing", "idle", "busy"
+    };
+
+    ngx_memzero(conns, sizeof(conns));
+    queued = 0;
+
+    for (i = 0; i < NGX_HTTP_AEGIS_MAX_WORKERS; i++) {
+        if (s->workers[i].pid == 0) {
+            continue;
+        }
+
+        queued += s->workers[i].queued;
+        for (k = 0; k < NGX_HTTP_AEGIS_PG_STATES; k++) {
+            conns[k] += s->workers[i].connections[k];
+        }
+    }
+
+    ngx_http_aegis_metrics_head(b, "aegis_db_connections", "gauge",
+        "Database connections of all workers, by state.");
+
+    for (k = 0; k < NGX_HTTP_AEGIS_PG_STATES; k++) {
+        aegis_buf_printf(b, "aegis_db_connections{state=\"%s\"} %lu\n", names[k],
+                         conns[k]);
+    }
+
+    ngx_http_aegis_metrics_head(b, "aegis_queue_length", "gauge",
+        "Requests that wait for a database connection.");
+    aegis_buf_printf(b, "aegis_queue_length %lu\n", queued);
+
+    ngx_http_aegis_metrics_head(b, "aegis_queue_rejected_total", "counter",
+        "Requests refused because the queue was full.");
+    aegis_buf_printf(b, "aegis_queue_rejected_total %lu\n",
+                     (unsigned long) s->rejected);
+}
+
+
+char *
+ngx_http_aegis_metrics_text(size_t *ret_len)
+{
+    aegis_buf_t              b = AEGIS_BUF_INIT;
+    ngx_http_aegis_stats_t  *s;
+
+    s = ngx_http_aegis_stats();
+
+    ngx_http_aegis_metrics_transitions(&b, s);
+    ngx_http_aegis_metrics_conflicts(&b, s);
+    ngx_http_aegis_metrics_requests(&b, s);
+    ngx_http_aegis_metrics_seconds(&b, s);
+    ngx_http_aegis_metrics_groups(&b, s);
+    ngx_http_aegis_metrics_workers(&b, s);
+
+    /* what is not known yet is not said */
+    if (s->lag_known) {
+        ngx_http_aegis_metrics_head(&b, "aegis_outbox_pending", "gauge",
+            "Outbox rows that no relay has published yet.");
+        aegis_buf_printf(&b, "aegis_outbox_pending %lu\n",
+                         (unsigned long) s->lag_pending);
+
+        ngx_http_aegis_metrics_head(&b, "aegis_outbox_oldest_seconds", "gauge",
+            "Age of the oldest of them.");
+        aegis_buf_printf(&b, "aegis_outbox_oldest_seconds %.3f\n",
+                         (double) s->lag_oldest_ms / 1000);
+    }
+
+    ngx_http_aegis_metrics_head(&b, "aegis_build_info", "gauge",
+        "Always 1; the labels say what runs.");
+    aegis_buf_printf(&b, "aegis_build_info{version=\"%s\",nginx=\"%s\"} 1\n",
+                     AEGIS_VERSION, NGINX_VERSION);
+
+    return aegis_buf_take(&b, ret_len);
+}

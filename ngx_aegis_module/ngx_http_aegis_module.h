@@ -1,0 +1,367 @@
+/*
+ * ngx_http_aegis_module.h: the structures of the edge. Read this first: for
+ * each field it says who sets and who reads it.
+ *
+ * One invariant holds everywhere: a job (one request) owns its memory and
+ * outlives r when its statement is already on the wire; job->r is NULL from the
+ * moment the client's request is gone. PGresult never leaves ngx_http_aegis_pg.c
+ * but as row views that are valid during the call that passes them.
+ */
+#ifndef NGX_HTTP_AEGIS_MODULE_H
+#define NGX_HTTP_AEGIS_MODULE_H
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include <libpq-fe.h>
+
+#include "aegis.h"
+#include "aegis_body.h"
+#include "aegis_error.h"
+#include "aegis_fsm.h"
+#include "aegis_http.h"
+#include "aegis_module.h"
+#include "aegis_route.h"
+#include "aegis_stmt.h"
+
+#define NGX_HTTP_AEGIS_MAX_GROUP   128
+#define NGX_HTTP_AEGIS_MAX_CONNS   32
+#define NGX_HTTP_AEGIS_MAX_BODY    (1024 * 1024)
+#define NGX_HTTP_AEGIS_UNIT_BYTES  (1024 * 1024)   /* a group stops growing here */
+#define NGX_HTTP_AEGIS_SLOTS       8192            /* power of two */
+
+typedef struct ngx_http_aegis_db_s    ngx_http_aegis_db_t;
+typedef struct ngx_http_aegis_lane_s  ngx_http_aegis_lane_t;
+typedef struct ngx_http_aegis_pg_s    ngx_http_aegis_pg_t;
+typedef struct ngx_http_aegis_job_s   ngx_http_aegis_job_t;
+
+/* --- configuration: written while the configuration is read, then constant */
+
+typedef struct {
+    u_char                    hash[32];     /* sha256 of the token */
+    ngx_str_t                 tenant;
+    ngx_str_t                 principal;
+    ngx_str_t                 scopes;       /* ",case:read,case:write," */
+} ngx_http_aegis_key_t;
+
+typedef struct {
+    ngx_str_t                 body;
+    ngx_str_t                 etag;         /* with its quotes */
+} ngx_http_aegis_file_t;
+
+typedef struct {
+    ngx_array_t               dbs;          /* ngx_http_aegis_db_t * */
+    ngx_shm_zone_t           *zone;         /* the shared counters */
+    ngx_int_t                 request_id;   /* index of $request_id */
+} ngx_http_aegis_main_conf_t;
+
+typedef struct {
+    ngx_http_aegis_db_t      *db;           /* own, or the http level's */
+    ngx_array_t              *keys;         /* ngx_http_aegis_key_t */
+    ngx_str_t                 cursor_secret;
+    ngx_http_aegis_file_t    *openapi;
+    ngx_uint_t                connections;
+    ngx_uint_t                read_connections;
+    ngx_uint_t                queue;
+    ngx_uint_t                group;
+    ngx_msec_t                timeout;
+} ngx_http_aegis_srv_conf_t;
+
+typedef struct {
+    ngx_flag_t                enable;
+} ngx_http_aegis_loc_conf_t;
+
+/* --- the database side, one per worker process */
+
+typedef struct {
+    int                       status;
+    aegis_str_t               code;
+    int64_t                   version;      /* 0: the answer names none */
+    aegis_str_t               body;
+    aegis_str_t               extra;        /* data NULL: SQL NULL */
+} ngx_http_aegis_row_t;
+
+/* What is sent at once: one statement over n jobs. */
+typedef struct {
+    ngx_uint_t                n;
+    ngx_uint_t                alone;        /* its item may wait for a lock */
+    size_t                    bytes;
+    ngx_http_aegis_job_t     *jobs[NGX_HTTP_AEGIS_MAX_GROUP];
+} ngx_http_aegis_unit_t;
+
+typedef enum {
+    NGX_HTTP_AEGIS_PG_DOWN = 0,             /* timer: the next attempt */
+    NGX_HTTP_AEGIS_PG_CONNECT,              /* timer: connect timeout */
+    NGX_HTTP_AEGIS_PG_SETUP,                /* settings and PREPAREs; same timer */
+    NGX_HTTP_AEGIS_PG_IDLE,                 /* no timer; c->idle */
+    NGX_HTTP_AEGIS_PG_BUSY,                 /* timer: the query's, not cancelable */
+    NGX_HTTP_AEGIS_PG_STATES
+} ngx_http_aegis_pg_state_t;
+
+struct ngx_http_aegis_pg_s {
+    ngx_http_aegis_lane_t    *lane;
+    ngx_http_aegis_pg_state_t state;        /* set by pg.c's set_state() alone */
+    PGconn                   *conn;
+    ngx_connection_t         *c;            /* a fake one around PQsocket() */
+    PGresult                 *res;          /* of the running unit, until the end */
+    ngx_event_t               timer;
+    ngx_msec_t                backoff;
+    ngx_http_aegis_unit_t     unit;         /* valid while BUSY */
+    uint64_t                  sent_us;
+    char                     *buf;          /* encoded parameters */
+    size_t                    buf_size;
+    unsigned                  flushed:1;    /* every byte of the unit has left */
+    unsigned                  warned:1;     /* this outage is in the log */
+};
+
+struct ngx_http_aegis_lane_s {
+    ngx_http_aegis_db_t      *db;
+    unsigned                  write:1;
+    ngx_http_aegis_pg_t      *pgs;
+    ngx_uint_t                n_pgs;
+    ngx_uint_t                n_up;         /* IDLE or BUSY */
+    ngx_uint_t                n_alone;      /* BUSY with an alone unit */
+    ngx_msec_t                down_since;   /* valid while n_up is 0 */
+    ngx_queue_t               queue;        /* jobs in arrival order */
+    ngx_uint_t                n_queued;
+    ngx_event_t               post;         /* dispatch after this round of events */
+    ngx_event_t               wake;         /* a delayed job may go now */
+    ngx_msec_t                notified;     /* when the relay was last woken */
+    uint16_t                 *busy;         /* slots of keys and cases in flight */
+    uint32_t                 *mark;         /* slots seen in the scan mark_gen */
+    uint32_t                  mark_gen;
+};
+
+struct ngx_http_aegis_db_s {
+    ngx_http_aegis_srv_conf_t *conf;        /* numbers, read after the merge */
+    char                    **names;        /* of PQconnectStartParams */
+    char                    **values;
+    ngx_http_aegis_lane_t    *write;        /* NULL outside a worker */
+    ngx_http_aegis_lane_t    *read;
+    struct ngx_http_aegis_watch_s *watch;   /* what /readyz answers from */
+};
+
+/* --- one request */
+
+enum {
+    NGX_HTTP_AEGIS_H_AUTHORIZATION,
+    NGX_HTTP_AEGIS_H_KEY,
+    NGX_HTTP_AEGIS_H_IF_MATCH,
+    NGX_HTTP_AEGIS_H_NONE_MATCH,
+    NGX_HTTP_AEGIS_H_TYPE,
+    NGX_HTTP_AEGIS_H_ENCODING,
+    NGX_HTTP_AEGIS_H_ACCEPT,
+    NGX_HTTP_AEGIS_H_TRACEPARENT,
+    NGX_HTTP_AEGIS_N_HEADERS
+};
+
+typedef struct {
+    ngx_str_t                 value;        /* of the first line */
+    ngx_uint_t                n;            /* lines */
+} ngx_http_aegis_header_t;
+
+typedef struct {
+    ngx_uint_t                status;
+    ngx_str_t                 body;
+    unsigned                  problem:1;
+    unsigned                  text:1;       /* Prometheus text */
+    unsigned                  cacheable:1;  /* may be compressed and kept */
+} ngx_http_aegis_reply_t;
+
+typedef enum {
+    NGX_HTTP_AEGIS_PHASE_RUN = 0,           /* the route's own statement */
+    NGX_HTTP_AEGIS_PHASE_LOAD,              /* MODULE: facts are on their way */
+    NGX_HTTP_AEGIS_PHASE_COMMIT,            /* MODULE: the decision is */
+    NGX_HTTP_AEGIS_PHASE_PROBE              /* MODULE: refused; is the key known? */
+} ngx_http_aegis_phase_t;
+
+struct ngx_http_aegis_job_s {
+    ngx_pool_t               *pool;         /* holds this struct */
+    ngx_http_request_t       *r;            /* NULL: nobody waits for the answer */
+    ngx_http_aegis_srv_conf_t *conf;
+    ngx_uint_t                step;
+    uint64_t                  start_us;
+
+    const aegis_route_t      *route;        /* NULL until the route step */
+    aegis_str_t               id;           /* {id} of the path, lower case */
+    const ngx_http_aegis_key_t *key;        /* who asks */
+    ngx_http_aegis_header_t   headers[NGX_HTTP_AEGIS_N_HEADERS];
+    json_t                   *body;
+    aegis_item_t              item;
+    char                     *made[AEGIS_BODY_MAX_MADE];
+    size_t                    n_made;
+    aegis_str_t               filters;      /* PAGE: what the cursor is bound to */
+    ngx_str_t                 query;        /* PAGE: the same as a query string */
+    json_t                   *facts;        /* MODULE: loaded */
+    char                     *doc;          /* MODULE: decided */
+    ngx_http_aegis_phase_t    phase;
+    ngx_uint_t                n_decided;
+    const char               *idempotency;  /* for the log: new, replay, ... */
+
+    aegis_error_t             err;          /* set when a step returns NGX_ERROR */
+    ngx_http_aegis_reply_t    reply;
+
+    /* the queue's */
+    ngx_http_aegis_lane_t    *lane;
+    aegis_stmt_id_t           stmt;
+    aegis_sql_id_t            sql;          /* of a probe, when stmt is NONE */
+    void                    (*probe)(ngx_http_aegis_job_t *job);
+    const ngx_http_aegis_row_t *row;        /* during resume: the answer */
+    ngx_queue_t               link;
+    ngx_event_t               timer;        /* deadline while queued */
+    ngx_msec_t                deadline;
+    ngx_msec_t                not_before;   /* valid when delayed */
+    uint32_t                  key_slot;
+    uint32_t                  case_slot;
+    size_t                    bytes;
+    uint64_t                  db_us;        /* time spent in statements */
+    ngx_uint_t                n_busy;
+    ngx_uint_t                n_lost;       /* > 0 on a write: outcome unknown */
+    ngx_uint_t                n_retried;
+    unsigned                  queued:1;
+    unsigned                  in_flight:1;
+    unsigned                  alone:1;      /* no neighbours, it may wait for locks */
+    unsigned                  delayed:1;
+    unsigned                  timed:1;      /* deadline is set */
+
+    unsigned                  held:1;       /* r->main->count was raised for us */
+    unsigned                  body_read:1;
+    unsigned                  released:1;   /* r->pool is gone */
+    unsigned                  replayed:1;   /* the answer is the stored one */
+    unsigned                  counted:1;
+
+    char                      idem_key[AEGIS_KEY_MAX + 1];
+    size_t                    idem_len;
+    char                      hash[AEGIS_HASH_MAX];
+    char                      trace[AEGIS_TRACEPARENT_LEN + 1];
+    char                      uuid[AEGIS_UUID_LEN + 1];     /* of what is made */
+    char                      if_match[512];
+    u_char                    id_buf[AEGIS_UUID_LEN];
+    u_char                    request_id[64];
+    size_t                    request_id_len;
+};
+
+extern ngx_module_t  ngx_http_aegis_module;
+
+/* module.c */
+uint64_t ngx_http_aegis_now_us(void);
+
+/* conf.c: directives that read files or check text */
+char *ngx_http_aegis_conf_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_cursor(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* request.c */
+ngx_int_t ngx_http_aegis_handler(ngx_http_request_t *r);
+ngx_http_aegis_job_t *ngx_http_aegis_job_create(ngx_http_request_t *r);
+ngx_http_aegis_job_t *ngx_http_aegis_job_of(ngx_http_request_t *r);
+void ngx_http_aegis_job_free(ngx_http_aegis_job_t *job);
+/* The queue's answer: row, or NULL with job->err set. May free job. */
+void ngx_http_aegis_job_resume(ngx_http_aegis_job_t *job,
+    const ngx_http_aegis_row_t *row);
+void ngx_http_aegis_body_ready(ngx_http_request_t *r);
+ngx_int_t ngx_http_aegis_log(ngx_http_request_t *r);
+
+/* The steps: NGX_OK: next; NGX_DONE: job->reply is set; NGX_AGAIN: parked, the
+ * same step is entered again; NGX_ERROR: job->err is set; else nginx's status. */
+ngx_int_t ngx_http_aegis_step_route(ngx_http_aegis_job_t *job);     /* route.c */
+ngx_int_t ngx_http_aegis_step_media(ngx_http_aegis_job_t *job);     /* route.c */
+ngx_int_t ngx_http_aegis_step_identity(ngx_http_aegis_job_t *job);
+ngx_int_t ngx_http_aegis_step_precond(ngx_http_aegis_job_t *job);
+ngx_int_t ngx_http_aegis_step_query(ngx_http_aegis_job_t *job);
+ngx_int_t ngx_http_aegis_step_body(ngx_http_aegis_job_t *job);
+ngx_int_t ngx_http_aegis_step_item(ngx_http_aegis_job_t *job);
+ngx_int_t ngx_http_aegis_step_statement(ngx_http_aegis_job_t *job);
+
+/* query.c: {"items":..,"next":..} and Link */
+ngx_int_t ngx_http_aegis_page(ngx_http_aegis_job_t *job, ngx_str_t items,
+    aegis_str_t next);
+
+/* decide.c: MODULE's part of the statement step */
+ngx_int_t ngx_http_aegis_decide(ngx_http_aegis_job_t *job);
+
+/* local.c: LOCAL routes */
+ngx_int_t ngx_http_aegis_local(ngx_http_aegis_job_t *job);
+
+/* queue.c */
+ngx_http_aegis_lane_t *ngx_http_aegis_lane_create(ngx_http_aegis_db_t *db,
+    ngx_uint_t write, ngx_uint_t n, ngx_pool_t *pool);
+/* NGX_AGAIN: queued; NGX_ERROR: job->err is set. */
+ngx_int_t ngx_http_aegis_queue_push(ngx_http_aegis_lane_t *lane,
+    ngx_http_aegis_job_t *job);
+void ngx_http_aegis_queue_drop(ngx_http_aegis_job_t *job);
+/* What pg.c tells: the lane has a free connection; how a unit ended. */
+void ngx_http_aegis_queue_kick(ngx_http_aegis_lane_t *lane);
+void ngx_http_aegis_queue_done(ngx_http_aegis_pg_t *pg,
+    ngx_http_aegis_unit_t *unit, const ngx_http_aegis_row_t *rows);
+void ngx_http_aegis_queue_error(ngx_http_aegis_pg_t *pg,
+    ngx_http_aegis_unit_t *unit, const char *sqlstate, const char *message);
+void ngx_http_aegis_queue_lost(ngx_http_aegis_pg_t *pg,
+    ngx_http_aegis_unit_t *unit, ngx_uint_t sent);
+
+/* pg.c */
+void ngx_http_aegis_pg_start(ngx_http_aegis_pg_t *pg);
+void ngx_http_aegis_pg_send(ngx_http_aegis_pg_t *pg);       /* pg->unit is set */
+void ngx_http_aegis_pg_stop(ngx_http_aegis_pg_t *pg);       /* at the worker's end */
+void ngx_http_aegis_pg_recycle(ngx_http_aegis_pg_t *pg, const char *why);
+
+/* watch.c: the background look at the database */
+ngx_int_t ngx_http_aegis_watch_start(ngx_http_aegis_db_t *db, ngx_pool_t *pool);
+/* NULL: ready; else the reason. */
+const char *ngx_http_aegis_watch_reason(ngx_http_aegis_db_t *db);
+
+/* reply.c: the only place that sends */
+ngx_int_t ngx_http_aegis_reply(ngx_http_aegis_job_t *job);
+ngx_int_t ngx_http_aegis_reply_error(ngx_http_aegis_job_t *job);
+ngx_int_t ngx_http_aegis_add_header(ngx_http_request_t *r, const char *name,
+    ngx_str_t value);
+ngx_int_t ngx_http_aegis_copy_reply(ngx_http_aegis_job_t *job, aegis_str_t body);
+
+/* problem.c: nginx's own errors as problem documents */
+ngx_int_t ngx_http_aegis_problem_handler(ngx_http_request_t *r);
+
+/* stats.c: counters in the shared zone; metrics.c: their text */
+ngx_int_t ngx_http_aegis_stats_init_zone(ngx_shm_zone_t *zone, void *data);
+void ngx_http_aegis_stats_attach(ngx_shm_zone_t *zone);
+void ngx_http_aegis_stats_request(const aegis_route_t *route,
+    ngx_http_request_t *r, uint64_t us);
+void ngx_http_aegis_stats_outcome(const ngx_http_aegis_job_t *job,
+    const ngx_http_aegis_row_t *row);
+void ngx_http_aegis_stats_group(ngx_uint_t n);
+void ngx_http_aegis_stats_rejected(void);
+void ngx_http_aegis_stats_conn(ngx_int_t from, ngx_int_t to);
+void ngx_http_aegis_stats_queued(ngx_int_t delta);
+ngx_uint_t ngx_http_aegis_stats_lag_turn(void);
+void ngx_http_aegis_stats_lag(uint64_t pending, double oldest_s);
+aegis_str_t ngx_http_aegis_stats_secret(void);
+char *ngx_http_aegis_metrics_text(size_t *ret_len);
+
+/* variables.c */
+ngx_int_t ngx_http_aegis_variables_add(ngx_conf_t *cf);
+
+static ngx_inline aegis_str_t
+ngx_http_aegis_view(ngx_str_t s)
+{
+    aegis_str_t  v;
+
+    v.len = s.len;
+    v.data = (const char *) s.data;
+
+    return v;
+}
+
+static ngx_inline aegis_str_t
+ngx_http_aegis_cview(const char *s)
+{
+    aegis_str_t  v;
+
+    v.len = s ? strlen(s) : 0;
+    v.data = s;
+
+    return v;
+}
+
+#endif

@@ -1,0 +1,842 @@
+/*
+ * ngx_http_aegis_pg.c: one libpq connection on nginx's event loop, as five
+ * named states. Connecting, preparing and reading never block; the socket is
+ * registered level-triggered, because libpq need not read it empty.
+ *
+ * Invariant: a connection is c->idle only in state IDLE. While BUSY its timer
+ * is not cancelable, so that a worker that shuts down stays until the answer
+ * is there; a reconnect timer is, so that it does not stay for nothing.
+ * What is sent and what an ending means to a request is queue.c's to say.
+ */
+#include "ngx_http_aegis_module.h"
+
+#define NGX_HTTP_AEGIS_BACKOFF_MIN  50
+#define NGX_HTTP_AEGIS_BACKOFF_MAX  1000
+#define NGX_HTTP_AEGIS_BUF_KEEP     (256 * 1024)
+
+static void ngx_http_aegis_pg_event(ngx_event_t *ev);
+static void ngx_http_aegis_pg_timer(ngx_event_t *ev);
+static void ngx_http_aegis_pg_connect(ngx_http_aegis_pg_t *pg);
+static void ngx_http_aegis_pg_poll(ngx_http_aegis_pg_t *pg);
+static void ngx_http_aegis_pg_setup(ngx_http_aegis_pg_t *pg);
+static void ngx_http_aegis_pg_setup_read(ngx_http_aegis_pg_t *pg);
+static void ngx_http_aegis_pg_read(ngx_http_aegis_pg_t *pg);
+static void ngx_http_aegis_pg_end(ngx_http_aegis_pg_t *pg);
+static void ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why);
+
+
+static void
+ngx_http_aegis_pg_set_state(ngx_http_aegis_pg_t *pg,
+    ngx_http_aegis_pg_state_t state)
+{
+    ngx_uint_t              was, is;
+    ngx_http_aegis_lane_t  *lane;
+
+    lane = pg->lane;
+    was = pg->state >= NGX_HTTP_AEGIS_PG_IDLE;
+    is = state >= NGX_HTTP_AEGIS_PG_IDLE;
+
+    if (is && !was) {
+        lane->n_up++;
+
+    } else if (was && !is && --lane->n_up == 0) {
+        lane->down_since = ngx_current_msec;
+    }
+
+    ngx_http_aegis_stats_conn(pg->state, state);
+    pg->state = state;
+
+    if (pg->c) {
+        pg->c->idle = (state == NGX_HTTP_AEGIS_PG_IDLE);
+    }
+}
+
+
+static void
+ngx_http_aegis_pg_notice(void *data, const char *message)
+{
+    ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0, "aegis: postgresql: %s",
+                  message);
+}
+
+
+/* The socket may change between two PQconnectPoll() calls, and a new one may
+ * get the old one's number: unwatch before the call, watch after it. */
+static void
+ngx_http_aegis_pg_unwatch(ngx_http_aegis_pg_t *pg)
+{
+    ngx_connection_t  *c;
+
+    c = pg->c;
+    if (c == NULL) {
+        return;
+    }
+
+    if (c->read->active) {
+        ngx_del_event(c->read, NGX_READ_EVENT, 0);
+    }
+
+    if (c->write->active) {
+        ngx_del_event(c->write, NGX_WRITE_EVENT, 0);
+    }
+
+    if (c->read->posted) {
+        ngx_delete_posted_event(c->read);
+    }
+
+    if (c->write->posted) {
+        ngx_delete_posted_event(c->write);
+    }
+
+    ngx_free_connection(c);
+    c->fd = (ngx_socket_t) -1;
+    pg->c = NULL;
+}
+
+
+static ngx_int_t
+ngx_http_aegis_pg_watch(ngx_http_aegis_pg_t *pg)
+{
+    int                fd;
+    ngx_connection_t  *c;
+
+    fd = PQsocket(pg->conn);
+    if (fd < 0) {
+        return NGX_ERROR;
+    }
+
+    c = ngx_get_connection(fd, ngx_cycle->log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    pg->c = c;
+    c->data = pg;
+    c->log = ngx_cycle->log;
+    c->read->log = c->log;
+    c->write->log = c->log;
+    c->read->handler = ngx_http_aegis_pg_event;
+    c->write->handler = ngx_http_aegis_pg_event;
+
+    return ngx_add_event(c->read, NGX_READ_EVENT, NGX_LEVEL_EVENT);
+}
+
+
+/* Write events only while there is something to write. */
+static ngx_int_t
+ngx_http_aegis_pg_want_write(ngx_http_aegis_pg_t *pg, ngx_uint_t want)
+{
+    ngx_event_t  *wev;
+
+    wev = pg->c->write;
+
+    if (want && !wev->active) {
+        return ngx_add_event(wev, NGX_WRITE_EVENT, NGX_LEVEL_EVENT);
+    }
+
+    if (!want && wev->active) {
+        return ngx_del_event(wev, NGX_WRITE_EVENT, 0);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_aegis_pg_flush(ngx_http_aegis_pg_t *pg)
+{
+    int  rc;
+
+    rc = PQflush(pg->conn);
+    if (rc < 0) {
+        return NGX_ERROR;
+    }
+
+    if (rc == 0) {
+        pg->flushed = 1;
+    }
+
+    return ngx_http_aegis_pg_want_write(pg, rc == 1);
+}
+
+
+static void
+ngx_http_aegis_pg_close(ngx_http_aegis_pg_t *pg)
+{
+    ngx_http_aegis_pg_unwatch(pg);
+
+    if (pg->timer.timer_set) {
+        ngx_del_timer(&pg->timer);
+    }
+
+    PQclear(pg->res);
+    pg->res = NULL;
+
+    PQfinish(pg->conn);
+    pg->conn = NULL;
+
+    ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_DOWN);
+}
+
+
+void
+ngx_http_aegis_pg_stop(ngx_http_aegis_pg_t *pg)
+{
+    ngx_http_aegis_pg_close(pg);
+    ngx_free(pg->buf);
+    pg->buf = NULL;
+    pg->buf_size = 0;
+}
+
+
+static void
+ngx_http_aegis_pg_retry_later(ngx_http_aegis_pg_t *pg)
+{
+    ngx_msec_t  delay;
+
+    /* a worker that shuts down reconnects only for requests that wait */
+    if (ngx_terminate || (ngx_exiting && pg->lane->n_queued == 0)) {
+        return;
+    }
+
+    delay = pg->backoff / 2 + ngx_random() % (pg->backoff / 2 + 1);
+    pg->backoff = ngx_min(pg->backoff * 2, NGX_HTTP_AEGIS_BACKOFF_MAX);
+
+    pg->timer.cancelable = 1;
+    ngx_add_timer(&pg->timer, delay);
+}
+
+
+/* The connection is of no use any more; what ran on it has an unknown end
+ * unless it had not left yet. */
+static void
+ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why)
+{
+    size_t                     len;
+    ngx_uint_t                 busy, sent, level;
+    const char                *text;
+    ngx_http_aegis_unit_t      unit;
+
+    busy = (pg->state == NGX_HTTP_AEGIS_PG_BUSY);
+    sent = pg->flushed;
+
+    text = pg->conn ? PQerrorMessage(pg->conn) : "";
+    len = ngx_strlen(text);
+    while (len && (text[len - 1] == '\n' || text[len - 1] == ' ')) {
+        len--;
+    }
+
+    /* an outage is said once, then again only when it is over */
+    level = pg->warned ? NGX_LOG_INFO : NGX_LOG_ERR;
+    ngx_log_error(level, ngx_cycle->log, 0,
+                  "aegis: %s lane: %s%s%*s", pg->lane->write ? "write" : "read",
+                  why, len ? ": " : "", len, text);
+    pg->warned = 1;
+
+    if (busy) {
+        unit = pg->unit;
+    }
+
+    ngx_http_aegis_pg_close(pg);
+    ngx_http_aegis_pg_retry_later(pg);
+
+    if (busy) {
+        ngx_http_aegis_queue_lost(pg, &unit, sent);
+    }
+}
+
+
+void
+ngx_http_aegis_pg_recycle(ngx_http_aegis_pg_t *pg, const char *why)
+{
+    if (pg->state == NGX_HTTP_AEGIS_PG_IDLE) {
+        ngx_http_aegis_pg_fail(pg, why);
+    }
+}
+
+
+void
+ngx_http_aegis_pg_start(ngx_http_aegis_pg_t *pg)
+{
+    if (pg->state != NGX_HTTP_AEGIS_PG_DOWN) {
+        return;
+    }
+
+    pg->timer.handler = ngx_http_aegis_pg_timer;
+    pg->timer.data = pg;
+    pg->timer.log = ngx_cycle->log;
+
+    if (pg->backoff == 0) {
+        pg->backoff = NGX_HTTP_AEGIS_BACKOFF_MIN;
+    }
+
+    if (pg->timer.timer_set) {
+        return;
+    }
+
+    ngx_http_aegis_pg_connect(pg);
+}
+
+
+static void
+ngx_http_aegis_pg_connect(ngx_http_aegis_pg_t *pg)
+{
+    ngx_http_aegis_db_t  *db;
+
+    db = pg->lane->db;
+
+    pg->conn = PQconnectStartParams((const char *const *) db->names,
+                                    (const char *const *) db->values, 0);
+
+    if (pg->conn == NULL || PQstatus(pg->conn) == CONNECTION_BAD) {
+        ngx_http_aegis_pg_fail(pg, "cannot connect");
+        return;
+    }
+
+    PQsetNoticeProcessor(pg->conn, ngx_http_aegis_pg_notice, NULL);
+    ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_CONNECT);
+
+    pg->timer.cancelable = 1;
+    ngx_add_timer(&pg->timer, db->conf->timeout);
+
+    if (ngx_http_aegis_pg_watch(pg) != NGX_OK
+        || ngx_http_aegis_pg_want_write(pg, 1) != NGX_OK)
+    {
+        ngx_http_aegis_pg_fail(pg, "cannot watch the socket");
+    }
+}
+
+
+static void
+ngx_http_aegis_pg_poll(ngx_http_aegis_pg_t *pg)
+{
+    PostgresPollingStatusType  st;
+
+    ngx_http_aegis_pg_unwatch(pg);
+
+    st = PQconnectPoll(pg->conn);
+
+    if (st == PGRES_POLLING_FAILED) {
+        ngx_http_aegis_pg_fail(pg, "cannot connect");
+        return;
+    }
+
+    if (ngx_http_aegis_pg_watch(pg) != NGX_OK
+        || ngx_http_aegis_pg_want_write(pg, st == PGRES_POLLING_WRITING) != NGX_OK)
+    {
+        ngx_http_aegis_pg_fail(pg, "cannot watch the socket");
+        return;
+    }
+
+    if (st == PGRES_POLLING_OK) {
+        ngx_http_aegis_pg_setup(pg);
+    }
+}
+
+
+/* Is stmt one that this lane sends? The routes say so. */
+static ngx_uint_t
+ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane, const aegis_stmt_t *stmt)
+{
+    ngx_uint_t            i;
+    const aegis_route_t  *route;
+
+    if (lane->write != (stmt->kind != AEGIS_READ)) {
+        return 0;
+    }
+
+    for (i = 0; i < AEGIS_N_ROUTES; i++) {
+        route = aegis_route(i);
+
+        if (route->stmt == stmt->id
+            || (route->kind == AEGIS_KIND_MODULE
+                && (stmt->id == AEGIS_STMT_MODULE_LOAD
+                    || stmt->id == AEGIS_STMT_MODULE_COMMIT)))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* Settings and every PREPARE in one round trip. */
+static void
+ngx_http_aegis_pg_setup(ngx_http_aegis_pg_t *pg)
+{
+    char                 sql[AEGIS_STMT_SQL_MAX];
+    ngx_uint_t           i;
+    ngx_msec_t           timeout;
+    const aegis_stmt_t  *stmt;
+
+    ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_SETUP);
+
+    if (PQsetnonblocking(pg->conn, 1) != 0 || PQenterPipelineMode(pg->conn) != 1) {
+        ngx_http_aegis_pg_fail(pg, "cannot enter pipeline mode");
+        return;
+    }
+
+    /* the server gives up before our own timer cuts the connection, and a lock
+     * is waited for a part of that time only */
+    timeout = pg->lane->db->conf->timeout;
+    (void) ngx_snprintf((u_char *) sql, sizeof(sql),
+        "SELECT set_config('statement_timeout', '%M', false),"
+        " set_config('lock_timeout', '%M', false)%Z", timeout, timeout / 5 + 1);
+
+    if (PQsendQueryParams(pg->conn, sql, 0, NULL, NULL, NULL, NULL, 0) != 1) {
+        ngx_http_aegis_pg_fail(pg, "cannot send the settings");
+        return;
+    }
+
+    for (i = 0; i < AEGIS_N_STMTS; i++) {
+        stmt = aegis_stmt(i);
+
+        if (!ngx_http_aegis_pg_needs(pg->lane, stmt)) {
+            continue;
+        }
+
+        aegis_stmt_sql(stmt, sql);
+
+        if (PQsendPrepare(pg->conn, stmt->name, sql, 0, NULL) != 1) {
+            ngx_http_aegis_pg_fail(pg, "cannot send a PREPARE");
+            return;
+        }
+    }
+
+    if (PQpipelineSync(pg->conn) != 1
+        || ngx_http_aegis_pg_flush(pg) != NGX_OK)
+    {
+        ngx_http_aegis_pg_fail(pg, "cannot send the PREPAREs");
+    }
+}
+
+
+static void
+ngx_http_aegis_pg_setup_read(ngx_http_aegis_pg_t *pg)
+{
+    PGresult        *res;
+    ngx_uint_t       gaps;
+    ExecStatusType   st;
+
+    gaps = 0;
+
+    for ( ;; ) {
+
+        if (PQisBusy(pg->conn)) {
+            return;
+        }
+
+        res = PQgetResult(pg->conn);
+        if (res == NULL) {
+            /* one between the results of two commands */
+            if (++gaps > 1) {
+                ngx_http_aegis_pg_fail(pg, "connection lost");
+                return;
+            }
+            continue;
+        }
+
+        gaps = 0;
+
+        st = PQresultStatus(res);
+        PQclear(res);
+
+        if (st == PGRES_PIPELINE_SYNC) {
+            break;
+        }
+
+        if (st != PGRES_COMMAND_OK && st != PGRES_TUPLES_OK) {
+            ngx_http_aegis_pg_fail(pg, "cannot prepare the statements"
+                                       " (is the schema migrated?)");
+            return;
+        }
+    }
+
+    if (PQexitPipelineMode(pg->conn) != 1) {
+        ngx_http_aegis_pg_fail(pg, "cannot leave pipeline mode");
+        return;
+    }
+
+    ngx_del_timer(&pg->timer);
+
+    if (pg->warned) {
+        ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
+                      "aegis: %s lane: connected again",
+                      pg->lane->write ? "write" : "read");
+        pg->warned = 0;
+    }
+
+    ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_IDLE);
+    ngx_http_aegis_pg_end(pg);
+}
+
+
+/* The connection is free: the next unit, or the end when the worker ends. */
+static void
+ngx_http_aegis_pg_end(ngx_http_aegis_pg_t *pg)
+{
+    ngx_http_aegis_queue_kick(pg->lane);
+
+    if (pg->state == NGX_HTTP_AEGIS_PG_IDLE
+        && (ngx_exiting || ngx_terminate) && pg->lane->n_queued == 0)
+    {
+        ngx_http_aegis_pg_close(pg);
+    }
+}
+
+
+/* Parameters as binary text[], one element a job; NULL: no memory. */
+static ngx_int_t
+ngx_http_aegis_pg_encode(ngx_http_aegis_pg_t *pg, const aegis_stmt_t *stmt,
+    const char **values, int *lengths, int *formats)
+{
+    int                  i;
+    char                *p;
+    size_t               size;
+    ngx_uint_t           n;
+    const aegis_item_t  *items[NGX_HTTP_AEGIS_MAX_GROUP];
+
+    for (n = 0; n < pg->unit.n; n++) {
+        items[n] = &pg->unit.jobs[n]->item;
+    }
+
+    size = 0;
+    for (i = 0; i < stmt->n_columns; i++) {
+        size += aegis_stmt_column_size(stmt->columns[i], items, n);
+    }
+
+    if (size > pg->buf_size) {
+        ngx_free(pg->buf);
+        pg->buf = ngx_alloc(size, ngx_cycle->log);
+        pg->buf_size = pg->buf ? size : 0;
+        if (pg->buf == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    p = pg->buf;
+    for (i = 0; i < stmt->n_columns; i++) {
+        values[i] = p;
+        p = aegis_stmt_column_encode(stmt->columns[i], items, n, p);
+        lengths[i] = (int) (p - values[i]);
+        formats[i] = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Waking the relay costs a lock that all commits share. While units follow one
+ * another closely, only one in a while wakes it; the last one always does.
+ */
+static ngx_uint_t
+ngx_http_aegis_pg_wakes_relay(ngx_http_aegis_lane_t *lane)
+{
+    if (lane->n_queued && ngx_current_msec - lane->notified < 20) {
+        return 0;
+    }
+
+    lane->notified = ngx_current_msec;
+
+    return 1;
+}
+
+
+static ngx_int_t
+ngx_http_aegis_pg_send_unit(ngx_http_aegis_pg_t *pg)
+{
+    int                    i;
+    int                    lengths[AEGIS_STMT_MAX_PARAMS];
+    int                    formats[AEGIS_STMT_MAX_PARAMS];
+    const char            *values[AEGIS_STMT_MAX_PARAMS];
+    const aegis_stmt_t    *stmt;
+    ngx_http_aegis_job_t  *job;
+
+    job = pg->unit.jobs[0];
+
+    if (job->stmt == AEGIS_STMT_NONE) {
+        return PQsendQueryParams(pg->conn, aegis_sql_text(job->sql), 0, NULL,
+                                 NULL, NULL, NULL, 0) == 1 ? NGX_OK : NGX_ERROR;
+    }
+
+    stmt = aegis_stmt(job->stmt);
+
+    if (ngx_http_aegis_pg_encode(pg, stmt, values, lengths, formats) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    i = stmt->n_columns;
+
+    if (stmt->n_params > i) {
+        values[i] = ngx_http_aegis_pg_wakes_relay(pg->lane) ? "t" : "f";
+        lengths[i] = 1;
+        formats[i] = 0;
+    }
+
+    return PQsendQueryPrepared(pg->conn, stmt->name, stmt->n_params, values,
+                               lengths, formats, 0) == 1 ? NGX_OK : NGX_ERROR;
+}
+
+
+void
+ngx_http_aegis_pg_send(ngx_http_aegis_pg_t *pg)
+{
+    pg->flushed = 0;
+    pg->sent_us = ngx_http_aegis_now_us();
+    ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_BUSY);
+
+    if (ngx_http_aegis_pg_send_unit(pg) != NGX_OK
+        || ngx_http_aegis_pg_flush(pg) != NGX_OK)
+    {
+        ngx_http_aegis_pg_fail(pg, "cannot send a statement");
+        return;
+    }
+
+    /* a second more than the server's own limit */
+    pg->timer.cancelable = 0;
+    ngx_add_timer(&pg->timer, pg->lane->db->conf->timeout + 1000);
+}
+
+
+static ngx_int_t
+ngx_http_aegis_pg_int(PGresult *res, int row, int col)
+{
+    if (PQgetisnull(res, row, col)) {
+        return 0;
+    }
+
+    return ngx_atoi((u_char *) PQgetvalue(res, row, col),
+                    PQgetlength(res, row, col));
+}
+
+
+static aegis_str_t
+ngx_http_aegis_pg_text(PGresult *res, int row, int col)
+{
+    aegis_str_t  s;
+
+    if (PQgetisnull(res, row, col)) {
+        return AEGIS_NO_STR;
+    }
+
+    s.data = PQgetvalue(res, row, col);
+    s.len = PQgetlength(res, row, col);
+
+    return s;
+}
+
+
+/* One row an item, found by its ord; an item without one has code "". */
+static void
+ngx_http_aegis_pg_rows(PGresult *res, ngx_http_aegis_unit_t *unit,
+    ngx_http_aegis_row_t *rows)
+{
+    int                    i;
+    ngx_int_t              ord;
+    ngx_http_aegis_row_t  *row;
+
+    ngx_memzero(rows, unit->n * sizeof(ngx_http_aegis_row_t));
+
+    if (unit->jobs[0]->stmt == AEGIS_STMT_NONE) {
+        if (PQntuples(res) > 0) {
+            rows[0].code = aegis_str("ok");
+            rows[0].body = ngx_http_aegis_pg_text(res, 0, 0);
+            if (PQnfields(res) > 1) {
+                rows[0].extra = ngx_http_aegis_pg_text(res, 0, 1);
+            }
+        }
+        return;
+    }
+
+    for (i = 0; i < PQntuples(res); i++) {
+        ord = ngx_http_aegis_pg_int(res, i, AEGIS_R_ORD);
+
+        if (ord < 1 || (ngx_uint_t) ord > unit->n) {
+            continue;
+        }
+
+        row = &rows[ord - 1];
+        row->status = (int) ngx_http_aegis_pg_int(res, i, AEGIS_R_STATUS);
+        row->code = ngx_http_aegis_pg_text(res, i, AEGIS_R_CODE);
+        row->version = ngx_http_aegis_pg_int(res, i, AEGIS_R_VERSION);
+        row->body = ngx_http_aegis_pg_text(res, i, AEGIS_R_BODY);
+        row->extra = ngx_http_aegis_pg_text(res, i, AEGIS_R_EXTRA);
+    }
+}
+
+
+static void
+ngx_http_aegis_pg_complete(ngx_http_aegis_pg_t *pg)
+{
+    char                    state[6];
+    uint64_t                us;
+    PGresult               *res;
+    ngx_uint_t              i;
+    const char             *sqlstate;
+    ngx_http_aegis_unit_t   unit;
+    ngx_http_aegis_row_t    rows[NGX_HTTP_AEGIS_MAX_GROUP];
+
+    /* the next unit may be sent on this connection before the answers of
+     * this one are out: take them off it first */
+    unit = pg->unit;
+    res = pg->res;
+    pg->res = NULL;
+
+    us = ngx_http_aegis_now_us() - pg->sent_us;
+    for (i = 0; i < unit.n; i++) {
+        unit.jobs[i]->db_us += us;
+    }
+
+    ngx_del_timer(&pg->timer);
+    pg->backoff = NGX_HTTP_AEGIS_BACKOFF_MIN;
+
+    if (pg->buf_size > NGX_HTTP_AEGIS_BUF_KEEP) {
+        ngx_free(pg->buf);
+        pg->buf = NULL;
+        pg->buf_size = 0;
+    }
+
+    ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_IDLE);
+
+    if (res && PQresultStatus(res) == PGRES_TUPLES_OK) {
+        ngx_http_aegis_pg_rows(res, &unit, rows);
+        ngx_http_aegis_queue_done(pg, &unit, rows);
+
+    } else {
+        sqlstate = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
+        ngx_cpystrn((u_char *) state, (u_char *) (sqlstate ? sqlstate : "XX000"),
+                    sizeof(state));
+        ngx_http_aegis_queue_error(pg, &unit, state,
+                                   res ? PQresultErrorMessage(res) : "no result");
+    }
+
+    PQclear(res);
+
+    ngx_http_aegis_pg_end(pg);
+}
+
+
+static void
+ngx_http_aegis_pg_read(ngx_http_aegis_pg_t *pg)
+{
+    PGresult  *res;
+
+    while (!PQisBusy(pg->conn)) {
+        res = PQgetResult(pg->conn);
+
+        if (res == NULL) {
+            if (PQstatus(pg->conn) == CONNECTION_BAD) {
+                ngx_http_aegis_pg_fail(pg, "connection lost");
+                return;
+            }
+
+            ngx_http_aegis_pg_complete(pg);
+            return;
+        }
+
+        if (pg->res) {
+            PQclear(res);
+        } else {
+            pg->res = res;
+        }
+    }
+}
+
+
+static void
+ngx_http_aegis_pg_event(ngx_event_t *ev)
+{
+    ngx_connection_t     *c;
+    ngx_http_aegis_pg_t  *pg;
+
+    c = ev->data;
+    pg = c->data;
+
+    if (c->close) {
+        /* nginx closes idle connections when the worker shuts down, and every
+         * one (c->error) when worker_shutdown_timeout is over */
+        if (c->error || (pg->state != NGX_HTTP_AEGIS_PG_BUSY
+                         && pg->lane->n_queued == 0))
+        {
+            if (pg->state == NGX_HTTP_AEGIS_PG_BUSY) {
+                ngx_http_aegis_pg_fail(pg, "worker shutdown timeout");
+            } else {
+                ngx_http_aegis_pg_close(pg);
+            }
+            return;
+        }
+
+        c->close = 0;
+    }
+
+    if (pg->state == NGX_HTTP_AEGIS_PG_CONNECT) {
+        ngx_http_aegis_pg_poll(pg);
+        return;
+    }
+
+    if (ev->write && ngx_http_aegis_pg_flush(pg) != NGX_OK) {
+        ngx_http_aegis_pg_fail(pg, "connection lost");
+        return;
+    }
+
+    if (PQconsumeInput(pg->conn) != 1) {
+        /* what arrived before the end still counts: an error that says why, or
+         * the answer itself */
+        if (pg->state == NGX_HTTP_AEGIS_PG_BUSY && !PQisBusy(pg->conn)) {
+            ngx_http_aegis_pg_read(pg);
+            return;
+        }
+
+        ngx_http_aegis_pg_fail(pg, "connection lost");
+        return;
+    }
+
+    /* reading may have made room for writing */
+    if (c->write->active && ngx_http_aegis_pg_flush(pg) != NGX_OK) {
+        ngx_http_aegis_pg_fail(pg, "connection lost");
+        return;
+    }
+
+    switch (pg->state) {
+
+    case NGX_HTTP_AEGIS_PG_SETUP:
+        ngx_http_aegis_pg_setup_read(pg);
+        break;
+
+    case NGX_HTTP_AEGIS_PG_BUSY:
+        ngx_http_aegis_pg_read(pg);
+        break;
+
+    default:
+        /* a notice, or a parameter that changed */
+        break;
+    }
+}
+
+
+static void
+ngx_http_aegis_pg_timer(ngx_event_t *ev)
+{
+    ngx_http_aegis_pg_t  *pg;
+
+    pg = ev->data;
+
+    switch (pg->state) {
+
+    case NGX_HTTP_AEGIS_PG_DOWN:
+        if (!ngx_terminate && (!ngx_exiting || pg->lane->n_queued)) {
+            ngx_http_aegis_pg_connect(pg);
+        }
+        break;
+
+    case NGX_HTTP_AEGIS_PG_BUSY:
+        ngx_http_aegis_pg_fail(pg, "the statement takes too long");
+        break;
+
+    default:
+        ngx_http_aegis_pg_fail(pg, "connecting takes too long");
+        break;
+    }
+}

@@ -1,0 +1,121 @@
+/*
+ * ngx_http_aegis_problem.c: what nginx itself refuses, as problem documents:
+ * `error_page 400 … /aegis-error;` (without "=") leads here. nginx keeps the
+ * status in r->err_status; everything about the first request but its line is
+ * gone by then.
+ */
+#include "ngx_http_aegis_module.h"
+
+typedef struct {
+    ngx_uint_t     status;          /* nginx's, some of them private */
+    aegis_code_t   code;
+    const char    *detail;          /* "": the table's remedy */
+} ngx_http_aegis_status_t;
+
+static const ngx_http_aegis_status_t  ngx_http_aegis_statuses[] = {
+    { 400, AEGIS_E_BAD_REQUEST,       "" },
+    { 401, AEGIS_E_UNAUTHORIZED,      "" },
+    { 403, AEGIS_E_FORBIDDEN,         "" },
+    { 404, AEGIS_E_NOT_FOUND,         "" },
+    { 405, AEGIS_E_METHOD,            "" },
+    { 408, AEGIS_E_TIMEOUT,           "" },
+    { 413, AEGIS_E_TOO_LARGE,         "" },
+    { 414, AEGIS_E_URI_TOO_LONG,      "" },
+    { 415, AEGIS_E_MEDIA_TYPE,        "" },
+    { 429, AEGIS_E_RATE_LIMITED,      "" },
+    { 494, AEGIS_E_HEADERS_TOO_LARGE, "" },
+    { 495, AEGIS_E_BAD_REQUEST,       "The client certificate is not valid." },
+    { 496, AEGIS_E_BAD_REQUEST,       "A client certificate is required." },
+    { 497, AEGIS_E_BAD_REQUEST,       "Plain HTTP was sent to an HTTPS port." },
+    { 500, AEGIS_E_INTERNAL,          "" },
+    { 501, AEGIS_E_NOT_IMPLEMENTED,   "" },
+    { 502, AEGIS_E_BAD_GATEWAY,       "" },
+    { 503, AEGIS_E_UNAVAILABLE,       "" },
+    { 504, AEGIS_E_DEADLINE,          "" },
+    { 505, AEGIS_E_NOT_IMPLEMENTED,   "This version of HTTP is not supported." }
+};
+
+
+/* 405 owes an Allow; the route is looked up again by the first path. */
+static ngx_int_t
+ngx_http_aegis_problem_allow(ngx_http_aegis_job_t *job)
+{
+    u_char               *p;
+    ngx_str_t             value, *uri;
+    aegis_str_t           path, id;
+    const char           *allow;
+    const aegis_route_t  *route;
+
+    uri = &job->r->unparsed_uri;
+    path = ngx_http_aegis_view(*uri);
+
+    p = ngx_strlchr(uri->data, uri->data + uri->len, '?');
+    if (p) {
+        path.len = p - uri->data;
+    }
+
+    if (path.len == 0
+        || aegis_route_find(aegis_str("-"), path, &route, &id, &allow)
+           != AEGIS_E_METHOD)
+    {
+        return NGX_OK;
+    }
+
+    value.data = (u_char *) allow;
+    value.len = ngx_strlen(allow);
+
+    return ngx_http_aegis_add_header(job->r, "Allow", value);
+}
+
+
+ngx_int_t
+ngx_http_aegis_problem_handler(ngx_http_request_t *r)
+{
+    size_t                          i;
+    aegis_code_t                    code;
+    const char                     *detail;
+    ngx_http_aegis_job_t           *job;
+    const ngx_http_aegis_status_t  *s;
+
+    job = ngx_http_aegis_job_of(r);
+
+    if (job == NULL || job->r == NULL) {
+        job = ngx_http_aegis_job_create(r);
+    }
+
+    if (job == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    code = r->err_status >= 500 ? AEGIS_E_INTERNAL
+           : r->err_status >= 400 ? AEGIS_E_BAD_REQUEST : AEGIS_E_NOT_FOUND;
+    detail = "";
+
+    for (i = 0; i < sizeof(ngx_http_aegis_statuses)
+                    / sizeof(ngx_http_aegis_statuses[0]); i++)
+    {
+        s = &ngx_http_aegis_statuses[i];
+
+        if (s->status == r->err_status) {
+            code = s->code;
+            detail = s->detail;
+            break;
+        }
+    }
+
+    /* the request line could not be read, so its body's end is not known */
+    if (code == AEGIS_E_BAD_REQUEST || code == AEGIS_E_HEADERS_TOO_LARGE) {
+        r->keepalive = 0;
+    }
+
+    if (code == AEGIS_E_METHOD && ngx_http_aegis_problem_allow(job) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    r->err_status = aegis_error_def(code)->http;
+
+    aegis_error_clear(&job->err);
+    aegis_error_set(&job->err, code, "%s", detail);
+
+    return ngx_http_aegis_reply_error(job);
+}

@@ -1,0 +1,68 @@
+/*
+ * ngx_http_aegis_stats.h: the shared counters' layout, for stats.c that counts
+ * and metrics.c that prints. Fixed arrays of atomics and no lock: a worker that
+ * is killed in the middle of anything leaves nothing half done.
+ */
+#ifndef NGX_HTTP_AEGIS_STATS_H
+#define NGX_HTTP_AEGIS_STATS_H
+
+#include "ngx_http_aegis_module.h"
+
+#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454731    /* changes with the struct */
+#define NGX_HTTP_AEGIS_MAX_RULES      64
+#define NGX_HTTP_AEGIS_MAX_WORKERS    128
+#define NGX_HTTP_AEGIS_N_METHODS      6
+#define NGX_HTTP_AEGIS_N_CODES        29
+#define NGX_HTTP_AEGIS_N_SECONDS      14
+#define NGX_HTTP_AEGIS_N_SIZES        8
+#define NGX_HTTP_AEGIS_LAG_MS         5000
+
+extern const char *const  ngx_http_aegis_methods[NGX_HTTP_AEGIS_N_METHODS];
+/* the last of them, 0, stands for every other status */
+extern const int  ngx_http_aegis_codes[NGX_HTTP_AEGIS_N_CODES];
+extern const uint64_t  ngx_http_aegis_bounds_us[NGX_HTTP_AEGIS_N_SECONDS];
+extern const ngx_uint_t  ngx_http_aegis_bounds_n[NGX_HTTP_AEGIS_N_SIZES];
+
+typedef struct {
+    ngx_atomic_t   bucket[NGX_HTTP_AEGIS_N_SECONDS + 1];    /* not cumulative */
+    ngx_atomic_t   sum_us;
+} ngx_http_aegis_seconds_t;
+
+typedef struct {
+    ngx_atomic_t   bucket[NGX_HTTP_AEGIS_N_SIZES + 1];
+    ngx_atomic_t   sum;
+} ngx_http_aegis_sizes_t;
+
+/* Gauges of one worker process; only the slot's owner writes. */
+typedef struct {
+    ngx_atomic_t   pid;
+    ngx_atomic_t   connections[NGX_HTTP_AEGIS_PG_STATES];
+    ngx_atomic_t   queued;
+} ngx_http_aegis_worker_t;
+
+typedef struct {
+    ngx_atomic_t   layout;
+    ngx_atomic_t   size;
+    u_char         secret[32];      /* of cursors, when no file gives one */
+
+    ngx_atomic_t   transitions[NGX_HTTP_AEGIS_MAX_RULES];
+    ngx_atomic_t   conflicts[AEGIS_N_ERRORS];
+    ngx_atomic_t   replays[AEGIS_N_ROUTES];
+    ngx_atomic_t   rejected;
+    ngx_atomic_t   requests[AEGIS_N_ROUTES + 1][NGX_HTTP_AEGIS_N_METHODS]
+                           [NGX_HTTP_AEGIS_N_CODES];
+    ngx_http_aegis_seconds_t  seconds[AEGIS_N_ROUTES + 1];
+    ngx_http_aegis_sizes_t    groups;
+
+    ngx_atomic_t   lag_next;        /* when somebody may look again, ms */
+    ngx_atomic_t   lag_known;
+    ngx_atomic_t   lag_pending;
+    ngx_atomic_t   lag_oldest_ms;
+
+    ngx_http_aegis_worker_t  workers[NGX_HTTP_AEGIS_MAX_WORKERS];
+} ngx_http_aegis_stats_t;
+
+/* NULL before the zone is there. */
+ngx_http_aegis_stats_t *ngx_http_aegis_stats(void);
+
+#endif

@@ -1,0 +1,142 @@
+/*
+ * ngx_http_aegis_variables.c: what the access log may say about a request. The
+ * job is still there in the log phase, also after an internal redirect.
+ */
+#include "ngx_http_aegis_module.h"
+
+typedef enum {
+    VAR_CASE_ID, VAR_EVENT, VAR_IDEMPOTENCY, VAR_TENANT, VAR_PRINCIPAL, VAR_DB_TIME,
+    VAR_TRACE_ID
+} ngx_http_aegis_var_t;
+
+static ngx_int_t ngx_http_aegis_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+static ngx_http_variable_t  ngx_http_aegis_vars[] = {
+
+    { ngx_string("aegis_case_id"), NULL, ngx_http_aegis_variable,
+      VAR_CASE_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aegis_event"), NULL, ngx_http_aegis_variable,
+      VAR_EVENT, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aegis_idempotency"), NULL, ngx_http_aegis_variable,
+      VAR_IDEMPOTENCY, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aegis_tenant"), NULL, ngx_http_aegis_variable,
+      VAR_TENANT, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aegis_principal"), NULL, ngx_http_aegis_variable,
+      VAR_PRINCIPAL, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aegis_db_time"), NULL, ngx_http_aegis_variable,
+      VAR_DB_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aegis_trace_id"), NULL, ngx_http_aegis_variable,
+      VAR_TRACE_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 }
+};
+
+
+ngx_int_t
+ngx_http_aegis_variables_add(ngx_conf_t *cf)
+{
+    size_t                i;
+    ngx_http_variable_t  *var;
+
+    for (i = 0; i < sizeof(ngx_http_aegis_vars) / sizeof(ngx_http_aegis_vars[0]);
+         i++)
+    {
+        var = ngx_http_add_variable(cf, &ngx_http_aegis_vars[i].name,
+                                    ngx_http_aegis_vars[i].flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = ngx_http_aegis_vars[i].get_handler;
+        var->data = ngx_http_aegis_vars[i].data;
+    }
+
+    return NGX_OK;
+}
+
+
+static aegis_str_t
+ngx_http_aegis_variable_text(ngx_http_aegis_job_t *job, uintptr_t which)
+{
+    switch (which) {
+
+    case VAR_CASE_ID:
+        return job->item.v[AEGIS_C_case_id];
+
+    case VAR_EVENT:
+        return job->item.v[AEGIS_C_event];
+
+    case VAR_IDEMPOTENCY:
+        return ngx_http_aegis_cview(job->idempotency);
+
+    case VAR_TENANT:
+        return job->key ? ngx_http_aegis_view(job->key->tenant) : AEGIS_NO_STR;
+
+    case VAR_PRINCIPAL:
+        return job->key ? ngx_http_aegis_view(job->key->principal) : AEGIS_NO_STR;
+
+    default:
+        break;
+    }
+
+    /* version 00: 00-<32 hex trace id>-<16 hex span id>-<flags> */
+    return job->trace[0] ? (aegis_str_t) { 32, job->trace + 3 } : AEGIS_NO_STR;
+}
+
+
+static ngx_int_t
+ngx_http_aegis_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    u_char                *p;
+    aegis_str_t            text;
+    ngx_http_aegis_job_t  *job;
+
+    v->not_found = 1;
+
+    job = ngx_http_aegis_job_of(r->main);
+    if (job == NULL) {
+        return NGX_OK;
+    }
+
+    if (data == VAR_DB_TIME) {
+        if (job->db_us == 0) {
+            return NGX_OK;
+        }
+
+        p = ngx_pnalloc(r->pool, NGX_INT64_LEN + 8);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        text.data = (char *) p;
+        text.len = ngx_sprintf(p, "%uL.%03uL", job->db_us / 1000000,
+                               job->db_us / 1000 % 1000) - p;
+
+    } else {
+        text = ngx_http_aegis_variable_text(job, data);
+        if (text.len == 0) {
+            return NGX_OK;
+        }
+
+        p = ngx_pnalloc(r->pool, text.len);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(p, text.data, text.len);
+    }
+
+    v->data = p;
+    v->len = text.len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
