@@ -27,8 +27,8 @@ for f in "$RUN"/pid/*.sup.pid; do
 done
 for name in $supervised; do
     stop "$name.sup" TERM 30
-    stop "$name" TERM 10
 done
+stopped="$stopped$supervised"
 # and what a killed supervisor may have left
 for name in $ALL_ROLES; do
     stop "$name" TERM 10

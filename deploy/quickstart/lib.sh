@@ -91,7 +91,7 @@ stop() {
         until_ok 5 is_gone "$pid" || die "$1 ($pid) cannot be killed"
     fi
     rm -f "$RUN/pid/$1.pid"
-    stopped="${stopped:-} $1"
+    case $1 in *.sup) ;; *) stopped="${stopped:-} $1" ;; esac
 }
 
 # The folder that RUN_DIR stands for: itself, or what it links to.
