@@ -78,7 +78,7 @@ sub write ($self, $method, $path, $json, %req) {
 
 # Send bytes, read one answer. The connection is kept when the answer allows.
 sub raw ($self, $bytes, %opt) {
-    $self->_drop_if_closed;
+    $self->_drop_if_closed if length $bytes;
     my $s = $self->{sock} //= $self->open_socket;
     my $until = time + ($opt{timeout} // $self->{timeout}) * (is_san ? 3 : 1);
     my ($sent, $in) = (0, '');

@@ -110,7 +110,7 @@ sub load_schema ($self) {
     my %as = (role => 'aegis_migrator');
     $self->psql_file($_, %as) for sort glob "$sql/migrations/*.sql";
     $self->psql_file($_, %as) for grep { !/90_grants/ } sort glob "$sql/functions/*.sql";
-    $self->psql_file($_, %as) for sort glob(($ENV{AEGIS_T_GEN} // "$sql/generated") . "/*.sql");
+    $self->psql_file($_, %as) for sort glob "$sql/generated/*.sql";
     $self->psql_file("$sql/functions/90_grants.sql", %as);
     $self->do('SELECT aegis.maintain()');
 }
