@@ -30,7 +30,8 @@ test_accepted(void **state)
             "'args':['a','']},'timeout_s':86400,'retry':{'max':10,'backoff_ms':0},"
             "'retry_safe':true}]}",
         "{'title':'t','steps':[{'action':'k8s.rollout','params':{'any':[{'thing':1}]}}]}",
-        "{'title':'t','verify':[{" METRIC ",'agg':'p95','min_samples':3}]}"
+        "{'title':'t','verify':[{" METRIC ",'agg':'p95','min_samples':3}]}",
+        "{'title':'t','steps':[{'action':'x','params':{'n':9223372036854775807}}]}"
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
@@ -111,8 +112,8 @@ test_refused(void **state)
           "'op':'<','threshold':'1','window_s':0}]}", "/plan/verify/0/threshold" },
         { "{'title':'t','steps':[{'action':'x','params':{'n':1e300}}]}",
           "/plan/steps/0/params/n" },
-        { "{'title':'t','steps':[{'action':'x','params':{'n':[9007199254740993]}}]}",
-          "/plan/steps/0/params/n/0" }
+        { "{'title':'t','steps':[{'action':'x','params':{'n':[1,-1e17]}}]}",
+          "/plan/steps/0/params/n/1" }
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
