@@ -46,7 +46,7 @@ aegis_module_analyze_summary(const char *resource, const json_t *metrics)
         aegis_buf_printf(&buf, "no metric of %s is known for the last 15 minutes",
                          resource);
     } else {
-        aegis_buf_printf(&buf, "%zu metrics of %s in the last 15 minutes", n, resource);
+        aegis_buf_printf(&buf, "%s in the last 15 minutes", resource);
     }
 
     for (i = 0; i < n && i < AEGIS_MODULE_ANALYZE_NAMED; i++) {

@@ -1,0 +1,472 @@
+/*
+ * aegis_module.c: unit tests of the modules' decisions: facts in, the document
+ * that SQL commits out.
+ */
+#include "aegis_unit.h"
+
+#include "aegis_module.h"
+#include "aegis_plan.h"
+
+#define CASE  "8e03978e-40d5-43dd-bc93-6894a57f9324"
+#define ID    "01234567-89ab-7fff-bf01-020304050607"
+#define PLAN  "11111111-1111-4111-8111-111111111111"
+#define NOW   "2026-11-20T07:00:00.123456+00:00"
+#define C     "'case':{'case_id':'" CASE "','tenant':'acme','version':4,'title':'disk'," \
+              "'kind':'incident','severity':'error','correlation_id':'cor-1'," \
+              "'labels':{%s}},'now':'" NOW "'"
+
+static const aegis_module_ctx_t  ctx = { ID, "me", "" };
+
+
+static json_t *
+run(aegis_module_id_t id, json_t *facts, const char *request, aegis_code_t expected,
+    aegis_error_t *err)
+{
+    json_t        *r, *doc, *data;
+    aegis_code_t   code;
+
+    r = aegis_unit_json(request);
+    doc = NULL;
+    code = aegis_module(id)->decide(facts, r, &ctx, &doc, err);
+    json_decref(r);
+    json_decref(facts);
+
+    if (code != expected) {
+        fail_msg("code %d, %s", (int) code, err->detail);
+    }
+
+    if (code != AEGIS_E_OK) {
+        return NULL;
+    }
+
+    /* what holds for every document */
+    data = json_object_get(doc, "data");
+    assert_string_equal(aegis_json_str(data, "case_id"), CASE);
+    assert_string_equal(aegis_json_str(data, "tenant"), "acme");
+    assert_string_equal(aegis_json_str(data, "correlation_id"), "cor-1");
+    assert_int_equal(json_integer_value(json_object_get(data, "case_version")), 4);
+    assert_string_equal(aegis_json_str(doc, "id"), ID);
+    assert_int_equal(json_integer_value(json_object_get(doc, "status")), 201);
+    assert_true(json_is_object(json_object_get(doc, "artefact")));
+    assert_true(json_is_object(json_object_get(doc, "body")));
+    assert_true(json_is_array(json_object_get(doc, "more")));
+
+    return doc;
+}
+
+
+static json_t *
+facts(const char *labels, const char *more)
+{
+    char  text[2048];
+
+    snprintf(text, sizeof(text), "{" C "%s}", labels, more);
+
+    return aegis_unit_json(text);
+}
+
+
+static void
+test_rows(void **state)
+{
+    unsigned  i;
+
+    for (i = 0; i < AEGIS_N_MODULES; i++) {
+        assert_int_equal(aegis_module(i)->id, i);
+        assert_non_null(aegis_module(i)->decide);
+    }
+
+    assert_null(aegis_module(AEGIS_MODULE_NONE));
+}
+
+
+static void
+test_plan(void **state)
+{
+    json_t         *doc, *art, *body;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    doc = run(AEGIS_MODULE_plan, facts("", ",'next_revision':3,'evidence':[]"), "{}",
+              AEGIS_E_OK, &err);
+    art = json_object_get(doc, "artefact");
+    body = json_object_get(doc, "body");
+
+    assert_string_equal(aegis_json_str(doc, "table"), "plan_proposed");
+    assert_string_equal(aegis_json_str(doc, "subject"), "evt.plan.proposed.v1");
+    assert_string_equal(aegis_json_str(doc, "msg_id"), ID ":proposed");
+    assert_string_equal(aegis_json_str(art, "plan_id"), ID);
+    assert_string_equal(aegis_json_str(art, "template"), "incident");
+    assert_int_equal(json_integer_value(json_object_get(art, "revision")), 3);
+    assert_true(json_is_true(json_object_get(art, "complete")));
+    assert_int_equal(strlen(aegis_json_str(art, "hash")), 64);
+    assert_true(json_equal(json_object_get(art, "plan"), json_object_get(body, "plan")));
+    assert_true(json_equal(json_object_get(art, "plan"),
+                json_object_get(json_object_get(doc, "data"), "plan")));
+    assert_string_equal(aegis_json_str(body, "created_by"), "me");
+    assert_string_equal(aegis_json_str(body, "case_id"), CASE);
+    json_decref(doc);
+
+    /* a plan by hand that is not complete is proposed; the guard stops it */
+    doc = run(AEGIS_MODULE_plan, facts("'env':'prod'", ",'next_revision':1"),
+              "{'plan':{'title':'by hand','steps':[{'action':'echo'}]}}", AEGIS_E_OK,
+              &err);
+    art = json_object_get(doc, "artefact");
+    assert_true(json_is_false(json_object_get(art, "complete")));
+    assert_int_equal(json_array_size(json_object_get(art, "missing")), 2);
+    assert_string_equal(aegis_json_str(art, "template"), "");
+    assert_string_equal(aegis_json_str(json_object_get(art, "plan"), "env"), "prod");
+    json_decref(doc);
+}
+
+
+static void
+test_plan_fails(void **state)
+{
+    json_t         *doc;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    run(AEGIS_MODULE_plan, facts("", ",'next_revision':1"), "{'template':'x'}",
+        AEGIS_E_SCHEMA, &err);
+    assert_true(aegis_unit_error_at(&err, "/template"));
+    aegis_error_clear(&err);
+
+    run(AEGIS_MODULE_plan, facts("", ",'next_revision':1"),
+        "{'plan':{'title':'x','steps':[{}]}}", AEGIS_E_SCHEMA, &err);
+    assert_true(aegis_unit_error_at(&err, "/plan/steps/0/action"));
+    aegis_error_clear(&err);
+
+    doc = run(AEGIS_MODULE_plan, facts("'risk':'high'", ",'next_revision':1"),
+              "{'case_version':4}", AEGIS_E_OK, &err);
+    assert_string_equal(aegis_json_str(doc, "table"), "");
+    assert_string_equal(aegis_json_str(doc, "subject"), "evt.plan.failed.v1");
+    assert_string_equal(aegis_json_str(doc, "msg_id"), ID ":failed");
+    assert_string_equal(aegis_json_str(json_object_get(doc, "data"), "reason"),
+                        "no plan could be made: /labels/risk must be a number");
+    json_decref(doc);
+}
+
+
+/* The plan's row as SQL loads it. */
+static json_t *
+gate_facts(const char *plan, int complete, const char *policy, const char *hash)
+{
+    char     made[65];
+    json_t  *f, *p;
+
+    f = facts("", "");
+    p = aegis_unit_json(plan);
+    aegis_plan_hash(p, made);
+
+    json_object_set_new(f, "plan", json_pack("{s:s, s:s, s:b, s:o}", "plan_id", PLAN,
+        "hash", hash ? hash : made, "complete", complete, "plan", p));
+    json_object_set_new(f, "policy", policy
+        ? json_pack("{s:s, s:o}", "hash", "p-hash", "body", aegis_unit_json(policy))
+        : json_null());
+
+    return f;
+}
+
+
+#define WHOLE  "{'title':'t','risk_score':0.2,'env':'dev','steps':[{'action':'echo'}]," \
+               "'rollback':[{'action':'echo'}],'verify':[{'kind':'exec'}]}"
+#define LACKS  "{'title':'t','risk_score':0.2,'env':'dev','steps':[{'action':'echo'}]}"
+
+static void
+test_gate(void **state)
+{
+    json_t         *doc, *art, *data, *row;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    doc = run(AEGIS_MODULE_gate, gate_facts(WHOLE, 1, "{'version':1,'valid_s':60,"
+              "'rules':[]}", NULL), "{}", AEGIS_E_OK, &err);
+    art = json_object_get(doc, "artefact");
+    data = json_object_get(doc, "data");
+    row = json_array_get(json_object_get(doc, "more"), 0);
+
+    assert_string_equal(aegis_json_str(doc, "table"), "gate_decision");
+    assert_string_equal(aegis_json_str(doc, "subject"), "evt.plan.approved.v1");
+    assert_string_equal(aegis_json_str(doc, "msg_id"), ID ":decided");
+    assert_string_equal(aegis_json_str(art, "verdict"), "approved");
+    assert_string_equal(aegis_json_str(art, "decision_id"), ID);
+    assert_string_equal(aegis_json_str(art, "plan_id"), PLAN);
+    assert_string_equal(aegis_json_str(art, "policy_hash"), "p-hash");
+    assert_string_equal(aegis_json_str(art, "rule"), "default");
+    assert_true(json_is_true(json_object_get(data, "approved")));
+    assert_string_equal(aegis_json_str(row, "decision_id"), ID);
+    assert_string_equal(aegis_json_str(row, "plan_hash"), aegis_json_str(art, "plan_hash"));
+    assert_string_equal(aegis_json_str(row, "not_before"), NOW);
+    assert_string_equal(aegis_json_str(row, "not_after"), "2026-11-20T07:01:00Z");
+    json_decref(doc);
+}
+
+
+static void
+test_gate_refuses(void **state)
+{
+    size_t          i, k;
+    json_t         *doc, *data;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    static const struct {
+        const char  *plan;
+        int          complete;
+        const char  *policy;
+        const char  *hash;
+        const char  *rule;
+    } cases[] = {
+        { WHOLE, 1, NULL, NULL, "no-policy" },
+        { WHOLE, 1, "{'version':2}", NULL, "invalid-policy" },
+        { WHOLE, 0, "{'version':1,'rules':[]}", NULL, "complete-plan" },
+        { LACKS, 1, "{'version':1,'rules':[]}", NULL, "complete-plan" },
+        { LACKS, 0, "{'version':1,'rules':[]}", NULL, "complete-plan" },
+        { WHOLE, 1, "{'version':1,'rules':[]}", "0000", "plan-hash" },
+        { WHOLE, 1, "{'version':1,'rules':[{'id':'r','kind':'risk','max':0.1}]}", NULL,
+          "r" }
+    };
+
+    /* a person and a command get the same answer */
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        for (k = 0; k < 2; k++) {
+            doc = run(AEGIS_MODULE_gate, gate_facts(cases[i].plan, cases[i].complete,
+                      cases[i].policy, cases[i].hash), k ? "{'case_version':4}" : "{}",
+                      AEGIS_E_OK, &err);
+            data = json_object_get(doc, "data");
+
+            assert_string_equal(aegis_json_str(data, "rule"), cases[i].rule);
+            assert_true(json_is_false(json_object_get(data, "approved")));
+            assert_string_equal(aegis_json_str(json_object_get(doc, "artefact"),
+                                               "verdict"), "rejected");
+            assert_true(aegis_json_str(data, "reason")[0] != '\0');
+            assert_int_equal(json_array_size(json_object_get(doc, "more")), 0);
+            assert_true(json_array_size(json_object_get(data, "checks")) > 0);
+            json_decref(doc);
+        }
+    }
+}
+
+
+static void
+test_no_plan(void **state)
+{
+    size_t          i;
+    json_t         *doc;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    static const struct {
+        aegis_module_id_t   id;
+        const char         *subject;
+        const char         *no;
+    } cases[] = {
+        { AEGIS_MODULE_gate,   "evt.plan.approved.v1", "approved" },
+        { AEGIS_MODULE_verify, "evt.verify.failed.v1", "passed" }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        run(cases[i].id, facts("", ",'plan':null"), "{}", AEGIS_E_GUARD, &err);
+        aegis_error_clear(&err);
+
+        doc = run(cases[i].id, facts("", ",'plan':null"), "{'case_version':4}",
+                  AEGIS_E_OK, &err);
+        assert_string_equal(aegis_json_str(doc, "table"), "");
+        assert_string_equal(aegis_json_str(doc, "subject"), cases[i].subject);
+        assert_string_equal(aegis_json_str(doc, "msg_id"), ID ":failed");
+        assert_true(json_is_false(json_object_get(json_object_get(doc, "data"),
+                                                  cases[i].no)));
+        assert_true(aegis_json_str(json_object_get(doc, "data"), "reason")[0] != '\0');
+        json_decref(doc);
+    }
+}
+
+
+#define VERIFIED(steps, verify, run, measured)                                 \
+    ",'plan':{'plan_id':'" PLAN "','plan':{'title':'t','steps':[" steps "],"   \
+    "'verify':[" verify "]}},'run':" run ",'measured':" measured
+#define ECHO    "{'action':'echo'}"
+#define EXEC    "{'kind':'exec'}"
+#define CHECK   "{'kind':'metric','resource':'r','metric':'m','agg':'p95','op':'<'," \
+                "'threshold':100,'window_s':60,'min_samples':3}"
+#define STEP(no, attempt, state)                                               \
+    "{'phase':'step','step_no':" no ",'attempt':" attempt ",'state':'" state "'}"
+#define DONE(steps)  "{'state':'DONE','steps':[" steps "]}"
+
+static void
+test_verify(void **state)
+{
+    int             passed;
+    size_t          i;
+    json_t         *doc, *art;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    static const struct {
+        const char  *facts;
+        int          passed;
+        const char  *reason;
+    } cases[] = {
+        { VERIFIED(ECHO, EXEC, DONE(STEP("0", "1", "OK")), "[{}]"), 1,
+          "every check holds" },
+        { VERIFIED(ECHO, EXEC, DONE(STEP("0", "1", "FAILED") "," STEP("0", "2", "OK")),
+          "[{}]"), 1, "every check holds" },
+        { VERIFIED(ECHO "," ECHO, EXEC, DONE("{'phase':'rollback','step_no':0,'attempt':1,"
+          "'state':'FAILED'}," STEP("0", "1", "OK") "," STEP("1", "1", "OK")), "[{}]"), 1,
+          "every check holds" },
+        { VERIFIED(ECHO, EXEC, DONE(STEP("0", "1", "OK") "," STEP("0", "2", "FAILED")),
+          "[{}]"), 0, "check 1 does not hold: step 0 is FAILED" },
+        { VERIFIED(ECHO "," ECHO, EXEC, DONE(STEP("0", "1", "OK")), "[{}]"), 0,
+          "check 1 does not hold: 1 of 2 steps are OK" },
+        { VERIFIED(ECHO, EXEC, DONE(""), "[{}]"), 0,
+          "check 1 does not hold: 0 of 1 steps are OK" },
+        { VERIFIED("", EXEC, DONE(""), "[{}]"), 0,
+          "check 1 does not hold: 0 of 0 steps are OK" },
+        { VERIFIED(ECHO, EXEC, "{'state':'FAILED','steps':[]}", "[{}]"), 0,
+          "check 1 does not hold: the run is FAILED" },
+        { VERIFIED(ECHO, EXEC, "null", "[{}]"), 0,
+          "check 1 does not hold: the run is missing" },
+        { VERIFIED(ECHO, "", DONE(STEP("0", "1", "OK")), "null"), 0,
+          "the plan has no check" },
+        { VERIFIED(ECHO, CHECK, "null", "[{'samples':3,'p95':99.9}]"), 1,
+          "every check holds" },
+        { VERIFIED(ECHO, CHECK, "null", "[{'samples':3,'p95':100}]"), 0,
+          "check 1 does not hold: p95 100 is not < 100" },
+        { VERIFIED(ECHO, CHECK, "null", "[{'samples':2,'p95':1}]"), 0,
+          "check 1 does not hold: 2 of 3 samples" },
+        { VERIFIED(ECHO, CHECK, "null", "[{'samples':0,'p95':null}]"), 0,
+          "check 1 does not hold: no samples" },
+        { VERIFIED(ECHO, CHECK, "null", "[{'samples':9,'p95':null,'avg':1}]"), 0,
+          "check 1 does not hold: p95 was not measured" },
+        { VERIFIED(ECHO, CHECK, "null", "null"), 0,
+          "check 1 does not hold: no samples" },
+        { VERIFIED(ECHO, EXEC "," CHECK, DONE(STEP("1", "1", "OK")),
+          "[{},{'samples':3,'p95':1}]"), 1, "every check holds" },
+        { VERIFIED(ECHO, EXEC "," CHECK, DONE(STEP("1", "1", "OK")), "[{}]"), 0,
+          "check 2 does not hold: no samples" }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        doc = run(AEGIS_MODULE_verify, facts("", cases[i].facts), "{}", AEGIS_E_OK, &err);
+        art = json_object_get(doc, "artefact");
+        passed = json_is_true(json_object_get(art, "passed"));
+
+        if (passed != cases[i].passed
+            || strcmp(aegis_json_str(art, "reason"), cases[i].reason) != 0)
+        {
+            fail_msg("%zu: %d, %s", i, passed, aegis_json_str(art, "reason"));
+        }
+
+        assert_string_equal(aegis_json_str(doc, "table"), "verify_checkpoint");
+        assert_string_equal(aegis_json_str(doc, "subject"),
+                            passed ? "evt.verify.pass.v1" : "evt.verify.failed.v1");
+        assert_string_equal(aegis_json_str(doc, "msg_id"), ID ":verified");
+        assert_string_equal(aegis_json_str(art, "checkpoint_id"), ID);
+        assert_string_equal(aegis_json_str(art, "plan_id"), PLAN);
+        json_decref(doc);
+    }
+}
+
+
+static void
+test_verify_operators(void **state)
+{
+    char            text[1024];
+    size_t          i;
+    json_t         *doc;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    static const struct {
+        const char  *op;
+        double       value;
+        int          ok;
+    } cases[] = {
+        { "<",  9.9, 1 }, { "<",  10, 0 }, { "<",  11, 0 },
+        { "<=", 9.9, 1 }, { "<=", 10, 1 }, { "<=", 11, 0 },
+        { ">",  9.9, 0 }, { ">",  10, 0 }, { ">",  11, 1 },
+        { ">=", 9.9, 0 }, { ">=", 10, 1 }, { ">=", 11, 1 },
+        { "=",  10,  0 }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        /* agg and min_samples have defaults: avg, 1 */
+        snprintf(text, sizeof(text), VERIFIED(ECHO, "{'kind':'metric','resource':'r',"
+                 "'metric':'m','op':'%s','threshold':10,'window_s':60}", "null",
+                 "[{'samples':1,'avg':%g,'p95':99}]"), cases[i].op, cases[i].value);
+        doc = run(AEGIS_MODULE_verify, facts("", text), "{'case_version':4}", AEGIS_E_OK,
+                  &err);
+        assert_int_equal(json_is_true(json_object_get(json_object_get(doc, "artefact"),
+                                                      "passed")), cases[i].ok);
+        json_decref(doc);
+    }
+}
+
+
+static void
+test_analyze(void **state)
+{
+    json_t         *doc, *art, *row;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    doc = run(AEGIS_MODULE_analyze, facts("", ",'metrics':[]"), "{'case_version':4}",
+              AEGIS_E_OK, &err);
+    art = json_object_get(doc, "artefact");
+    assert_string_equal(aegis_json_str(doc, "table"), "event_envelope");
+    assert_string_equal(aegis_json_str(doc, "subject"), "evt.analysis.findings.v1");
+    assert_string_equal(aegis_json_str(doc, "msg_id"), ID ":findings");
+    assert_string_equal(aegis_json_str(art, "event_id"), ID);
+    assert_string_equal(aegis_json_str(art, "severity"), "error");
+    assert_string_equal(aegis_json_str(art, "kind"), "no-data");
+    assert_string_equal(aegis_json_str(art, "summary"),
+                        "the case names no resource, so no metric is known");
+    json_decref(doc);
+
+    doc = run(AEGIS_MODULE_analyze, facts("'resource':'urn:x'", ",'metrics':["
+              "{'resource':'urn:x','metric':'err','samples':9,'avg':0.5,'max':1,"
+              "'p95':null,'from':'F','to':'T'}]"), "{'case_version':4}", AEGIS_E_OK, &err);
+    art = json_object_get(doc, "artefact");
+    row = json_array_get(json_object_get(doc, "more"), 0);
+    assert_string_equal(aegis_json_str(art, "summary"),
+        "urn:x in the last 15 minutes: err avg 0.5 max 1");
+    assert_string_equal(aegis_json_str(row, "ref"), "metric_1m:urn:x/err@F/T");
+    assert_string_equal(aegis_json_str(row, "event_id"), ID);
+    assert_int_equal(json_integer_value(json_object_get(row, "link_no")), 1);
+    json_decref(doc);
+
+    doc = run(AEGIS_MODULE_analyze, facts("'resource':'urn:x'", ",'metrics':[]"), "{}",
+              AEGIS_E_OK, &err);
+    assert_string_equal(aegis_json_str(json_object_get(doc, "artefact"), "summary"),
+                        "no metric of urn:x is known for the last 15 minutes");
+    json_decref(doc);
+}
+
+
+static void
+test_correlation(void **state)
+{
+    json_t                    *f, *data;
+    const aegis_module_ctx_t   own = { ID, NULL, "mine" };
+
+    f = facts("", "");
+    data = aegis_module_data(f, &own);
+    assert_string_equal(aegis_json_str(data, "correlation_id"), "mine");
+    assert_string_equal(aegis_json_str(data, "actor"), "");
+    json_decref(data);
+    json_decref(f);
+}
+
+
+int
+main(void)
+{
+    const struct CMUnitTest  tests[] = {
+        AEGIS_TEST("every module has its row and its function", test_rows),
+        AEGIS_TEST("the planner proposes a plan, complete or not", test_plan),
+        AEGIS_TEST("a plan that cannot be made is an error to a person, a fact to the bus",
+                   test_plan_fails),
+        AEGIS_TEST("the gatekeeper approves for as long as the policy says", test_gate),
+        AEGIS_TEST("the gatekeeper fails closed", test_gate_refuses),
+        AEGIS_TEST("without a plan nothing is judged or verified", test_no_plan),
+        AEGIS_TEST("nothing passes verification by absence", test_verify),
+        AEGIS_TEST("a metric is compared as its operator says", test_verify_operators),
+        AEGIS_TEST("the analyst says what was measured and links to it", test_analyze),
+        AEGIS_TEST("who asks may bring a correlation id", test_correlation)
+    };
+
+    return AEGIS_UNIT_RUN(tests);
+}
