@@ -123,8 +123,6 @@ static ngx_http_module_t  ngx_http_aegis_module_ctx = {
     ngx_http_aegis_merge_loc_conf
 };
 
-/* nginx looks it up by name; everything else of the module is hidden */
-__attribute__((visibility("default")))
 ngx_module_t  ngx_http_aegis_module = {
     NGX_MODULE_V1,
     &ngx_http_aegis_module_ctx,
