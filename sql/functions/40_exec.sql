@@ -64,8 +64,8 @@ BEGIN
            AND x.case_id = p_case_id[n] AND x.for_version = coalesce(p_for_version[n], c.version);
         v_code := CASE
             WHEN r.exec_id IS NOT NULL THEN 'already-exists'
-            WHEN p_consumer[n] IS NOT NULL AND c.version <> p_for_version[n] THEN 'stale-fact'
-            WHEN c.status <> 'EXECUTING' THEN 'wrong-state'
+            WHEN p_consumer[n] IS NOT NULL AND p_for_version[n] < c.version THEN 'stale-fact'
+            WHEN c.status <> 'EXECUTING' OR p_for_version[n] > c.version THEN 'wrong-state'
             ELSE 'ok' END;
         IF v_code = 'ok' THEN
             INSERT INTO aegis.exec_run (tenant, case_id, exec_id, plan_id, for_version,
