@@ -4,6 +4,8 @@
  */
 #include "aegis_unit.h"
 
+#include "aegis_json.h"
+
 
 static aegis_code_t
 parse(const char *text, size_t len)
