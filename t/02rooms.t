@@ -22,7 +22,7 @@ my %room = (
                  system => [ (map { "$_.h" } grep { $_ ne 'time' && $_ ne 'errno' } @libc), 'errno.h', 'jansson.h',
                              'openssl/sha.h', 'openssl/hmac.h', 'openssl/evp.h', 'openssl/crypto.h' ] },
     edge    => { from => ['core', 'ngx_aegis_module'],
-                 system => [ (map { "$_.h" } @libc), 'ngx_config.h', 'ngx_core.h', 'ngx_http.h', 'ngx_event.h',
+                 system => [ (map { "$_.h" } @libc), 'arpa/inet.h', 'ngx_config.h', 'ngx_core.h', 'ngx_http.h', 'ngx_event.h',
                              'libpq-fe.h', 'jansson.h', 'openssl/sha.h', 'openssl/rand.h', 'openssl/crypto.h',
                              'openssl/evp.h' ] },
     lib     => { from => ['core', 'workers/lib'],

@@ -64,8 +64,8 @@ subtest 'C as nginx writes it' => sub {
         for my $line (split /\n/, $plain, -1) {
             $n++;
             push @slash, "$f:$n" if $line =~ m{(?<!:)//};
-            push @brace, "$f:$n: $line" if $line =~ /^\s*(?:\}\s*else\s+)?(?:if|while|for)\s*\(.*\)\s*[^{;\\]*;\s*$/
-                && $line !~ /^\s*\}\s*while/;
+            # the head of the statement, with its parentheses closed, and then more
+            push @brace, "$f:$n: $line" if $line =~ /^\s*(?:\}\s*else\s+)?(?:if|while|for)\s*(\((?:[^()]++|(?1))*\))\s*[^\s{\\].*;\s*$/;
         }
         push @todo, map { "$f: $_" } $text =~ /\b(TODO|FIXME|XXX|HACK)\b/g;
     }

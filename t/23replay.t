@@ -77,11 +77,11 @@ replayed('POST /gate/eval, too early', 'POST', '/gate/eval', { case_id => $id },
 replayed('POST /adapter/exec, too early', 'POST', '/adapter/exec', { case_id => $id }, status => 409, problem => 'wrong-state');
 replayed('POST /verify/run, too early', 'POST', '/verify/run', { case_id => $id }, status => 409, problem => 'wrong-state');
 replayed('PATCH plan_ready', 'PATCH', $at, { event => 'plan_ready' }, status => 200);
-replayed('POST /gate/eval', 'POST', '/gate/eval', { case_id => $id }, status => 200);
+replayed('POST /gate/eval', 'POST', '/gate/eval', { case_id => $id }, status => 201);
 ok($case->wait_state('EXECUTING'), 'the case goes on to EXECUTING');
 replayed('POST /adapter/exec', 'POST', '/adapter/exec', { case_id => $id }, status => 202);
 ok($case->wait_state('VERIFYING'), 'and to VERIFYING');
-replayed('POST /verify/run', 'POST', '/verify/run', { case_id => $id }, status => 200);
+replayed('POST /verify/run', 'POST', '/verify/run', { case_id => $id }, status => 201);
 ok($case->wait_state('CLOSED'), 'and to CLOSED, once each');
 is($pg->one('SELECT count(*) FROM aegis.exec_run WHERE case_id = ?', $id), 1, 'one run was made');
 is($pg->one('SELECT count(*) FROM aegis.gate_decision WHERE case_id = ?', $id), 1, 'one decision');

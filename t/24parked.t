@@ -178,7 +178,7 @@ subtest 'a check does not hold' => sub {
     $stack->metrics_1m($res, 'err_rate', 0.4, 0.5, 0.6);
     my $c = Aegis::Case->create($http, mode => 'manual')->drive('VERIFYING', plan => { verify => $check->($res) });
     my $v = $c->post('/verify/run');
-    is($v->status, 200, 'the verifier answers');
+    is($v->status, 201, 'the verifier answers');
     ok(!$v->json->{passed}, 'that it does not pass');
     parked_by($c, 'verify_failed', qr/err_rate/);
     my $cp = $pg->row('SELECT * FROM aegis.verify_checkpoint WHERE case_id = ?', $c->id);

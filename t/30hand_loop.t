@@ -78,7 +78,7 @@ subtest '4. PATCH plan_ready (guard: complete plan) -> WAIT_GATE' => sub {
 
 subtest '5. POST /gate/eval (approves by itself) -> plan_approved, EXECUTING' => sub {
     my $r = curl('POST', '/gate/eval', qq({"case_id":"$id","actor":"alice"}), $key->(5));
-    is($r->{status}, 200, '200 OK') or diag($r->{body});
+    is($r->{status}, 201, '201 Created') or diag($r->{body});
     is($r->{json}{verdict}, 'approved', 'the policy approves');
     is($stack->pg->one('SELECT count(*) FROM aegis.plan_approved WHERE case_id = ? AND plan_id = ?', $id, $plan), 1, 'it is in plan_approved');
     ok(in_state('EXECUTING'), 'the fact moves the case to EXECUTING');
@@ -89,7 +89,7 @@ subtest '6. POST /adapter/exec -> evt.exec.done.v1, VERIFYING' => sub {
     my $r = curl('POST', '/adapter/exec', qq({"case_id":"$id","actor":"alice"}), $key->(6));
     is($r->{status}, 202, '202 Accepted') or diag($r->{body});
     $exec = $r->{json}{exec_id};
-    is($r->{headers}{location}, "/exec/$exec", 'Location is where to look');
+    is($r->{headers}{location}, "/adapter/exec/$exec", 'Location is where to look');
     ok(in_state('VERIFYING'), 'the fact moves the case to VERIFYING');
     my $g = curl('GET', "/adapter/exec/$exec");
     is($g->{json}{state}, 'DONE', 'the run is done');
@@ -99,7 +99,7 @@ subtest '6. POST /adapter/exec -> evt.exec.done.v1, VERIFYING' => sub {
 
 subtest '7. POST /verify/run reads what was measured -> CLOSED' => sub {
     my $r = curl('POST', '/verify/run', qq({"case_id":"$id","actor":"alice"}), $key->(7));
-    is($r->{status}, 200, '200 OK') or diag($r->{body});
+    is($r->{status}, 201, '201 Created') or diag($r->{body});
     ok($r->{json}{passed}, 'the checks hold');
     my $c = in_state('CLOSED');
     ok($c, 'the fact closes the case') and is($c->{headers}{etag}, '"6"', 'at version 6');
