@@ -11,6 +11,9 @@
 #include "aegis_json.h"
 #include "aegis_plan.h"
 
+/* Bytes of a metric's name that a finding repeats. */
+#define AEGIS_MODULE_VERIFY_NAME  80
+
 
 /* Did the run end well, and every step of the plan with it? */
 static int
@@ -83,11 +86,11 @@ static int
 aegis_module_verify_metric(const json_t *check, const json_t *measured, char *detail,
     size_t size)
 {
-    int          ok;
+    int          ok, len;
     double       threshold;
     json_t      *value, *least;
     json_int_t   samples, needed;
-    const char  *agg, *op;
+    const char  *agg, *op, *name;
 
     least = json_object_get(check, "min_samples");
     needed = least ? json_integer_value(least) : 1;
@@ -96,29 +99,31 @@ aegis_module_verify_metric(const json_t *check, const json_t *measured, char *de
     agg = aegis_json_str(check, "agg");
     agg = agg[0] ? agg : "avg";
     op = aegis_json_str(check, "op");
+    name = aegis_json_str(check, "metric");
+    len = (int) aegis_utf8_cut(name, strlen(name), AEGIS_MODULE_VERIFY_NAME);
     value = json_object_get(measured, agg);
 
     if (samples <= 0) {
-        snprintf(detail, size, "no samples");
+        snprintf(detail, size, "%.*s has no samples", len, name);
         return 0;
     }
 
     if (samples < needed) {
-        snprintf(detail, size, "%lld of %lld samples", (long long) samples,
-                 (long long) needed);
+        snprintf(detail, size, "%.*s has %lld of %lld samples", len, name,
+                 (long long) samples, (long long) needed);
         return 0;
     }
 
     if (!json_is_number(value)) {
-        snprintf(detail, size, "%s was not measured", agg);
+        snprintf(detail, size, "%s of %.*s was not measured", agg, len, name);
         return 0;
     }
 
     threshold = json_number_value(json_object_get(check, "threshold"));
     ok = aegis_module_verify_compare(json_number_value(value), op, threshold);
 
-    snprintf(detail, size, "%s %.6g is %s%s %.6g", agg, json_number_value(value),
-             ok ? "" : "not ", op, threshold);
+    snprintf(detail, size, "%.*s %s %.6g is %s%s %.6g", len, name, agg,
+             json_number_value(value), ok ? "" : "not ", op, threshold);
 
     return ok;
 }

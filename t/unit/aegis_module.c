@@ -326,19 +326,19 @@ test_verify(void **state)
         { VERIFIED(ECHO, CHECK, "null", "[{'samples':3,'p95':99.9}]"), 1,
           "every check holds" },
         { VERIFIED(ECHO, CHECK, "null", "[{'samples':3,'p95':100}]"), 0,
-          "check 1 does not hold: p95 100 is not < 100" },
+          "check 1 does not hold: m p95 100 is not < 100" },
         { VERIFIED(ECHO, CHECK, "null", "[{'samples':2,'p95':1}]"), 0,
-          "check 1 does not hold: 2 of 3 samples" },
+          "check 1 does not hold: m has 2 of 3 samples" },
         { VERIFIED(ECHO, CHECK, "null", "[{'samples':0,'p95':null}]"), 0,
-          "check 1 does not hold: no samples" },
+          "check 1 does not hold: m has no samples" },
         { VERIFIED(ECHO, CHECK, "null", "[{'samples':9,'p95':null,'avg':1}]"), 0,
-          "check 1 does not hold: p95 was not measured" },
+          "check 1 does not hold: p95 of m was not measured" },
         { VERIFIED(ECHO, CHECK, "null", "null"), 0,
-          "check 1 does not hold: no samples" },
+          "check 1 does not hold: m has no samples" },
         { VERIFIED(ECHO, EXEC "," CHECK, DONE(STEP("1", "1", "OK")),
           "[{},{'samples':3,'p95':1}]"), 1, "every check holds" },
         { VERIFIED(ECHO, EXEC "," CHECK, DONE(STEP("1", "1", "OK")), "[{}]"), 0,
-          "check 2 does not hold: no samples" }
+          "check 2 does not hold: m has no samples" }
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
