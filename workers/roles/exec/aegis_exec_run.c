@@ -7,6 +7,7 @@
  */
 #include "aegis_exec.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -328,8 +329,18 @@ aegis_exec_run_start(aegis_exec_run_t *run, int64_t now)
     return 1;
 }
 
+/* Did it end because we are stopped? A service manager may send SIGTERM to the
+ * scripts at the same time as to us. */
 static int
-aegis_exec_run_poll(aegis_exec_t *x, aegis_exec_run_t *run)
+aegis_exec_run_cut_off(aegis_worker_t *w, const aegis_act_t *act)
+{
+    return *w->stopping
+           && (act->cancelled || (act->state == AEGIS_ACT_FAILED && act->has_exit
+                                  && act->exit_code == 128 + SIGTERM));
+}
+
+static int
+aegis_exec_run_poll(aegis_worker_t *w, aegis_exec_run_t *run)
 {
     aegis_act_t  *act;
 
@@ -347,7 +358,7 @@ aegis_exec_run_poll(aegis_exec_t *x, aegis_exec_run_t *run)
     if (act->cancelled && run->cancelled) {
         aegis_act_fail(act, 1, "stopped: the case has left EXECUTING");
 
-    } else if (act->cancelled && x->stopping) {
+    } else if (aegis_exec_run_cut_off(w, act)) {
         /* half done is what the next owner has to assume */
         aegis_act_fail(act, 0, "its executor was stopped");
         act->state = AEGIS_ACT_UNKNOWN;
@@ -389,7 +400,7 @@ aegis_exec_run_go(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
 
     case AEGIS_RUN_ACT:
     case AEGIS_RUN_DYING:
-        return aegis_exec_run_poll(x, run);
+        return aegis_exec_run_poll(w, run);
 
     default:
         return 0;

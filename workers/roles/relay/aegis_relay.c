@@ -18,7 +18,7 @@
 #define AEGIS_RELAY_LAG_MS       2000
 #define AEGIS_RELAY_PUBLISH_MS   10000
 #define AEGIS_RELAY_DELAY_MIN    100
-#define AEGIS_RELAY_DELAY_MAX    5000
+#define AEGIS_RELAY_DELAY_MAX    2000
 
 /* What every broker takes by default; ours are far smaller. */
 #define AEGIS_RELAY_BODY_MAX     900000
