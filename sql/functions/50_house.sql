@@ -31,11 +31,16 @@ $$;
 CREATE OR REPLACE FUNCTION aegis.dead_letter_put(p_tenant text, p_consumer text, p_subject text,
     p_msg_id text, p_case_id uuid, p_code text, p_reason text, p_payload bytea, p_deliveries int)
 RETURNS void LANGUAGE sql AS $$
-    INSERT INTO aegis.dead_letter (tenant, consumer, subject, msg_id, case_id, code, reason,
+    INSERT INTO aegis.dead_letter AS d (tenant, consumer, subject, msg_id, case_id, code, reason,
                                    payload, deliveries)
     VALUES (p_tenant, p_consumer, p_subject, p_msg_id, p_case_id, p_code, p_reason,
             p_payload, p_deliveries)
-    ON CONFLICT (tenant, consumer, msg_id) DO NOTHING
+    -- one that was retried and failed again is a dead letter again
+    ON CONFLICT (tenant, consumer, msg_id) DO UPDATE
+       SET state = 'NEW', code = excluded.code, reason = excluded.reason,
+           payload = excluded.payload, changed_at = now(),
+           deliveries = d.deliveries + excluded.deliveries
+     WHERE d.state <> 'NEW'
 $$;
 
 -- Commands (and the start of an auto case) whose effect did not show in time
@@ -55,7 +60,11 @@ BEGIN
            AND NOT EXISTS (SELECT FROM aegis.exec_run r
                 WHERE r.tenant = c.tenant AND r.case_id = c.case_id
                   AND r.for_version = c.version AND r.state IN ('QUEUED', 'RUNNING'))
-         ORDER BY c.updated_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED),
+           -- what still waits for the relay is late, not lost
+           AND NOT EXISTS (SELECT FROM aegis.outbox o
+                WHERE o.published_at IS NULL
+                  AND o.tenant = c.tenant AND o.case_id = c.case_id)
+         ORDER BY c.updated_at LIMIT p_limit FOR NO KEY UPDATE OF c SKIP LOCKED),
     upd AS (
         UPDATE aegis.ops_case c SET nudges = c.nudges + 1, nudged_at = now()
           FROM stuck s WHERE c.tenant = s.tenant AND c.case_id = s.case_id

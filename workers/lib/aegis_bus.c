@@ -12,7 +12,7 @@
 #include <time.h>
 
 #define AEGIS_BUS_DELAY_MIN  100
-#define AEGIS_BUS_DELAY_MAX  5000
+#define AEGIS_BUS_DELAY_MAX  2000
 #define AEGIS_BUS_SIDES      2
 
 typedef struct {

@@ -21,6 +21,9 @@
 
 #define AEGIS_NATS_EXPIRES_MS  5000
 #define AEGIS_NATS_SLICE_MS    50
+#define AEGIS_NATS_LOOK_MS     2000
+
+static const char  aegis_nats_no_stream[] = "no stream takes this subject";
 
 static int64_t
 aegis_nats_now(void)
@@ -129,11 +132,6 @@ aegis_nats_stored(natsMsg *m, char *why, size_t size)
     json_t      *root;
     const char  *text;
 
-    if (natsMsg_IsNoResponders(m)) {
-        snprintf(why, size, "no stream takes this subject");
-        return 0;
-    }
-
     root = json_loadb(natsMsg_GetData(m), (size_t) natsMsg_GetDataLength(m), 0, NULL);
     text = json_string_value(json_object_get(json_object_get(root, "error"),
                                              "description"));
@@ -180,6 +178,11 @@ aegis_nats_acks(aegis_nats_t *nats, aegis_bus_out_t *out, size_t sent,
             continue;
         }
         if (s == NATS_SLOW_CONSUMER) {
+            continue;
+        }
+        if (s == NATS_NO_RESPONDERS) {
+            answered++;                 /* whose it was is not said: not stored */
+            snprintf(why, size, "%s", aegis_nats_no_stream);
             continue;
         }
         if (s != NATS_OK) {
@@ -233,31 +236,71 @@ aegis_nats_publish(void *self, aegis_bus_out_t *out, size_t n, int timeout_ms,
     }
 
     /* without a stream, opening again makes it */
-    return aegis_error_set(err, strncmp(why, "no stream", 9) == 0
+    return aegis_error_set(err, strcmp(why, aegis_nats_no_stream) == 0
                            ? AEGIS_E_BAD_GATEWAY : AEGIS_E_UNAVAILABLE,
         "nats: %.*s: %s", (int) out[i].subject.len, out[i].subject.data, why);
 }
 
-/* Ask for more, when less than a batch is promised. */
-static void
-aegis_nats_ask(aegis_nats_t *nats, size_t max)
+/* Is our consumer still there? The server says nothing to a request for one
+ * that is not: after a restart without its files we would wait for ever. */
+static aegis_code_t
+aegis_nats_look(aegis_nats_t *nats, aegis_error_t *err)
 {
-    char      text[128];
-    int64_t   now;
-    uint64_t  reconnects;
+    int              gone;
+    jsErrCode        code;
+    jsOptions        o;
+    natsStatus       s;
+    jsConsumerInfo  *info;
+
+    code = 0;
+    (void) jsOptions_Init(&o);
+    o.Wait = AEGIS_NATS_LOOK_MS;
+    info = NULL;
+
+    s = js_GetConsumerInfo(&info, nats->js, aegis_stream(nats->consumer->stream)->name,
+                           nats->consumer->durable, &o, &code);
+    jsConsumerInfo_Destroy(info);
+    nats->suspect = s != NATS_OK;
+
+    if (s == NATS_OK) {
+        return AEGIS_E_OK;
+    }
+
+    gone = s == NATS_NOT_FOUND || code == JSStreamNotFoundErr
+           || code == JSConsumerNotFoundErr;
+    return aegis_error_set(err, gone ? AEGIS_E_BAD_GATEWAY : AEGIS_E_UNAVAILABLE,
+                           "nats: consumer %s: %s", nats->consumer->durable,
+                           gone ? "does not exist" : natsStatus_GetText(s));
+}
+
+/* Ask for more, when less than a batch is promised. */
+static aegis_code_t
+aegis_nats_ask(aegis_nats_t *nats, size_t max, aegis_error_t *err)
+{
+    char          text[128];
+    int64_t       now;
+    uint64_t      reconnects;
+    aegis_code_t  rc;
 
     now = aegis_nats_now();
     reconnects = aegis_nats_reconnects(nats);
 
+    /* a request ends with a status; one that does not was lost */
     if (reconnects != nats->reconnects
-        || now - nats->asked_at > AEGIS_NATS_EXPIRES_MS + 500)
+        || (nats->credit > 0 && now - nats->asked_at > AEGIS_NATS_EXPIRES_MS + 1000))
     {
         nats->reconnects = reconnects;
         nats->credit = 0;
+        nats->suspect = 1;
     }
 
     if (nats->credit >= (int) max) {
-        return;
+        return AEGIS_E_OK;
+    }
+
+    rc = nats->suspect ? aegis_nats_look(nats, err) : AEGIS_E_OK;
+    if (rc != AEGIS_E_OK) {
+        return rc;
     }
 
     snprintf(text, sizeof(text), "{\"batch\":%d,\"expires\":%lld}",
@@ -268,6 +311,8 @@ aegis_nats_ask(aegis_nats_t *nats, size_t max)
         nats->credit = (int) max * 2;
         nats->asked_at = now;
     }
+
+    return AEGIS_E_OK;
 }
 
 /* A status message ends a request, or says that the consumer is gone. */
@@ -291,9 +336,7 @@ aegis_nats_status(aegis_nats_t *nats, natsMsg *msg, aegis_error_t *err)
 
     nats->credit = left < nats->credit ? nats->credit - left : 0;
 
-    if (strcmp(status, "503") == 0
-        || (strcmp(status, "409") == 0 && strstr(text, "Deleted") != NULL))
-    {
+    if (strcmp(status, "409") == 0 && strstr(text, "Deleted") != NULL) {
         return aegis_error_set(err, AEGIS_E_BAD_GATEWAY,
             "nats: no consumer %s on %s: %s %s", nats->consumer->durable,
             aegis_stream(nats->consumer->stream)->name, status, text);
@@ -366,7 +409,10 @@ aegis_nats_fetch(void *self, aegis_bus_msg_t *msgs, size_t max, int timeout_ms,
     }
 
     while (rc == AEGIS_E_OK && n < max) {
-        aegis_nats_ask(nats, max);
+        rc = aegis_nats_ask(nats, max, err);
+        if (rc != AEGIS_E_OK) {
+            break;
+        }
 
         left = deadline - aegis_nats_now();
         s = natsSubscription_NextMsg(&m, nats->sub, n || left < 0 ? 0 : left);
@@ -377,8 +423,9 @@ aegis_nats_fetch(void *self, aegis_bus_msg_t *msgs, size_t max, int timeout_ms,
             continue;                   /* said once; what was dropped comes again */
         }
         if (s != NATS_OK) {
-            rc = aegis_error_set(err, AEGIS_E_BAD_GATEWAY, "nats: %s",
-                                 natsStatus_GetText(s));
+            /* NATS_NO_RESPONDERS: the consumer, or its stream, is gone */
+            rc = aegis_error_set(err, AEGIS_E_BAD_GATEWAY, "nats: consumer %s: %s",
+                                 nats->consumer->durable, natsStatus_GetText(s));
             break;
         }
 

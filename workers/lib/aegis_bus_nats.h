@@ -25,6 +25,7 @@ typedef struct {
     char                     next[256]; /* subject of pull requests */
     int                      credit;    /* messages that the server may still send */
     int64_t                  asked_at;
+    int                      suspect;   /* a request was lost: is the consumer there? */
     uint64_t                 reconnects;
 } aegis_nats_t;
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define AEGIS_NATS_SUBJECTS      16
+#define AEGIS_NATS_SERVERS       16
 #define AEGIS_NATS_DUPLICATES_NS (120 * 1000000000LL)
 
 static aegis_code_t
@@ -44,6 +45,24 @@ aegis_nats_destroy(aegis_nats_t *nats)
     free(nats);
 }
 
+/* "nats://a:4222,nats://b:4222": the members of a cluster. */
+static natsStatus
+aegis_nats_servers(natsOptions *o, const char *urls)
+{
+    int          n;
+    char         text[2048], *one, *save;
+    const char  *list[AEGIS_NATS_SERVERS];
+
+    snprintf(text, sizeof(text), "%s", urls);
+    for (n = 0, one = strtok_r(text, ", ", &save); one && n < AEGIS_NATS_SERVERS;
+         one = strtok_r(NULL, ", ", &save))
+    {
+        list[n++] = one;
+    }
+
+    return n ? natsOptions_SetServers(o, list, n) : NATS_ADDRESS_MISSING;
+}
+
 static aegis_code_t
 aegis_nats_connect(const aegis_conf_t *conf, aegis_nats_t *nats, aegis_error_t *err)
 {
@@ -56,7 +75,7 @@ aegis_nats_connect(const aegis_conf_t *conf, aegis_nats_t *nats, aegis_error_t *
     (void) aegis_conf_path(conf, "bus.nats.creds_file", creds);
 
     if ((s = natsOptions_Create(&o)) == NATS_OK
-        && (s = natsOptions_SetURL(o, aegis_conf_str(conf, "bus.nats.url"))) == NATS_OK
+        && (s = aegis_nats_servers(o, aegis_conf_str(conf, "bus.nats.url"))) == NATS_OK
         && (s = natsOptions_SetName(o, nats->consumer ? nats->consumer->durable
                                                       : "aegis-relay")) == NATS_OK
         && (s = natsOptions_SetTimeout(o, 2000)) == NATS_OK

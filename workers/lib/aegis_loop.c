@@ -19,7 +19,7 @@
 #define AEGIS_LOOP_LISTEN_MS     50     /* fetch of a role that also listens */
 #define AEGIS_LOOP_IDLE_MS       1000
 #define AEGIS_LOOP_DELAY_MIN     100
-#define AEGIS_LOOP_DELAY_MAX     5000
+#define AEGIS_LOOP_DELAY_MAX     2000
 
 struct aegis_loop_conf_s {
     aegis_conf_t  *conf;

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "aegis_log.h"
+
 /* Longer than statement_timeout, so that it only ends what hangs. */
 #define AEGIS_PG_DEADLINE_MS  15000
 #define AEGIS_PG_NOTIFY_MS    20
@@ -101,14 +103,18 @@ aegis_code_t
 aegis_pg_error(aegis_pg_t *pg, aegis_code_t code, const char *text, aegis_error_t *err)
 {
     char    line[240];
-    size_t  i;
+    size_t  i, n;
 
-    snprintf(line, sizeof(line), "%s", text && text[0] ? text : "connection lost");
-    for (i = 0; line[i]; i++) {
-        if (line[i] == '\n') {
-            line[i] = line[i + 1] ? ' ' : '\0';
+    text = text && text[0] ? text : "connection lost";
+
+    for (i = 0, n = 0; text[i] && n < sizeof(line) - 1; i++) {
+        if ((unsigned char) text[i] > ' ') {
+            line[n++] = text[i];
+        } else if (n && line[n - 1] != ' ') {
+            line[n++] = ' ';
         }
     }
+    line[n && line[n - 1] == ' ' ? n - 1 : n] = '\0';
 
     return aegis_error_set(err, code, "database: %s", line);
 }
@@ -212,6 +218,20 @@ aegis_pg_command(aegis_pg_t *pg, const char *sql, aegis_error_t *err)
     return rc;
 }
 
+/* The server's notices and warnings: not on stderr, where log lines go. */
+static void
+aegis_pg_notice(void *arg, const char *text)
+{
+    aegis_pg_t     *pg;
+    aegis_error_t   line = AEGIS_ERROR_INIT;
+
+    pg = arg;
+    (void) aegis_pg_error(pg, AEGIS_E_OK, text, &line);
+    aegis_log(AEGIS_LOG_DEBUG, pg->name, "database-notice", "text", "%s", line.detail,
+              NULL);
+    aegis_error_clear(&line);
+}
+
 static aegis_code_t
 aegis_pg_listen_now(aegis_pg_t *pg, aegis_error_t *err)
 {
@@ -254,6 +274,7 @@ aegis_pg_ready(aegis_pg_t *pg, aegis_error_t *err)
         return rc;
     }
 
+    (void) PQsetNoticeProcessor(pg->conn, aegis_pg_notice, pg);
     PQsetnonblocking(pg->conn, 1);
     pg->session++;
 
