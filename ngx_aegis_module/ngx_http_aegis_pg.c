@@ -52,19 +52,45 @@ ngx_http_aegis_pg_set_state(ngx_http_aegis_pg_t *pg,
 }
 
 
+/* libpq's words in one line. */
+static u_char *
+ngx_http_aegis_pg_line(u_char *text, size_t size, const char *message)
+{
+    u_char  *p, *last;
+
+    last = ngx_cpystrn(text, (u_char *) message, size);
+
+    while (last > text && (last[-1] == '\n' || last[-1] == ' ')) {
+        *--last = '\0';
+    }
+
+    for (p = text; p < last; p++) {
+        if (*p == '\n' || *p == '\t') {
+            *p = ' ';
+        }
+    }
+
+    return text;
+}
+
+
 static void
 ngx_http_aegis_pg_notice(void *data, const char *message)
 {
+    u_char  text[512];
+
     ngx_log_error(NGX_LOG_INFO, ngx_cycle->log, 0, "aegis: postgresql: %s",
-                  message);
+                  ngx_http_aegis_pg_line(text, sizeof(text), message));
 }
 
 
 /* The socket may change between two PQconnectPoll() calls, and a new one may
- * get the old one's number: unwatch before the call, watch after it. */
+ * get the old one's number: unwatch before the call, watch after it. libpq
+ * closes the socket of a connection that it lost by itself. */
 static void
 ngx_http_aegis_pg_unwatch(ngx_http_aegis_pg_t *pg)
 {
+    ngx_uint_t         flags;
     ngx_connection_t  *c;
 
     c = pg->c;
@@ -72,12 +98,14 @@ ngx_http_aegis_pg_unwatch(ngx_http_aegis_pg_t *pg)
         return;
     }
 
+    flags = PQsocket(pg->conn) == c->fd ? 0 : NGX_CLOSE_EVENT;
+
     if (c->read->active) {
-        ngx_del_event(c->read, NGX_READ_EVENT, 0);
+        ngx_del_event(c->read, NGX_READ_EVENT, flags);
     }
 
     if (c->write->active) {
-        ngx_del_event(c->write, NGX_WRITE_EVENT, 0);
+        ngx_del_event(c->write, NGX_WRITE_EVENT, flags);
     }
 
     if (c->read->posted) {
@@ -207,31 +235,35 @@ ngx_http_aegis_pg_retry_later(ngx_http_aegis_pg_t *pg)
 }
 
 
+/* An outage is said once, then again only when it is over. */
+static void
+ngx_http_aegis_pg_say(ngx_http_aegis_pg_t *pg, const char *why)
+{
+    u_char       text[512];
+    ngx_uint_t   level;
+
+    ngx_http_aegis_pg_line(text, sizeof(text),
+                           pg->conn ? PQerrorMessage(pg->conn) : "");
+
+    level = pg->warned ? NGX_LOG_INFO : NGX_LOG_ERR;
+    ngx_log_error(level, ngx_cycle->log, 0, "aegis: %s lane: %s%s%s",
+                  pg->lane->write ? "write" : "read", why, *text ? ": " : "", text);
+    pg->warned = 1;
+}
+
+
 /* The connection is of no use any more; what ran on it has an unknown end
  * unless it had not left yet. */
 static void
 ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why)
 {
-    size_t                     len;
-    ngx_uint_t                 busy, sent, level;
-    const char                *text;
-    ngx_http_aegis_unit_t      unit;
+    ngx_uint_t             busy, sent;
+    ngx_http_aegis_unit_t  unit;
 
     busy = (pg->state == NGX_HTTP_AEGIS_PG_BUSY);
     sent = pg->flushed;
 
-    text = pg->conn ? PQerrorMessage(pg->conn) : "";
-    len = ngx_strlen(text);
-    while (len && (text[len - 1] == '\n' || text[len - 1] == ' ')) {
-        len--;
-    }
-
-    /* an outage is said once, then again only when it is over */
-    level = pg->warned ? NGX_LOG_INFO : NGX_LOG_ERR;
-    ngx_log_error(level, ngx_cycle->log, 0,
-                  "aegis: %s lane: %s%s%*s", pg->lane->write ? "write" : "read",
-                  why, len ? ": " : "", len, text);
-    pg->warned = 1;
+    ngx_http_aegis_pg_say(pg, why);
 
     if (busy) {
         unit = pg->unit;
@@ -670,7 +702,7 @@ ngx_http_aegis_pg_rows(PGresult *res, ngx_http_aegis_unit_t *unit,
 static void
 ngx_http_aegis_pg_complete(ngx_http_aegis_pg_t *pg)
 {
-    char                    state[6];
+    u_char                  state[6], text[512];
     uint64_t                us;
     PGresult               *res;
     ngx_uint_t              i;
@@ -706,10 +738,10 @@ ngx_http_aegis_pg_complete(ngx_http_aegis_pg_t *pg)
 
     } else {
         sqlstate = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
-        ngx_cpystrn((u_char *) state, (u_char *) (sqlstate ? sqlstate : "XX000"),
-                    sizeof(state));
-        ngx_http_aegis_queue_error(pg, &unit, state,
-                                   res ? PQresultErrorMessage(res) : "no result");
+        ngx_cpystrn(state, (u_char *) (sqlstate ? sqlstate : "XX000"), sizeof(state));
+        ngx_http_aegis_pg_line(text, sizeof(text),
+                               res ? PQresultErrorMessage(res) : "no result");
+        ngx_http_aegis_queue_error(pg, &unit, (char *) state, (char *) text);
     }
 
     PQclear(res);
