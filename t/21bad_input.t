@@ -46,9 +46,8 @@ sub expand ($s) {
 sub body_of ($form, $schema) {
     return expand($form) if $form =~ /^hex:/;
     if ($form =~ /^valid\+(.*)/s) {
-        my $v = json_encode(valid($schema));
-        return $v =~ s/\}$/ ',' . ($1 =~ s{^\{}{}r) /er if $1 ne '{}';
-        return $v;
+        my $more = substr $1, 1;
+        return substr(json_encode(valid($schema)), 0, -1) . ",$more";
     }
     return '{"meta":' x $1 . '{}' . '}' x $1 if $form =~ /^deep:(\d+)/;
     return '{"meta":' . '[' x $1 . ']' x $1 . '}' if $form =~ /^deeparray:(\d+)/;
@@ -58,7 +57,8 @@ sub body_of ($form, $schema) {
 
 # A wrong value out of the table, for a field with this limit.
 sub value_of ($v, $limit) {
-    return $v if !defined $v || ref $v;
+    # looking at a number as text would make it a text in JSON
+    return $v if !defined $v || ref $v || json_encode($v) !~ /^"/;
     return 'x' x ($limit + 1) if $v eq 'long:+1';
     return "\x{1f600}" x ($limit + 1) if $v eq 'wide:+1';
     return [ map { "t$_" } 1 .. $1 ] if $v =~ /^tags:(\d+)$/;

@@ -26,6 +26,7 @@ sub new_case () { return Aegis::Case->create($http, mode => 'manual') }
 # One nginx worker with one connection to write: the most crowded group there is.
 sub narrow ($connections, $more = '') {
     return $stack->nginx_edit(sub ($conf) {
+        $conf =~ s/^ *aegis_(?:connections|queue).*\n//mg;
         $conf =~ s/^worker_processes.*/worker_processes 1;/m or die;
         $conf =~ s/(http \{\n)/$1    aegis_connections $connections; $more\n/ or die;
         return $conf;

@@ -44,14 +44,16 @@ sub post ($self, $path, %body) {
 }
 
 # Wait until the case is in a state (or one of several); the case, or undef. A
-# case that has come to rest elsewhere is not waited for.
+# case that comes to rest elsewhere meanwhile is not waited for.
 sub wait_state ($self, $states, $timeout = 30) {
     my %want = map { $_ => 1 } ref $states ? @$states : $states;
     my $rests;
+    my $began = $self->version;
     my $case = wait_for("case $self->{id} to be " . join('/', sort keys %want), $timeout, sub {
         my $j = $self->get->json;
         return $j if $want{ $j->{status} // '' };
-        $rests = $j if ($j->{status} // '') =~ /^(PARKED|CLOSED)$/;
+        $rests = $j if ($j->{status} // '') =~ /^(PARKED|CLOSED)$/
+            && ($j->{status} eq 'CLOSED' || $j->{version} > $began);
         return $rests;
     });
     return $case unless $rests;

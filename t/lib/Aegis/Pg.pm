@@ -116,7 +116,8 @@ sub load_schema ($self) {
 }
 
 # One number per table that changes with any change of the product's data: row
-# counts and a hash over every row, so that "nothing changed" is a fact.
+# counts and a hash over every row, so that "nothing changed" is a fact. That the
+# relay has published a row is not a change.
 sub fingerprint ($self, %args) {
     my @where = defined $args{case_id} ? ($args{case_id}) : ();
     my %sum;
@@ -128,8 +129,8 @@ sub fingerprint ($self, %args) {
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'aegis'
               AND table_name = ? AND column_name = 'case_id'", $t);
         next if @where && !$has_case;
-        $sum{$t} = $self->one("SELECT count(*) || ':' || coalesce(sum(hashtextextended(x::text, 0)
-            ::numeric), 0) FROM aegis.$t x" . (@where ? ' WHERE case_id = ?' : ''), @where);
+        $sum{$t} = $self->one("SELECT count(*) || ':' || coalesce(sum(hashtextextended((to_jsonb(x)
+            - 'published_at')::text, 0)::numeric), 0) FROM aegis.$t x" . (@where ? ' WHERE case_id = ?' : ''), @where);
     }
     return \%sum;
 }

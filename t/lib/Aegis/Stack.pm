@@ -187,7 +187,7 @@ sub metrics ($self, $who) {
 sub metric ($self, $who, $name, $labels = qr/.*/) {
     my ($sum, $n) = (0, 0);
     for (split /\n/, $self->metrics($who)) {
-        next unless /^\Q$name\E(?:\{([^}]*)\})?\s+(\S+)/;
+        next unless /^\Q$name\E(?:\{((?:[^"}]|"[^"]*")*)\})?\s+(\S+)/;
         my ($l, $v) = ($1 // '', $2);
         next unless $l =~ (ref $labels ? $labels : qr/\Q$labels\E/);
         $sum += $v;
