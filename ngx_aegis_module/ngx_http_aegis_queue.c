@@ -405,17 +405,19 @@ ngx_http_aegis_queue_landed(ngx_http_aegis_lane_t *lane,
 
 
 static void
-ngx_http_aegis_queue_fail(ngx_http_aegis_job_t *job, aegis_code_t code)
+ngx_http_aegis_queue_fail(ngx_http_aegis_job_t *job, aegis_code_t code,
+    const char *detail)
 {
     if (job->n_lost && job->lane->write
         && (code == AEGIS_E_BUSY || code == AEGIS_E_UNAVAILABLE
             || code == AEGIS_E_OVERLOADED || code == AEGIS_E_DEADLINE))
     {
         code = AEGIS_E_UNKNOWN_OUTCOME;
+        detail = "";
     }
 
     aegis_error_clear(&job->err);
-    aegis_error_set(&job->err, code, "%s", "");
+    aegis_error_set(&job->err, code, "%s", detail);
     ngx_http_aegis_job_resume(job, NULL);
 }
 
@@ -435,7 +437,9 @@ ngx_http_aegis_queue_expired(ngx_event_t *ev)
            : job->lane->n_up == 0 ? AEGIS_E_UNAVAILABLE
            : AEGIS_E_OVERLOADED;
 
-    ngx_http_aegis_queue_fail(job, code);
+    ngx_http_aegis_queue_fail(job, code, job->lane->n_up
+                              ? "The request waited too long for its turn."
+                              : "The database cannot be reached now.");
 }
 
 
@@ -501,7 +505,7 @@ ngx_http_aegis_queue_answer(ngx_http_aegis_job_t *job,
     if (row->code.len == 0) {
         ngx_log_error(NGX_LOG_CRIT, ngx_cycle->log, 0,
                       "aegis: a statement gave no row for an item");
-        ngx_http_aegis_queue_fail(job, AEGIS_E_INTERNAL);
+        ngx_http_aegis_queue_fail(job, AEGIS_E_INTERNAL, "");
         return;
     }
 
@@ -509,12 +513,12 @@ ngx_http_aegis_queue_answer(ngx_http_aegis_job_t *job,
         || (ngx_http_aegis_queue_is(row, "again") && job->route
             && job->route->kind != AEGIS_KIND_MODULE))
     {
-        ngx_http_aegis_queue_fail(job, AEGIS_E_BUSY);
+        ngx_http_aegis_queue_fail(job, AEGIS_E_BUSY, "");
         return;
     }
 
     if (job->n_lost && ngx_http_aegis_queue_is(row, "idempotency-key-in-flight")) {
-        ngx_http_aegis_queue_fail(job, AEGIS_E_UNKNOWN_OUTCOME);
+        ngx_http_aegis_queue_fail(job, AEGIS_E_UNKNOWN_OUTCOME, "");
         return;
     }
 
@@ -618,7 +622,8 @@ ngx_http_aegis_queue_error(ngx_http_aegis_pg_t *pg, ngx_http_aegis_unit_t *unit,
 
     for (i = 0; i < n; i++) {
         if (unit->jobs[i]) {
-            ngx_http_aegis_queue_fail(unit->jobs[i], s ? s->code : AEGIS_E_INTERNAL);
+            ngx_http_aegis_queue_fail(unit->jobs[i],
+                                      s ? s->code : AEGIS_E_INTERNAL, "");
         }
     }
 }
@@ -653,7 +658,7 @@ ngx_http_aegis_queue_lost(ngx_http_aegis_pg_t *pg, ngx_http_aegis_unit_t *unit,
 
     for (i = 0; i < unit->n; i++) {
         if (unit->jobs[i]) {
-            ngx_http_aegis_queue_fail(unit->jobs[i], AEGIS_E_UNAVAILABLE);
+            ngx_http_aegis_queue_fail(unit->jobs[i], AEGIS_E_UNAVAILABLE, "");
         }
     }
 }
