@@ -34,7 +34,7 @@ my %room = (
     program => { from => ['core', 'workers/lib', 'workers', 'workers/ctl'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', @clients, 'openssl/rand.h', 'openssl/ssl.h',
                              'openssl/err.h', 'openssl/sha.h', 'openssl/evp.h', 'openssl/x509v3.h', 'openssl/x509.h', 'openssl/bio.h' ] },
-    unit    => { from => ['core', 't/unit'],
+    unit    => { from => ['core', 't/unit', undef],
                  system => [ (map { "$_.h" } @libc, @posix, 'setjmp'), 'jansson.h', 'cmocka.h',
                              'librdkafka/rdkafka.h', 'librdkafka/rdkafka_mock.h', 'openssl/sha.h' ] },
 );

@@ -2,7 +2,7 @@
  * aegis_fuzz.h: what the fuzz targets share. A target feeds arbitrary bytes to
  * a parser of the core and checks a property of whatever gets through; the
  * sanitizers watch the rest. Built by `make fuzz` with clang's libFuzzer, seeds
- * in t/fuzz/corpus/<target>.
+ * in t/data/fuzz/<target>.
  */
 #ifndef AEGIS_FUZZ_H
 #define AEGIS_FUZZ_H

@@ -135,7 +135,8 @@ sub _watcher ($base, $pid) {
 sub _read_env ($self) {
     my %e;
     for (split /\n/, slurp("$self->{dir}/aegis.env")) {
-        $e{$1} = $2 =~ s/^"(.*)"$/$1/r if /^(\w+)=(.*)$/;
+        my ($name, $value) = /^(\w+)=(.*)$/ or next;
+        $e{$name} = $value =~ s/^"(.*)"$/$1/r;
     }
     $self->{e} = \%e;
     $self->{rundir} = $e{AEGIS_RUN};
