@@ -10,8 +10,8 @@ B       ?= build/$(VARIANT)
 
 CC      ?= cc
 PKG     := pkg-config
-SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 comma   := ,
+SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 OPT     := $(if $(SAN),-O1 -g,-O2 -g)
 WARN    := -Wall -Wextra -Werror -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter
 HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
@@ -155,6 +155,21 @@ help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 	@echo; echo "Variables: SAN=1 (ASan and UBSan), B=<build folder>, RUN_DIR=<folder of the quick start>,"
 	@echo "KAFKA_BROKERS=<host:port> (evt.* goes over Kafka)"
+
+# --- fuzzing: libFuzzer under clang, one target after the other
+FUZZ     := $(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/*.c))
+FUZZ_S   ?= 60
+FUZZ_BIN := $(FUZZ:%=build/fuzz/%)
+.PHONY: fuzz
+fuzz: $(FUZZ_BIN) ## fuzz the core's parsers, FUZZ_S seconds each
+	@for t in $(FUZZ); do mkdir -p build/fuzz/found/$$t && \
+	    (cd build/fuzz && ./$$t -max_total_time=$(FUZZ_S) -max_len=4096 -print_final_stats=1 \
+	    found/$$t $(CURDIR)/t/data/fuzz/$$t >$$t.log 2>&1) \
+	    && echo "fuzz $$t: nothing found" || { tail -30 build/fuzz/$$t.log; exit 1; }; done
+$(FUZZ_BIN): build/fuzz/%: t/fuzz/%.c t/fuzz/aegis_fuzz.h $(CORE_SRC) $(wildcard core/*.h core/tables/*.def)
+	@mkdir -p $(@D)
+	clang -std=gnu11 -O1 -g $(WARN) -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
+	    -fno-sanitize-recover=undefined $(CORE_INC) $< $(CORE_SRC) -o $@ $(CORE_LIBS)
 
 .PHONY: clean
 clean: ## remove build/
