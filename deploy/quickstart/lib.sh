@@ -58,6 +58,31 @@ as() {
     fi
 }
 
+# spawn user log command...: start it in the background, in a session of its own,
+# holding on to nothing of ours, so that a caller who reads our output sees its end.
+spawn() {
+    local user=$1 log=$2
+    shift 2
+    (
+        exec </dev/null >>"$log" 2>&1
+        if [ "$user" = "$(id -un)" ]; then
+            exec setsid "$@"
+        fi
+        exec setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups --no-new-privs -- setsid "$@"
+    ) &
+}
+
+# Close what a caller (make, prove) left open: what we start would keep it.
+close_inherited() {
+    local fd
+    for fd in "/proc/$$/fd/"*; do
+        fd=${fd##*/}
+        if [ "$fd" -gt 2 ] && [ "$fd" != 255 ]; then # 255 is this script
+            eval "exec $fd>&-" 2>/dev/null || true
+        fi
+    done
+}
+
 # until_ok seconds command...: try again until it works; 1 when the time is over.
 until_ok() {
     local end=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))

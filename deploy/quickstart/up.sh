@@ -49,7 +49,7 @@ log_timezone = 'UTC'
 ${PG_EXTRA_CONF:-}
 END
     [ -e "$RUN/log/postgres.log" ] || put "$PG_USER" 640 "$RUN/log/postgres.log" </dev/null
-    pg -l "$RUN/log/postgres.log" -w -t 60 start >/dev/null </dev/null ||
+    pg -l "$RUN/log/postgres.log" -w -t 60 start >/dev/null 2>&1 </dev/null ||
         die "PostgreSQL did not start: $(tail -3 "$RUN/log/postgres.log")" "look at $RUN/log/postgres.log"
     say "PostgreSQL $(cat "$RUN/pg/PG_VERSION") is up on 127.0.0.1:$PORT_PG"
 }
@@ -87,8 +87,7 @@ authorization { user: "aegis", password: "$(secret nats)" }
 jetstream { store_dir: "$RUN/nats/store", max_memory_store: 64MB, max_file_store: 8GB }
 ${NATS_EXTRA_CONF:-}
 END
-    (cd "$RUN" && as "$SVC_USER" setsid nats-server -c "$RUN/nats/nats.conf" \
-        </dev/null >>"$RUN/log/nats.out" 2>&1 &)
+    (cd "$RUN" && spawn "$SVC_USER" "$RUN/log/nats.out" nats-server -c "$RUN/nats/nats.conf")
     until_ok 15 nats_ready || die "nats-server did not start: $(tail -3 "$RUN/log/nats.log" 2>/dev/null)" \
         "look at $RUN/log/nats.log and nats.out"
     say "nats-server with JetStream is up on 127.0.0.1:$PORT_NATS"
@@ -107,9 +106,8 @@ start_workers() {
             export AEGIS_METRICS_LISTEN=127.0.0.1:$port
             [ -z "$SAN" ] || export ASAN_OPTIONS="log_path=$RUN/log/asan-$role" \
                 UBSAN_OPTIONS="print_stacktrace=1:log_path=$RUN/log/ubsan-$role"
-            as "$SVC_USER" setsid "$RUN/bin/supervise.sh" "$RUN" "$role" \
-                "$RUN/bin/aegis-worker" -c "$RUN/conf/aegis.yaml" "$role" \
-                </dev/null >>"$RUN/log/$role.log" 2>&1 &
+            spawn "$SVC_USER" "$RUN/log/$role.log" "$RUN/bin/supervise.sh" "$RUN" "$role" \
+                "$RUN/bin/aegis-worker" -c "$RUN/conf/aegis.yaml" "$role"
         )
     done
     for role in $ROLES; do
@@ -178,6 +176,7 @@ END
 
 main() {
     local stamp
+    close_inherited
     pg_bin
     make_run
     stamp=$(stamp_now)
