@@ -1,8 +1,8 @@
 /*
  * aegis_bus.c: one bus over the transports that the routes name: opens them
  * lazily, reopens them with backoff, splits what is published by route.
- * Invariant: a transport that is away costs no busy loop and holds up no
- * other transport; a message is settled by the transport that delivered it.
+ * Invariant: a transport that is away costs no busy loop and keeps nothing from
+ * the other one; a message is settled by the transport that delivered it.
  */
 #include "aegis_bus.h"
 

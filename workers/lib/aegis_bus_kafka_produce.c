@@ -218,7 +218,7 @@ aegis_kafka_producer(aegis_kafka_t *kafka, aegis_error_t *err)
 
     static const char *const  settings[] = {
         "enable.idempotence", "true", "acks", "all", "linger.ms", "1",
-        "message.timeout.ms", "8000", "partitioner", "murmur2_random",
+        "message.timeout.ms", "5000", "partitioner", "murmur2_random",
         "queue.buffering.max.messages", "10000", "compression.codec", "none", NULL };
 
     if (kafka->producer != NULL) {

@@ -278,13 +278,13 @@ aegis_pg_ready(aegis_pg_t *pg, aegis_error_t *err)
     PQsetnonblocking(pg->conn, 1);
     pg->session++;
 
-    /* The role's own limits stand; who has none gets ours. */
+    /* A worker has other messages to go on with: it waits for a locked row
+     * much shorter than a request does, and comes back to it. */
     rc = aegis_pg_command(pg,
         "SELECT set_config('timezone', 'UTC', false),"
         " set_config('statement_timeout', CASE current_setting('statement_timeout')"
         " WHEN '0' THEN '10s' ELSE current_setting('statement_timeout') END, false),"
-        " set_config('lock_timeout', CASE current_setting('lock_timeout')"
-        " WHEN '0' THEN '2s' ELSE current_setting('lock_timeout') END, false)", err);
+        " set_config('lock_timeout', '300ms', false)", err);
 
     if (rc == AEGIS_E_OK && pg->channel != NULL) {
         rc = aegis_pg_listen_now(pg, err);

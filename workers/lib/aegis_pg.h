@@ -51,7 +51,7 @@ aegis_code_t aegis_pg_run(aegis_pg_t *pg, aegis_stmt_id_t stmt,
 /*
  * aegis_pg_run() for a batch whose members must not fail each other: on BUSY or
  * INTERNAL of the group, and for rows answered 'again' or 'busy', the items are
- * run again one by one (up to 3 times with backoff and jitter). Rows as above;
+ * run again one by one (up to 3 times with backoff and jitter, 2 s in all). Rows as above;
  * an item that could not be settled has status 503, code "busy" or "internal"
  * and in body the database's message. A connection that is away or lost is
  * tried again; keys take effect once. This is what roles use.

@@ -11,7 +11,11 @@
 #include <string.h>
 #include <time.h>
 
-#define AEGIS_PG_TRIES  3
+#define AEGIS_PG_TRIES    3
+
+/* Locked rows cost a lock_timeout each. What is not settled by then comes
+ * again later, so that the rest of the batch is not kept from its answers. */
+#define AEGIS_PG_EACH_MS  2000
 
 /* 10, 40, 160 ms, half of it at random: two workers that met once should not
  * meet again. */
@@ -79,7 +83,7 @@ aegis_pg_held_back(const aegis_item_t *const *items, const unsigned char *waits,
 /* One item until it is settled, or its tries are over. */
 static aegis_code_t
 aegis_pg_alone(aegis_pg_t *pg, aegis_stmt_id_t stmt, const aegis_item_t *const *item,
-    int notify, aegis_pg_row_t *row, aegis_error_t *err)
+    int notify, int64_t deadline, aegis_pg_row_t *row, aegis_error_t *err)
 {
     int           attempt;
     aegis_code_t  rc;
@@ -91,7 +95,9 @@ aegis_pg_alone(aegis_pg_t *pg, aegis_stmt_id_t stmt, const aegis_item_t *const *
         if (rc == AEGIS_E_OK && !aegis_pg_unsettled(row)) {
             return rc;
         }
-        if (attempt == AEGIS_PG_TRIES - 1 || (rc == AEGIS_E_INTERNAL && pg->permanent)) {
+        if (attempt == AEGIS_PG_TRIES - 1 || aegis_pg_now() >= deadline
+            || (rc == AEGIS_E_INTERNAL && pg->permanent))
+        {
             return rc;
         }
         aegis_pg_backoff(pg, attempt);
@@ -104,6 +110,7 @@ aegis_pg_run_each(aegis_pg_t *pg, aegis_stmt_id_t stmt, const aegis_item_t *cons
 {
     int              attempt;
     size_t           i;
+    int64_t          deadline;
     aegis_code_t     rc;
     unsigned char   *waits;
     aegis_pg_row_t  *rows;
@@ -136,18 +143,19 @@ aegis_pg_run_each(aegis_pg_t *pg, aegis_stmt_id_t stmt, const aegis_item_t *cons
 
     rows = pg->rows;
     pg->detail[0] = '\0';
+    deadline = aegis_pg_now() + AEGIS_PG_EACH_MS;
 
     for (i = 0; i < n; i++) {
         if (!aegis_pg_unsettled(&rows[i])) {
             continue;
         }
-        if (aegis_pg_held_back(items, waits, i)) {
+        if (aegis_pg_now() >= deadline || aegis_pg_held_back(items, waits, i)) {
             waits[i] = 1;
             aegis_pg_give_up(pg, i, "busy");
             continue;
         }
 
-        rc = aegis_pg_alone(pg, stmt, &items[i], notify, &rows[i], err);
+        rc = aegis_pg_alone(pg, stmt, &items[i], notify, deadline, &rows[i], err);
 
         if (rc == AEGIS_E_OK && !aegis_pg_unsettled(&rows[i])) {
             rows[i].ord = (int) i + 1;

@@ -140,7 +140,7 @@ aegis_fsm_count(const aegis_pg_row_t *row)
                                    "Transitions committed."), 1);
 }
 
-/* The problem's detail, and what a guard misses, as one sentence. */
+/* What a guard misses, else the problem's detail, as one sentence. */
 static void
 aegis_fsm_why(const aegis_pg_row_t *row, char *buf, size_t size)
 {
@@ -151,19 +151,23 @@ aegis_fsm_why(const aegis_pg_row_t *row, char *buf, size_t size)
     problem = row->body.len
               ? json_loadb(row->body.data, row->body.len, 0, NULL) : NULL;
     text = json_string_value(json_object_get(problem, "detail"));
-
-    if (text == NULL) {
-        snprintf(buf, size, "%.*s", (int) (row->body.len < size ? row->body.len : size - 1),
-                 row->body.len ? row->body.data : "");
-    } else {
-        snprintf(buf, size, "%s", text);
-    }
-
     missing = json_object_get(problem, "missing");
-    json_array_foreach(missing, i, fact) {
-        n = strlen(buf);
-        snprintf(buf + n, size - n, "%s%s", i ? ", " : " Missing: ",
-                 aegis_json_str(fact, "detail"));
+
+    if (json_array_size(missing)) {
+        snprintf(buf, size, "missing ");
+        json_array_foreach(missing, i, fact) {
+            n = strlen(buf);
+            snprintf(buf + n, size - n, "%s%s", i ? ", " : "",
+                     aegis_json_str(fact, "detail"));
+        }
+
+    } else if (text != NULL) {
+        snprintf(buf, size, "%s", text);
+
+    } else {
+        /* not a problem document: the database's own words */
+        n = row->body.len < size ? row->body.len : size - 1;
+        snprintf(buf, size, "%.*s", (int) n, n ? row->body.data : "");
     }
 
     buf[aegis_utf8_cut(buf, strlen(buf), size - 1)] = '\0';
@@ -184,7 +188,14 @@ aegis_fsm_judge(aegis_delivery_t *d, const aegis_pg_row_t *row)
     }
 
     d->code = aegis_error_by_code(row->code)->id;
-    aegis_fsm_why(row, d->reason, sizeof(d->reason));
+
+    if (d->code == AEGIS_E_NOT_FOUND) {
+        snprintf(d->reason, sizeof(d->reason), "The tenant %.*s has no case %.*s.",
+                 (int) d->msg.tenant.len, d->msg.tenant.data,
+                 (int) d->msg.case_id.len, d->msg.case_id.data);
+    } else {
+        aegis_fsm_why(row, d->reason, sizeof(d->reason));
+    }
 }
 
 /* Those whose guard failed: park them, saying what is missing. */
