@@ -14,6 +14,14 @@ fi
 stopped=
 supervised=
 stop nginx QUIT 15
+# workers outlive a killed master, and keep the port: they are nginx in our folder
+for p in /proc/[0-9]*; do
+    if read -r name 2>/dev/null <"$p/comm" && [ "$name" = nginx ] &&
+        [ "$(readlink "$p/cwd" 2>/dev/null)" = "$RUN" ]; then
+        kill -s TERM "${p#/proc/}" 2>/dev/null || true
+        until_ok 5 is_gone "${p#/proc/}" || kill -s KILL "${p#/proc/}" 2>/dev/null || true
+    fi
+done
 
 # all workers at once, then wait for each
 for f in "$RUN"/pid/*.sup.pid; do
