@@ -506,7 +506,8 @@ ngx_http_aegis_conf_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     options = PQconninfoParse((char *) value[1].data, &err);
     if (options == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "aegis_database: %s",
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "aegis_database: %*s",
+                           err ? strcspn(err, "\n") : sizeof("no memory") - 1,
                            err ? err : "no memory");
         PQfreemem(err);
         return NGX_CONF_ERROR;

@@ -13,14 +13,6 @@
 #define NGX_HTTP_AEGIS_MAX_DECIDED  3
 
 
-static ngx_uint_t
-ngx_http_aegis_decide_is(const ngx_http_aegis_job_t *job, const char *code)
-{
-    return job->row->code.len == ngx_strlen(code)
-           && ngx_memcmp(job->row->code.data, code, job->row->code.len) == 0;
-}
-
-
 static ngx_int_t
 ngx_http_aegis_decide_load(ngx_http_aegis_job_t *job)
 {
@@ -165,7 +157,7 @@ ngx_http_aegis_decide(ngx_http_aegis_job_t *job)
     switch (job->phase) {
 
     case NGX_HTTP_AEGIS_PHASE_LOAD:
-        if (ngx_http_aegis_decide_is(job, "ok")) {
+        if (ngx_http_aegis_equal(job->row->code, "ok")) {
             return ngx_http_aegis_decide_run(job);
         }
 
@@ -174,7 +166,7 @@ ngx_http_aegis_decide(ngx_http_aegis_job_t *job)
                                             NGX_HTTP_AEGIS_PHASE_PROBE);
 
     case NGX_HTTP_AEGIS_PHASE_PROBE:
-        if (ngx_http_aegis_decide_is(job, "again")) {
+        if (ngx_http_aegis_equal(job->row->code, "again")) {
             /* the key is new: our refusal stands */
             if (job->err.code == AEGIS_E_OK) {
                 aegis_error_set(&job->err, AEGIS_E_NOT_FOUND, "%s", "");
@@ -185,7 +177,7 @@ ngx_http_aegis_decide(ngx_http_aegis_job_t *job)
         break;
 
     default:
-        if (ngx_http_aegis_decide_is(job, "again")) {
+        if (ngx_http_aegis_equal(job->row->code, "again")) {
             aegis_error_clear(&job->err);
 
             if (job->n_decided < NGX_HTTP_AEGIS_MAX_DECIDED) {

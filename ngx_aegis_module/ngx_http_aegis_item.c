@@ -200,29 +200,25 @@ ngx_http_aegis_item_none_match(ngx_http_aegis_job_t *job, int64_t version)
 static void
 ngx_http_aegis_item_key(ngx_http_aegis_job_t *job)
 {
-    size_t              i;
-    const aegis_str_t  *code;
+    size_t  i;
 
     static const struct {
-        aegis_str_t   code;
-        const char   *means;
+        const char  *code;
+        const char  *means;
     } keys[] = {
-        { { 6, "replay" },                     "replay" },
-        { { 22, "idempotency-key-reused" },    "mismatch" },
-        { { 25, "idempotency-key-in-flight" }, "conflict" }
+        { "replay",                    "replay" },
+        { "idempotency-key-reused",    "mismatch" },
+        { "idempotency-key-in-flight", "conflict" }
     };
 
     if (job->idem_len == 0) {
         return;
     }
 
-    code = &job->row->code;
     job->idempotency = "new";
 
     for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        if (code->len == keys[i].code.len
-            && ngx_memcmp(code->data, keys[i].code.data, code->len) == 0)
-        {
+        if (ngx_http_aegis_equal(job->row->code, keys[i].code)) {
             job->idempotency = keys[i].means;
             job->replayed = (i == 0);
         }

@@ -4,8 +4,8 @@
  *
  * One invariant holds everywhere: a job (one request) owns its memory and
  * outlives r when its statement is already on the wire; job->r is NULL from the
- * moment the client's request is gone. PGresult never leaves ngx_http_aegis_pg.c
- * but as row views that are valid during the call that passes them.
+ * moment the client's request is gone. PGresult never leaves the two pg
+ * files but as row views that are valid during the call that passes them.
  */
 #ifndef NGX_HTTP_AEGIS_MODULE_H
 #define NGX_HTTP_AEGIS_MODULE_H
@@ -106,7 +106,7 @@ struct ngx_http_aegis_pg_s {
     ngx_connection_t         *c;            /* a fake one around PQsocket() */
     PGresult                 *res;          /* of the running unit, until the end */
     ngx_event_t               timer;
-    ngx_msec_t                backoff;
+    ngx_msec_t                backoff;      /* 0 after a statement worked */
     ngx_http_aegis_unit_t     unit;         /* valid while BUSY */
     uint64_t                  sent_us;
     char                     *buf;          /* encoded parameters */
@@ -128,6 +128,7 @@ struct ngx_http_aegis_lane_s {
     ngx_event_t               post;         /* dispatch after this round of events */
     ngx_event_t               wake;         /* a delayed job may go now */
     ngx_msec_t                notified;     /* when the relay was last woken */
+    time_t                    full_at;      /* when a full queue was last logged */
     uint16_t                 *busy;         /* slots of keys and cases in flight */
     uint32_t                 *mark;         /* slots seen in the scan mark_gen */
     uint32_t                  mark_gen;
@@ -292,21 +293,37 @@ ngx_http_aegis_lane_t *ngx_http_aegis_lane_create(ngx_http_aegis_db_t *db,
 /* NGX_AGAIN: queued; NGX_ERROR: job->err is set. */
 ngx_int_t ngx_http_aegis_queue_push(ngx_http_aegis_lane_t *lane,
     ngx_http_aegis_job_t *job);
+void ngx_http_aegis_queue_insert(ngx_http_aegis_lane_t *lane,
+    ngx_http_aegis_job_t *job, ngx_uint_t head);
 void ngx_http_aegis_queue_drop(ngx_http_aegis_job_t *job);
-/* What pg.c tells: the lane has a free connection; how a unit ended. */
+/* Send what waits: now, or after this round of events. */
+void ngx_http_aegis_queue_dispatch(ngx_http_aegis_lane_t *lane);
 void ngx_http_aegis_queue_kick(ngx_http_aegis_lane_t *lane);
-void ngx_http_aegis_queue_done(ngx_http_aegis_pg_t *pg,
+
+/* outcome.c: how a unit, or a job that was never sent, ended */
+void ngx_http_aegis_outcome_done(ngx_http_aegis_pg_t *pg,
     ngx_http_aegis_unit_t *unit, const ngx_http_aegis_row_t *rows);
-void ngx_http_aegis_queue_error(ngx_http_aegis_pg_t *pg,
+void ngx_http_aegis_outcome_error(ngx_http_aegis_pg_t *pg,
     ngx_http_aegis_unit_t *unit, const char *sqlstate, const char *message);
-void ngx_http_aegis_queue_lost(ngx_http_aegis_pg_t *pg,
+void ngx_http_aegis_outcome_lost(ngx_http_aegis_pg_t *pg,
     ngx_http_aegis_unit_t *unit, ngx_uint_t sent);
+void ngx_http_aegis_outcome_fail(ngx_http_aegis_job_t *job, aegis_code_t code,
+    const char *detail);
 
 /* pg.c */
 void ngx_http_aegis_pg_start(ngx_http_aegis_pg_t *pg);
-void ngx_http_aegis_pg_send(ngx_http_aegis_pg_t *pg);       /* pg->unit is set */
 void ngx_http_aegis_pg_stop(ngx_http_aegis_pg_t *pg);       /* at the worker's end */
 void ngx_http_aegis_pg_recycle(ngx_http_aegis_pg_t *pg, const char *why);
+void ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why);
+void ngx_http_aegis_pg_end(ngx_http_aegis_pg_t *pg);        /* it is free now */
+void ngx_http_aegis_pg_set_state(ngx_http_aegis_pg_t *pg,
+    ngx_http_aegis_pg_state_t state);
+ngx_int_t ngx_http_aegis_pg_flush(ngx_http_aegis_pg_t *pg);
+
+/* pg_unit.c */
+u_char *ngx_http_aegis_pg_line(u_char *text, size_t size, const char *message);
+void ngx_http_aegis_pg_send(ngx_http_aegis_pg_t *pg);       /* pg->unit is set */
+void ngx_http_aegis_pg_read(ngx_http_aegis_pg_t *pg);
 
 /* watch.c: the background look at the database */
 ngx_int_t ngx_http_aegis_watch_start(ngx_http_aegis_db_t *db, ngx_pool_t *pool);
@@ -362,6 +379,13 @@ ngx_http_aegis_cview(const char *s)
     v.data = s;
 
     return v;
+}
+
+
+static ngx_inline ngx_uint_t
+ngx_http_aegis_equal(aegis_str_t s, const char *text)
+{
+    return s.len == ngx_strlen(text) && ngx_memcmp(s.data, text, s.len) == 0;
 }
 
 #endif

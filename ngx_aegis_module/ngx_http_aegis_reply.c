@@ -192,6 +192,7 @@ ngx_http_aegis_reply_error(ngx_http_aegis_job_t *job)
 {
     char                     *text;
     ngx_int_t                 rc;
+    ngx_uint_t                level;
     aegis_str_t               id;
     const aegis_error_def_t  *def;
 
@@ -214,8 +215,12 @@ ngx_http_aegis_reply_error(ngx_http_aegis_job_t *job)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    /* what passes by itself is for the access log and the counters: there may
+     * be very many of them */
     if (def->http >= 500) {
-        ngx_log_error(NGX_LOG_WARN, job->r->connection->log, 0, "aegis: %s: %s",
+        level = def->http == NGX_HTTP_INTERNAL_SERVER_ERROR ? NGX_LOG_ERR
+                                                            : NGX_LOG_INFO;
+        ngx_log_error(level, job->r->connection->log, 0, "aegis: %s: %s",
                       def->code, job->err.detail[0] ? job->err.detail : def->title);
     }
 

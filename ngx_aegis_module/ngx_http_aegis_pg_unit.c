@@ -1,0 +1,292 @@
+/*
+ * ngx_http_aegis_pg_unit.c: a unit on a connection: its jobs' items as one
+ * statement's parameters, and the statement's rows back to its jobs.
+ *
+ * Invariant: a unit is complete only when the server is ready for the next
+ * one, that is after its commit. A row without that says nothing.
+ */
+#include "ngx_http_aegis_module.h"
+
+#define NGX_HTTP_AEGIS_BUF_KEEP    (256 * 1024)
+#define NGX_HTTP_AEGIS_NOTIFY_MS   20
+
+
+/* libpq's words in one line. */
+u_char *
+ngx_http_aegis_pg_line(u_char *text, size_t size, const char *message)
+{
+    u_char  *p, *last;
+
+    last = ngx_cpystrn(text, (u_char *) message, size);
+
+    while (last > text && (last[-1] == '\n' || last[-1] == ' ')) {
+        *--last = '\0';
+    }
+
+    for (p = text; p < last; p++) {
+        if (*p == '\n' || *p == '\t') {
+            *p = ' ';
+        }
+    }
+
+    return text;
+}
+
+
+/* Parameters as binary text[], one element a job; NULL: no memory. */
+static ngx_int_t
+ngx_http_aegis_pg_encode(ngx_http_aegis_pg_t *pg, const aegis_stmt_t *stmt,
+    const char **values, int *lengths, int *formats)
+{
+    int                  i;
+    char                *p;
+    size_t               size;
+    ngx_uint_t           n;
+    const aegis_item_t  *items[NGX_HTTP_AEGIS_MAX_GROUP];
+
+    for (n = 0; n < pg->unit.n; n++) {
+        items[n] = &pg->unit.jobs[n]->item;
+    }
+
+    size = 0;
+    for (i = 0; i < stmt->n_columns; i++) {
+        size += aegis_stmt_column_size(stmt->columns[i], items, n);
+    }
+
+    if (size > pg->buf_size) {
+        ngx_free(pg->buf);
+        pg->buf = ngx_alloc(size, ngx_cycle->log);
+        pg->buf_size = pg->buf ? size : 0;
+        if (pg->buf == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    p = pg->buf;
+    for (i = 0; i < stmt->n_columns; i++) {
+        values[i] = p;
+        p = aegis_stmt_column_encode(stmt->columns[i], items, n, p);
+        lengths[i] = (int) (p - values[i]);
+        formats[i] = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+/*
+ * Waking the relay costs a lock that all commits share. While units follow one
+ * another closely, only one in a while wakes it; the last one always does.
+ */
+static ngx_uint_t
+ngx_http_aegis_pg_wakes_relay(ngx_http_aegis_lane_t *lane)
+{
+    if (lane->n_queued && ngx_current_msec - lane->notified < NGX_HTTP_AEGIS_NOTIFY_MS) {
+        return 0;
+    }
+
+    lane->notified = ngx_current_msec;
+
+    return 1;
+}
+
+
+static ngx_int_t
+ngx_http_aegis_pg_send_unit(ngx_http_aegis_pg_t *pg)
+{
+    int                    i;
+    int                    lengths[AEGIS_STMT_MAX_PARAMS];
+    int                    formats[AEGIS_STMT_MAX_PARAMS];
+    const char            *values[AEGIS_STMT_MAX_PARAMS];
+    const aegis_stmt_t    *stmt;
+    ngx_http_aegis_job_t  *job;
+
+    job = pg->unit.jobs[0];
+
+    if (job->stmt == AEGIS_STMT_NONE) {
+        return PQsendQueryParams(pg->conn, aegis_sql_text(job->sql), 0, NULL,
+                                 NULL, NULL, NULL, 0) == 1 ? NGX_OK : NGX_ERROR;
+    }
+
+    stmt = aegis_stmt(job->stmt);
+
+    if (ngx_http_aegis_pg_encode(pg, stmt, values, lengths, formats) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    i = stmt->n_columns;
+
+    if (stmt->n_params > i) {
+        values[i] = ngx_http_aegis_pg_wakes_relay(pg->lane) ? "t" : "f";
+        lengths[i] = 1;
+        formats[i] = 0;
+    }
+
+    return PQsendQueryPrepared(pg->conn, stmt->name, stmt->n_params, values,
+                               lengths, formats, 0) == 1 ? NGX_OK : NGX_ERROR;
+}
+
+
+void
+ngx_http_aegis_pg_send(ngx_http_aegis_pg_t *pg)
+{
+    pg->flushed = 0;
+    pg->sent_us = ngx_http_aegis_now_us();
+    ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_BUSY);
+
+    if (ngx_http_aegis_pg_send_unit(pg) != NGX_OK
+        || ngx_http_aegis_pg_flush(pg) != NGX_OK)
+    {
+        ngx_http_aegis_pg_fail(pg, "cannot send a statement");
+        return;
+    }
+
+    /* a second more than the server's own limit */
+    pg->timer.cancelable = 0;
+    ngx_add_timer(&pg->timer, pg->lane->db->conf->timeout + 1000);
+}
+
+
+static ngx_int_t
+ngx_http_aegis_pg_int(PGresult *res, int row, int col)
+{
+    if (PQgetisnull(res, row, col)) {
+        return 0;
+    }
+
+    return ngx_atoi((u_char *) PQgetvalue(res, row, col),
+                    PQgetlength(res, row, col));
+}
+
+
+static aegis_str_t
+ngx_http_aegis_pg_text(PGresult *res, int row, int col)
+{
+    aegis_str_t  s;
+
+    if (PQgetisnull(res, row, col)) {
+        return AEGIS_NO_STR;
+    }
+
+    s.data = PQgetvalue(res, row, col);
+    s.len = PQgetlength(res, row, col);
+
+    return s;
+}
+
+
+/* One row an item, found by its ord; an item without one has code "". */
+static void
+ngx_http_aegis_pg_rows(PGresult *res, ngx_http_aegis_unit_t *unit,
+    ngx_http_aegis_row_t *rows)
+{
+    int                    i;
+    ngx_int_t              ord;
+    ngx_http_aegis_row_t  *row;
+
+    ngx_memzero(rows, unit->n * sizeof(ngx_http_aegis_row_t));
+
+    if (unit->jobs[0]->stmt == AEGIS_STMT_NONE) {
+        if (PQntuples(res) > 0) {
+            rows[0].code = aegis_str("ok");
+            rows[0].body = ngx_http_aegis_pg_text(res, 0, 0);
+            if (PQnfields(res) > 1) {
+                rows[0].extra = ngx_http_aegis_pg_text(res, 0, 1);
+            }
+        }
+        return;
+    }
+
+    for (i = 0; i < PQntuples(res); i++) {
+        ord = ngx_http_aegis_pg_int(res, i, AEGIS_R_ORD);
+
+        if (ord < 1 || (ngx_uint_t) ord > unit->n) {
+            continue;
+        }
+
+        row = &rows[ord - 1];
+        row->status = (int) ngx_http_aegis_pg_int(res, i, AEGIS_R_STATUS);
+        row->code = ngx_http_aegis_pg_text(res, i, AEGIS_R_CODE);
+        row->version = ngx_http_aegis_pg_int(res, i, AEGIS_R_VERSION);
+        row->body = ngx_http_aegis_pg_text(res, i, AEGIS_R_BODY);
+        row->extra = ngx_http_aegis_pg_text(res, i, AEGIS_R_EXTRA);
+    }
+}
+
+
+static void
+ngx_http_aegis_pg_complete(ngx_http_aegis_pg_t *pg)
+{
+    u_char                  state[6], text[512];
+    uint64_t                us;
+    PGresult               *res;
+    ngx_uint_t              i;
+    const char             *sqlstate;
+    ngx_http_aegis_unit_t   unit;
+    ngx_http_aegis_row_t    rows[NGX_HTTP_AEGIS_MAX_GROUP];
+
+    /* the next unit may be sent on this connection before the answers of
+     * this one are out: take them off it first */
+    unit = pg->unit;
+    res = pg->res;
+    pg->res = NULL;
+
+    us = ngx_http_aegis_now_us() - pg->sent_us;
+    for (i = 0; i < unit.n; i++) {
+        unit.jobs[i]->db_us += us;
+    }
+
+    ngx_del_timer(&pg->timer);
+    pg->backoff = 0;
+
+    if (pg->buf_size > NGX_HTTP_AEGIS_BUF_KEEP) {
+        ngx_free(pg->buf);
+        pg->buf = NULL;
+        pg->buf_size = 0;
+    }
+
+    ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_IDLE);
+
+    if (res && PQresultStatus(res) == PGRES_TUPLES_OK) {
+        ngx_http_aegis_pg_rows(res, &unit, rows);
+        ngx_http_aegis_outcome_done(pg, &unit, rows);
+
+    } else {
+        sqlstate = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
+        ngx_cpystrn(state, (u_char *) (sqlstate ? sqlstate : "XX000"), sizeof(state));
+        ngx_http_aegis_pg_line(text, sizeof(text),
+                               res ? PQresultErrorMessage(res) : "no result");
+        ngx_http_aegis_outcome_error(pg, &unit, (char *) state, (char *) text);
+    }
+
+    PQclear(res);
+
+    ngx_http_aegis_pg_end(pg);
+}
+
+
+void
+ngx_http_aegis_pg_read(ngx_http_aegis_pg_t *pg)
+{
+    PGresult  *res;
+
+    while (!PQisBusy(pg->conn)) {
+        res = PQgetResult(pg->conn);
+
+        if (res == NULL) {
+            if (PQstatus(pg->conn) == CONNECTION_BAD) {
+                ngx_http_aegis_pg_fail(pg, "connection lost");
+                return;
+            }
+
+            ngx_http_aegis_pg_complete(pg);
+            return;
+        }
+
+        if (pg->res) {
+            PQclear(res);
+        } else {
+            pg->res = res;
+        }
+    }
+}
