@@ -75,7 +75,8 @@ MODULE_CC := $(if $(SAN),-g -O1 -fsanitize=address$(comma)undefined -fno-omit-fr
 
 .PHONY: module
 module: $(MODULE) ## the nginx module alone
-$(MODULE): config $(CORE_SRC) $(wildcard core/*.h core/tables/*.def ngx_aegis_module/*.[ch])
+$(MODULE): config $(CORE_SRC) $(wildcard core/*.h core/tables/*.def ngx_aegis_module/*.[ch]) \
+    ngx_aegis_module/exports.map $(wildcard sql/migrations/*.sql)
 	@mkdir -p $(B)/nginx
 	cd $(NGX_SRC) && . ./conf_flags && bash ./configure --builddir=$(abspath $(B))/nginx \
 	    "$${NGX_CONF_FLAGS[@]}" --with-cc-opt="$$(dpkg-buildflags --get CFLAGS) $(MODULE_CC)" \
