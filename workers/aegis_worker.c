@@ -43,7 +43,7 @@ typedef struct {
 } aegis_worker_args_t;
 
 static aegis_loop_t  *aegis_worker_loops[AEGIS_WORKER_ROLES];
-static int            aegis_worker_n_loops;
+static int            aegis_worker_n_loops;     /* atomic: /healthz reads it too */
 
 static void
 aegis_worker_help(FILE *out)
@@ -176,68 +176,73 @@ aegis_worker_parse(int argc, char **argv, aegis_worker_args_t *args)
     return -1;
 }
 
-/* What cannot be wrong when these roles are to run. */
+/* The policy file, when the gatekeeper is to run. */
+static aegis_code_t
+aegis_worker_policy(const aegis_conf_t *conf, aegis_error_t *err)
+{
+    char           path[4096];
+    json_t        *policy;
+    aegis_code_t   rc;
+
+    policy = aegis_conf_yaml_file(aegis_conf_path(conf, "gate.policy_file", path), err);
+    if (policy == NULL) {
+        return err->code;
+    }
+
+    rc = aegis_policy_check(policy, err);
+    json_decref(policy);
+    if (rc != AEGIS_E_OK) {
+        snprintf(err->detail, sizeof(err->detail), "%.200s is not a policy", path);
+    }
+
+    return rc;
+}
+
+/* What must be there for these roles to run. */
 static aegis_code_t
 aegis_worker_verify(const aegis_worker_args_t *args, const aegis_conf_t *conf,
     aegis_error_t *err)
 {
-    int            i, every;
-    char           path[4096];
-    json_t        *policy;
-    const char    *name;
-    aegis_code_t   rc;
+    int                         i, n;
+    char                        path[4096];
+    aegis_code_t                rc;
+    const aegis_role_t *const  *roles;
 
     if (aegis_conf_str(conf, "database.url")[0] == '\0') {
         return aegis_error_set(err, AEGIS_E_SCHEMA,
             "%s: database.url is not set (or AEGIS_DATABASE_URL)", args->path);
     }
 
-    every = args->n == 0;
+    roles = args->n ? args->roles : aegis_worker_roles;
+    n = args->n ? args->n : AEGIS_WORKER_N;
 
-    for (i = 0; i < AEGIS_WORKER_N; i++) {
-        name = aegis_worker_roles[i]->name;
-        if (!every && (i >= args->n || (name = args->roles[i]->name) == NULL)) {
-            break;
-        }
+    for (i = 0, rc = AEGIS_E_OK; i < n && rc == AEGIS_E_OK; i++) {
+        if (roles[i] == &aegis_role_gate) {
+            rc = aegis_worker_policy(conf, err);
 
-        if (strcmp(name, "gate") == 0) {
-            (void) aegis_conf_path(conf, "gate.policy_file", path);
-            policy = aegis_conf_yaml_file(path, err);
-            if (policy == NULL) {
-                return err->code;
-            }
-            rc = aegis_policy_check(policy, err);
-            json_decref(policy);
-            if (rc != AEGIS_E_OK) {
-                return rc;
-            }
-        }
-
-        if (strcmp(name, "exec") == 0) {
+        } else if (roles[i] == &aegis_role_exec) {
             (void) aegis_conf_path(conf, "exec.script_dir", path);
             if (access(path, R_OK | X_OK) != 0) {
-                return aegis_error_set(err, AEGIS_E_SCHEMA, "exec.script_dir: %s: %s",
-                                       path, strerror(errno));
+                rc = aegis_error_set(err, AEGIS_E_SCHEMA, "exec.script_dir: %s: %s",
+                                     path, strerror(errno));
             }
         }
     }
 
-    return AEGIS_E_OK;
+    return rc;
 }
 
-/* A refusal as people read it: the detail, and the JSON pointers if any. */
+/* A refusal as people read it: the detail, then the JSON pointers if any. */
 static void
-aegis_worker_complain(const char *path, aegis_error_t *err)
+aegis_worker_complain(aegis_error_t *err)
 {
     size_t   i;
     json_t  *e;
 
-    if (err->detail[0] || err->errors == NULL) {
-        fprintf(stderr, "aegis-worker: %s\n", err->detail[0] ? err->detail
-                : aegis_error_def(err->code)->title);
-    }
+    fprintf(stderr, "aegis-worker: %s\n", err->detail[0] ? err->detail
+            : aegis_error_def(err->code)->title);
     json_array_foreach(err->errors, i, e) {
-        fprintf(stderr, "aegis-worker: %s: %s: %s\n", path,
+        fprintf(stderr, "aegis-worker:   %s: %s\n",
                 json_string_value(json_object_get(e, "pointer")),
                 json_string_value(json_object_get(e, "detail")));
     }
@@ -305,9 +310,11 @@ aegis_worker_reload(const aegis_worker_args_t *args)
 static int
 aegis_worker_health(char *buf, size_t size)
 {
-    int  i;
+    int  i, n;
 
-    for (i = 0; i < aegis_worker_n_loops; i++) {
+    n = __atomic_load_n(&aegis_worker_n_loops, __ATOMIC_ACQUIRE);
+
+    for (i = 0; i < n; i++) {
         if (aegis_loop_silence(aegis_worker_loops[i]) > AEGIS_WORKER_SILENCE) {
             snprintf(buf, size, "role %s has not moved for %d s\n",
                      aegis_loop_role(aegis_worker_loops[i]),
@@ -361,6 +368,7 @@ aegis_worker_stop(const sigset_t *set)
     struct timespec  zero = { 0, 0 };
 
     (void) sd_notify(0, "STOPPING=1");
+    aegis_metrics_stop();               /* before the loops that it asks about go */
     aegis_loop_stop_all();
     deadline = aegis_loop_now() + AEGIS_WORKER_STOP_MS;
 
@@ -379,7 +387,6 @@ aegis_worker_stop(const sigset_t *set)
         _exit(AEGIS_EXIT_FORCED);
     }
 
-    aegis_metrics_stop();
     aegis_log(AEGIS_LOG_INFO, "worker", "stopped", NULL);
     return AEGIS_EXIT_OK;
 }
@@ -401,29 +408,28 @@ aegis_worker_run(const aegis_worker_args_t *args, aegis_conf_t *conf)
 
     aegis_worker_log_level(conf);
     if (aegis_loop_conf(conf, &err) != AEGIS_E_OK) {
-        aegis_worker_complain(args->path, &err);
+        aegis_worker_complain(&err);
         return AEGIS_EXIT_RUN;
     }
 
     aegis_metric_set(aegis_worker_reload_metric(), 1);
+    aegis_metrics_health(aegis_worker_health);
+
+    if (aegis_metrics_listen(aegis_conf_str(conf, "metrics.listen"), &err)
+        != AEGIS_E_OK)
+    {
+        aegis_worker_complain(&err);
+        return AEGIS_EXIT_RUN;
+    }
 
     for (i = 0; i < args->n; i++) {
         if (aegis_loop_start(args->roles[i], &aegis_worker_loops[i], &err)
             != AEGIS_E_OK)
         {
-            aegis_worker_complain(args->path, &err);
+            aegis_worker_complain(&err);
             return AEGIS_EXIT_RUN;      /* the process ends with its threads */
         }
-        aegis_worker_n_loops++;
-    }
-
-    aegis_metrics_health(aegis_worker_health);
-    if (aegis_metrics_listen(aegis_conf_str(conf, "metrics.listen"), &err)
-        != AEGIS_E_OK)
-    {
-        aegis_worker_complain(args->path, &err);
-        (void) aegis_worker_stop(&set);
-        return AEGIS_EXIT_RUN;
+        __atomic_store_n(&aegis_worker_n_loops, i + 1, __ATOMIC_RELEASE);
     }
 
     (void) sd_notifyf(0, "READY=1\nSTATUS=%d roles", args->n);
@@ -454,7 +460,7 @@ main(int argc, char **argv)
         }
     }
     if (code != AEGIS_E_OK) {
-        aegis_worker_complain(args.path, &err);
+        aegis_worker_complain(&err);
         return AEGIS_EXIT_CONF;
     }
 

@@ -150,17 +150,27 @@ aegis_conf_distance(const char *a, const char *b)
 static aegis_code_t
 aegis_conf_unknown(const char *where, const char *name, aegis_error_t *err)
 {
-    size_t       i, d, best;
-    const char  *near;
+    size_t       i, d, n, best;
+    char         part[128], near[128];
+    const char  *full;
 
     best = 64;
-    near = "";
+    near[0] = '\0';
 
+    /* every setting, and every group on the way to one */
     for (i = 0; i < AEGIS_N_SETTINGS; i++) {
-        d = aegis_conf_distance(name, aegis_settings[i].name);
-        if (d < best) {
-            best = d;
-            near = aegis_settings[i].name;
+        full = aegis_settings[i].name;
+
+        for (n = strcspn(full, "."); ; n += 1 + strcspn(full + n + 1, ".")) {
+            snprintf(part, sizeof(part), "%.*s", (int) n, full);
+            d = aegis_conf_distance(name, part);
+            if (d < best) {
+                best = d;
+                strcpy(near, part);
+            }
+            if (full[n] == '\0') {
+                break;
+            }
         }
     }
 

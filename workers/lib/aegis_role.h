@@ -20,7 +20,8 @@ typedef struct aegis_role_s  aegis_role_t;
  * in data. */
 typedef struct {
     const aegis_role_t      *role;
-    const aegis_conf_t      *conf;      /* current; replaced between batches on reload */
+    const aegis_conf_t      *conf;      /* current; a reload replaces it between batches:
+                                           keep no pointer into it */
     const aegis_consumer_t  *consumer;  /* NULL for a role without subscription */
     aegis_pg_t              *pg;
     aegis_bus_t             *bus;
@@ -56,7 +57,8 @@ struct aegis_role_s {
     /*
      * Between batches, at least every tick_ms: timers, leases, polling. Returns
      * the milliseconds after which it wants to run again (0: at once, there is
-     * more to do). For a role without subscription this is its whole loop and
+     * more to do). With messages too it also runs after each batch, and while
+     * the database is away. For a role without subscription this is its whole loop and
      * the loop waits on w->pg's socket (LISTEN) in between. NULL: nothing.
      */
     int (*tick)(aegis_worker_t *w);

@@ -49,7 +49,7 @@ static aegis_code_t
 aegis_relay_own(aegis_worker_t *w, int64_t now, aegis_error_t *err)
 {
     int             i, n, before;
-    char            part[8];
+    char            part[16];
     aegis_code_t    rc;
     aegis_relay_t  *r;
     const char     *params[1], *got;
