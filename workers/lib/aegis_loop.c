@@ -118,7 +118,7 @@ aegis_loop_stop_all(void)
     uint64_t  one = 1;
     ssize_t   rc;
 
-    aegis_loop_stopping = 1;
+    __atomic_store_n(&aegis_loop_stopping, 1, __ATOMIC_RELEASE);
     if (aegis_loop_stop_fd >= 0) {
         rc = write(aegis_loop_stop_fd, &one, sizeof(one));
         (void) rc;
