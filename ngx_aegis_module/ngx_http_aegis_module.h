@@ -118,6 +118,7 @@ struct ngx_http_aegis_pg_s {
 struct ngx_http_aegis_lane_s {
     ngx_http_aegis_db_t      *db;
     unsigned                  write:1;
+    unsigned                  unprepared:1; /* the last PREPAREs were refused */
     ngx_http_aegis_pg_t      *pgs;
     ngx_uint_t                n_pgs;
     ngx_uint_t                n_up;         /* IDLE or BUSY */

@@ -453,6 +453,7 @@ ngx_http_aegis_pg_setup_read(ngx_http_aegis_pg_t *pg)
         }
 
         if (st != PGRES_COMMAND_OK && st != PGRES_TUPLES_OK) {
+            pg->lane->unprepared = PQstatus(pg->conn) == CONNECTION_OK;
             ngx_http_aegis_pg_fail(pg, "cannot prepare the statements"
                                        " (is the schema migrated?)");
             return;
@@ -465,6 +466,7 @@ ngx_http_aegis_pg_setup_read(ngx_http_aegis_pg_t *pg)
     }
 
     ngx_del_timer(&pg->timer);
+    pg->lane->unprepared = 0;
 
     if (pg->warned) {
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,

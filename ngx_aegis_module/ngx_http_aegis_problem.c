@@ -36,28 +36,42 @@ static const ngx_http_aegis_status_t  ngx_http_aegis_statuses[] = {
 };
 
 
-/* 405 owes an Allow; the route is looked up again by the first path. */
+/* The route that the request's own line names, for the counters and, when it
+ * has other methods, for the Allow that 405 owes. */
 static ngx_int_t
-ngx_http_aegis_problem_allow(ngx_http_aegis_job_t *job)
+ngx_http_aegis_problem_route(ngx_http_aegis_job_t *job, aegis_code_t code)
 {
-    u_char               *p;
-    ngx_str_t             value, *uri;
-    aegis_str_t           path, id;
+    u_char               *p, *last;
+    ngx_str_t             value, *line, *uri;
+    aegis_str_t           method, path, id;
     const char           *allow;
+    aegis_code_t          found;
     const aegis_route_t  *route;
 
+    line = &job->r->request_line;
     uri = &job->r->unparsed_uri;
-    path = ngx_http_aegis_view(*uri);
 
-    p = ngx_strlchr(uri->data, uri->data + uri->len, '?');
+    method = AEGIS_NO_STR;
+    last = line->data + line->len;
+    p = line->len ? ngx_strlchr(line->data, last, ' ') : NULL;
+    if (p) {
+        method.data = (const char *) line->data;
+        method.len = p - line->data;
+    }
+
+    path = ngx_http_aegis_view(*uri);
+    p = uri->len ? ngx_strlchr(uri->data, uri->data + uri->len, '?') : NULL;
     if (p) {
         path.len = p - uri->data;
     }
 
-    if (path.len == 0
-        || aegis_route_find(aegis_str("-"), path, &route, &id, &allow)
-           != AEGIS_E_METHOD)
-    {
+    found = aegis_route_find(method, path, &route, &id, &allow);
+
+    if (found == AEGIS_E_OK && job->route == NULL) {
+        job->route = route;
+    }
+
+    if (found != AEGIS_E_METHOD || code != AEGIS_E_METHOD) {
         return NGX_OK;
     }
 
@@ -108,7 +122,7 @@ ngx_http_aegis_problem_handler(ngx_http_request_t *r)
         r->keepalive = 0;
     }
 
-    if (code == AEGIS_E_METHOD && ngx_http_aegis_problem_allow(job) != NGX_OK) {
+    if (ngx_http_aegis_problem_route(job, code) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

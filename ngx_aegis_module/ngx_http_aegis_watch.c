@@ -106,6 +106,10 @@ ngx_http_aegis_watch_reason(ngx_http_aegis_db_t *db)
 
     w = db->watch;
 
+    if (db->write->unprepared || db->read->unprepared) {
+        return "schema: the statements cannot be prepared; run aegisctl db migrate";
+    }
+
     if (db->write->n_up == 0 || db->read->n_up == 0) {
         return "database: no connection";
     }
