@@ -18,11 +18,18 @@
 static aegis_code_t
 aegis_nats_error(const char *what, natsStatus s, aegis_error_t *err)
 {
-    const char  *text;
+    const char  *text, *end;
 
     text = nats_GetLastError(NULL);
-    return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "nats: %s: %s", what,
-                           text && text[0] ? text : natsStatus_GetText(s));
+    text = text && text[0] ? text : natsStatus_GetText(s);
+
+    /* the library says where in itself it happened: "(jsm.c:1033): …" */
+    end = text[0] == '(' ? strstr(text, "): ") : NULL;
+    text = end ? end + 3 : text;
+
+    return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "nats: %s: %s%s", what, text,
+        strstr(text, "insufficient storage") ? "; the streams reserve 5 GiB: raise"
+        " jetstream max_file_store in the server's configuration" : "");
 }
 
 void
