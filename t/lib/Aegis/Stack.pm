@@ -63,12 +63,13 @@ sub existing ($class) {
 }
 
 # One of our own. env: knobs of deploy/quickstart (ROLES, NGX_WORKERS,
-# PG_EXTRA_CONF, NATS_EXTRA_CONF, KAFKA_BROKERS).
+# PG_EXTRA_CONF, NATS_EXTRA_CONF, KAFKA_BROKERS). durable: with fsync, as users
+# have it.
 sub own ($class, $name, %opt) {
     _need($class);
     my $base = scratch($name);
     chmod 0755, $base;
-    my $self = bless { dir => "$base/run", base => $base, env => $opt{env} // {} }, $class;
+    my $self = bless { dir => "$base/run", base => $base, env => $opt{env} // {}, durable => $opt{durable} }, $class;
     Aegis::Test::at_end(sub { $self->down });
     $self->_up;
     _watch($base, $$);
@@ -83,7 +84,7 @@ sub _need ($class) {
 
 sub _script ($self, $name) {
     my $log = "$self->{base}/$name.log";
-    my $pg = join "\n", 'fsync = off', $self->{env}{PG_EXTRA_CONF} // ();
+    my $pg = join "\n", $self->{durable} ? () : 'fsync = off', $self->{env}{PG_EXTRA_CONF} // ();
     my %env = (%{ $self->{env} // {} }, PG_EXTRA_CONF => $pg, RUN_DIR => $self->{dir}, B => build_dir,
                SAN => is_san ? 1 : '');
     my $r = run(['sh', '-c', 'exec "$0" >"$1" 2>&1 </dev/null', root . "/deploy/quickstart/$name.sh", $log],
