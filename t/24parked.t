@@ -180,7 +180,7 @@ subtest 'a check does not hold' => sub {
     my $v = $c->post('/verify/run');
     is($v->status, 201, 'the verifier answers');
     ok(!$v->json->{passed}, 'that it does not pass');
-    parked_by($c, 'verify_failed', qr/does not hold: avg 0\.[59]/);
+    parked_by($c, 'verify_failed', qr/does not hold: err_rate avg 0\.[59]/);
     my $cp = $pg->row('SELECT * FROM aegis.verify_checkpoint WHERE case_id = ?', $c->id);
     like($cp->{checks}, qr/0\.5/, 'the checkpoint keeps what was measured');
     $stack->metrics_1m($res, 'err_rate', (0.001) x 6);
@@ -203,7 +203,7 @@ subtest 'by itself: the same in mode auto' => sub {
     my $res = 'urn:k8s:svc:t/' . new_key('svc');
     $stack->metrics_1m($res, 'err_rate', (0.9) x 6);
     my $c = Aegis::Case->create($http, labels => { resource => $res, metric => 'err_rate', threshold => '0.05', service => 'web' });
-    parked_by($c, 'verify_failed', qr/does not hold: avg 0\.[59]/);
+    parked_by($c, 'verify_failed', qr/does not hold: err_rate avg 0\.[59]/);
     $stack->metrics_1m($res, 'err_rate', (0.001) x 16);
     $c->must('resume');
     closes($c, 'resumed after the repair');

@@ -416,6 +416,12 @@ aegis_relay_tick(aegis_worker_t *w)
     rc = aegis_relay_own(w, now, &err);
     house = r->owned[0] && rc == AEGIS_E_OK ? aegis_relay_house(w, now) : INT32_MAX;
 
+    /* before the bus is asked: the lag matters most while it is away */
+    if (rc == AEGIS_E_OK && r->n_owned && now >= r->lag_at) {
+        r->lag_at = now + AEGIS_RELAY_LAG_MS;
+        aegis_relay_lag(w);
+    }
+
     if (rc == AEGIS_E_OK) {
         rc = aegis_bus_ready(w->bus, &err);
         aegis_metric_set(r->bus_up, rc == AEGIS_E_OK);
@@ -431,10 +437,6 @@ aegis_relay_tick(aegis_worker_t *w)
     r->delay = 0;
     now = aegis_relay_now();
 
-    if (now >= r->lag_at && r->n_owned) {
-        r->lag_at = now + AEGIS_RELAY_LAG_MS;
-        aegis_relay_lag(w);
-    }
     if (n) {
         r->active_until = now + AEGIS_RELAY_LINGER_MS;
         return 0;
