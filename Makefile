@@ -9,6 +9,9 @@ VARIANT := $(if $(SAN),asan,release)
 B       ?= build/$(VARIANT)
 
 CC      ?= cc
+# V=1 shows whole command lines
+Q       := $(if $(V),,@)
+SAY      = @$(if $(V),true,printf '  %-6s %s\n')
 PKG     := pkg-config
 comma   := ,
 SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
@@ -48,25 +51,32 @@ workers: $(B)/aegis-worker $(B)/aegisctl ## the workers and aegisctl alone
 
 $(call obj,$(CORE_SRC)): $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP -c $< -o $@
+	$(SAY) CC $<
+	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP -c $< -o $@
 $(call obj,$(LIB_SRC)): $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LIB_INC) -MMD -MP -c $< -o $@
+	$(SAY) CC $<
+	$(Q)$(CC) $(CFLAGS) $(LIB_INC) -MMD -MP -c $< -o $@
 $(call obj,$(ROLE_SRC) $(WORKER_SRC) $(CTL_SRC) workers/aegis_tables.c): $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(ROLE_INC) -MMD -MP -c $< -o $@
+	$(SAY) CC $<
+	$(Q)$(CC) $(CFLAGS) $(ROLE_INC) -MMD -MP -c $< -o $@
 
 $(CORE_LIB): $(call obj,$(CORE_SRC))
 	@rm -f $@
-	ar rcs $@ $^
+	$(SAY) AR $@
+	$(Q)ar rcs $@ $^
 $(LIB_LIB): $(call obj,$(LIB_SRC))
 	@rm -f $@
-	ar rcs $@ $^
+	$(SAY) AR $@
+	$(Q)ar rcs $@ $^
 
 $(B)/aegis-worker: $(call obj,$(WORKER_SRC) $(ROLE_SRC)) $(LIB_LIB) $(CORE_LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
 $(B)/aegisctl: $(call obj,$(CTL_SRC)) $(LIB_LIB) $(CORE_LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
 
 # --- the nginx module, against the distribution's nginx, touching nothing of it
 NGX_SRC ?= /usr/share/nginx/src
@@ -78,13 +88,14 @@ module: $(MODULE) ## the nginx module alone
 $(MODULE): config $(CORE_SRC) $(wildcard core/*.h core/tables/*.def ngx_aegis_module/*.[ch]) \
     ngx_aegis_module/exports.map $(wildcard sql/migrations/*.sql)
 	@mkdir -p $(B)/nginx
-	cd $(NGX_SRC) && . ./conf_flags && bash ./configure --builddir=$(abspath $(B))/nginx \
+	$(SAY) NGINX $(MODULE)
+	$(Q)cd $(NGX_SRC) && . ./conf_flags && bash ./configure --builddir=$(abspath $(B))/nginx \
 	    "$${NGX_CONF_FLAGS[@]}" --with-cc-opt="$$(dpkg-buildflags --get CFLAGS) $(MODULE_CC)" \
 	    --add-dynamic-module=$(CURDIR) >$(abspath $(B))/nginx/configure.log 2>&1 \
 	    || { tail -20 $(abspath $(B))/nginx/configure.log; exit 1; }
-	$(MAKE) --no-print-directory -C $(NGX_SRC) -f $(abspath $(B))/nginx/Makefile modules \
+	$(Q)$(MAKE) --no-print-directory -C $(NGX_SRC) -f $(abspath $(B))/nginx/Makefile modules \
 	    >$(B)/nginx/make.log 2>&1 || { grep -E 'error|warning' -A5 $(B)/nginx/make.log | head -60; exit 1; }
-	cp $(B)/nginx/ngx_http_aegis_module.so $@
+	$(Q)cp $(B)/nginx/ngx_http_aegis_module.so $@
 $(MODULE): SHELL := /bin/bash
 
 # --- unit tests: one cmocka binary a core file, TAP on stdout
@@ -92,7 +103,8 @@ $(MODULE): SHELL := /bin/bash
 unit: $(UNIT_BIN) ## build the unit tests
 $(UNIT_BIN): $(B)/t/unit/%: t/unit/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) -lcmocka $(CORE_LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) -lcmocka $(CORE_LIBS)
 
 # --- programs that only tests run
 TOOL_BIN := $(patsubst t/tools/%.c,$(B)/t/tools/%,$(wildcard t/tools/*.c))
@@ -100,7 +112,8 @@ TOOL_BIN := $(patsubst t/tools/%.c,$(B)/t/tools/%,$(wildcard t/tools/*.c))
 tools: $(TOOL_BIN)
 $(TOOL_BIN): $(B)/t/tools/%: t/tools/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) $(if $(findstring mock,$*),-lrdkafka) $(CORE_LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) $(if $(findstring mock,$*),-lrdkafka) $(CORE_LIBS)
 
 # --- the quick start; its knobs are listed in deploy/quickstart/lib.sh
 QS := SAN="$(SAN)" B="$(B)" deploy/quickstart
@@ -135,7 +148,8 @@ tables: $(B)/aegis-tables ## regenerate sql/generated and docs/generated from co
 	    $(B)/aegis-tables $$form >$(GENERATED)/$$f.new && mv $(GENERATED)/$$f.new $(GENERATED)/$$f || exit 1; \
 	done
 $(B)/aegis-tables: $(call obj,workers/aegis_tables.c) $(CORE_LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
 
 # --- tests
 .PHONY: test test-built asan-test
@@ -169,7 +183,8 @@ fuzz: $(FUZZ_BIN) ## fuzz the core's parsers, FUZZ_S seconds each
 	    && echo "fuzz $$t: nothing found" || { tail -30 build/fuzz/$$t.log; exit 1; }; done
 $(FUZZ_BIN): build/fuzz/%: t/fuzz/%.c t/fuzz/aegis_fuzz.h $(CORE_SRC) $(wildcard core/*.h core/tables/*.def)
 	@mkdir -p $(@D)
-	clang -std=gnu11 -O1 -g $(WARN) -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
+	$(SAY) FUZZ $@
+	$(Q)clang -std=gnu11 -O1 -g $(WARN) -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
 	    -fno-sanitize-recover=undefined $(CORE_INC) $< $(CORE_SRC) -o $@ $(CORE_LIBS)
 
 .PHONY: clean
