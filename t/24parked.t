@@ -18,7 +18,7 @@ my $pg = $stack->pg;
 sub parked_by ($c, $event, $reason, $actor = undef) {
     my $j = $c->wait_state('PARKED', 40);
     ok($j, 'the case is parked') or return;
-    my $t = ($c->timeline)[-1];
+    my ($t) = grep { $_->{kind} ne 'note' } reverse $c->timeline;
     is($t->{event}, $event, "by $event");
     like($t->{reason}, $reason, "the timeline says why: $t->{reason}");
     is($j->{reason}, $t->{reason}, 'and so does the case');
