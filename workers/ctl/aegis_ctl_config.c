@@ -1,7 +1,7 @@
 /*
  * aegis_ctl_config.c: `aegisctl config check`: the workers' YAML and the files
  * that it names, with the same readers that the workers use, before a restart
- * finds out.
+ * finds out. The doctor asks the same here.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,16 +9,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "aegis_conf.h"
-#include "aegis_ctl.h"
+#include "aegis_ctl_doctor.h"
 #include "aegis_policy.h"
 
 
-static int
+static void
 complain(json_t *problems, const char *where, const char *what)
 {
     json_array_append_new(problems, json_pack("{s:s, s:s}", "where", where, "problem", what));
-    return 1;
 }
 
 
@@ -89,21 +87,13 @@ check_bus(const aegis_conf_t *conf, json_t *problems)
 }
 
 
-static int
-config_check(aegis_ctl_t *ctl)
+json_t *
+aegis_ctl_config_problems(const char *path, aegis_conf_t **ret_conf)
 {
-    static const aegis_ctl_column_t  columns[] = {
-        { "where", "WHERE" }, { "problem", "PROBLEM" }, { NULL, NULL }
-    };
-    const char                      *path = aegis_ctl_opt(ctl, "config");
-    aegis_conf_t                    *conf = NULL;
-    aegis_error_t                    err = AEGIS_ERROR_INIT;
-    json_t                          *problems = json_array();
-    int                              rc;
+    aegis_conf_t   *conf = NULL;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+    json_t         *problems = json_array();
 
-    if (path == NULL) {
-        path = getenv("AEGIS_CONF") != NULL ? getenv("AEGIS_CONF") : "/etc/aegis/aegis.yaml";
-    }
     if (aegis_conf_load(path, &conf, &err) != AEGIS_E_OK) {
         complain(problems, path, err.detail);
     } else {
@@ -115,7 +105,26 @@ config_check(aegis_ctl_t *ctl)
         check_folder(conf, "exec.script_dir", R_OK | X_OK, problems);
     }
     aegis_error_clear(&err);
+    *ret_conf = conf;
+    return problems;
+}
 
+
+static int
+config_check(aegis_ctl_t *ctl)
+{
+    static const aegis_ctl_column_t  columns[] = {
+        { "where", "WHERE" }, { "problem", "PROBLEM" }, { NULL, NULL }
+    };
+    const char                      *path = aegis_ctl_opt(ctl, "config");
+    aegis_conf_t                    *conf;
+    json_t                          *problems;
+    int                              rc;
+
+    if (path == NULL) {
+        path = getenv("AEGIS_CONF") != NULL ? getenv("AEGIS_CONF") : "/etc/aegis/aegis.yaml";
+    }
+    problems = aegis_ctl_config_problems(path, &conf);
     if (conf != NULL && aegis_ctl_opt(ctl, "show") != NULL && !ctl->json) {
         aegis_conf_print(conf, stdout);
     }

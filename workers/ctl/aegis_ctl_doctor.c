@@ -74,20 +74,26 @@ check_environment(aegis_doctor_t *d)
 static void
 check_config(aegis_doctor_t *d)
 {
-    const char     *path = aegis_ctl_opt(d->ctl, "config");
-    aegis_error_t   err = AEGIS_ERROR_INIT;
+    const char  *path = aegis_ctl_opt(d->ctl, "config");
+    json_t      *problems, *first;
 
     path = path != NULL ? path : getenv("AEGIS_CONF");
     if (path == NULL) {
         aegis_doctor_add(d, "configuration", "skip", "give -c FILE or set AEGIS_CONF",
                          "no workers' YAML is known");
-    } else if (aegis_conf_load(path, &d->conf, &err) != AEGIS_E_OK) {
-        aegis_doctor_add(d, "configuration", "fail", "correct it; aegisctl config check -c shows"
-                         " more", "%s", err.detail);
-    } else {
-        aegis_doctor_add(d, "configuration", "ok", NULL, "%s", path);
+        return;
     }
-    aegis_error_clear(&err);
+    problems = aegis_ctl_config_problems(path, &d->conf);
+    first = json_array_get(problems, 0);
+    if (first == NULL) {
+        aegis_doctor_add(d, "configuration", "ok", NULL, "%s", path);
+    } else {
+        aegis_doctor_add(d, "configuration", "fail", "correct it; aegisctl config check -c shows"
+                         " all that is wrong", "%s: %s",
+                         json_string_value(json_object_get(first, "where")),
+                         json_string_value(json_object_get(first, "problem")));
+    }
+    json_decref(problems);
 }
 
 

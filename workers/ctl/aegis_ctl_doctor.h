@@ -20,6 +20,10 @@ typedef struct {
 void aegis_doctor_add(aegis_doctor_t *d, const char *check, const char *state,
     const char *remedy, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
+/* aegis_ctl_config.c: [{where, problem}], empty when all is well; *ret_conf is
+ * the configuration, NULL when it cannot be read. */
+json_t *aegis_ctl_config_problems(const char *path, aegis_conf_t **ret_conf);
+
 void aegis_doctor_database(aegis_doctor_t *d);      /* aegis_ctl_doctor_db.c */
 void aegis_doctor_bus(aegis_doctor_t *d);           /* aegis_ctl_doctor_bus.c */
 
