@@ -4,6 +4,11 @@
 # and UBSan into build/asan. Rooms are compiled with just the include paths
 # that they may use, so that a forbidden #include fails here.
 
+# words of make's lists end at blanks, and nginx's configure does not quote
+ifneq ($(words [$(CURDIR)]),1)
+$(error the path "$(CURDIR)" has a blank, which make and nginx's configure do not take: move or clone it elsewhere)
+endif
+
 SAN     ?=
 VARIANT := $(if $(SAN),asan,release)
 B       ?= build/$(VARIANT)

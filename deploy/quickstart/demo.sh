@@ -10,6 +10,8 @@ case ${1:-} in
 '' | --no-case) ;;
 *) die "usage: demo.sh [--no-case]" ;;
 esac
+check_path "$ROOT" "move the clone, or clone it elsewhere"
+check_path "$RUN_DIR" "choose another place: RUN_DIR=... make up"
 
 "$QS/deps.sh"
 log=$ROOT/build/demo.log

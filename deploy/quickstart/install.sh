@@ -37,10 +37,7 @@ make_run() {
         fi
         locate_run
     fi
-    case $RUN in *[!A-Za-z0-9_./+@%,:=-]*)
-        die "the path $RUN has characters that configuration files do not take" \
-            "choose another place: RUN_DIR=... make up" ;;
-    esac
+    check_path "$RUN" "choose another place: RUN_DIR=... make up"
     [ -O "$RUN" ] || die "$RUN belongs to somebody else" "choose another place: RUN_DIR=... make up"
     chmod 755 "$RUN"
     as "$SVC_USER" test -x "$RUN" || die "$RUN cannot be reached by the user $SVC_USER" \

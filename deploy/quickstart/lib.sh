@@ -33,6 +33,14 @@ fi
 
 export AEGIS_STARTED=${AEGIS_STARTED:-$EPOCHREALTIME}
 
+# check_path path what-to-do: only what configuration files and scripts take
+# without quoting. Letters beyond ASCII are fine everywhere.
+check_path() {
+    case $1 in *[[:space:][:cntrl:]\"\'\`\\\$\;\&\|\#\{\}\(\)\[\]\<\>*?!~^]*)
+        die "the path $1 has characters that configuration files do not take" "$2" ;;
+    esac
+}
+
 # A line with the seconds since the first command began.
 say() {
     local us=$((${EPOCHREALTIME/[.,]/} - ${AEGIS_STARTED/[.,]/}))
