@@ -207,5 +207,18 @@ subtest 'a database that does not answer' => sub {
     is($c->version, 2, 'and has happened once');
 };
 
+subtest 'a sanitizer report would be seen' => sub {
+    plan skip_all => 'this is not a sanitizer build' unless is_san;
+    for my $victim (['a worker', sub { $stack->pid('analyst') }], ['nginx', sub { ($stack->nginx_workers)[0]{pid} }]) {
+        my ($what, $pid) = @$victim;
+        $stack->mark_logs;
+        kill 'SEGV', $pid->();
+        ok(wait_for('the report', 20, sub { grep { /AddressSanitizer/ } $stack->complaints }), "$what that breaks is reported");
+    }
+    ok(wait_for('nginx to go on', 10, sub { $http->get('/livez')->status == 200 }), 'and is replaced');
+    unlink glob "$run/log/asan-*";
+    $stack->mark_logs;
+};
+
 $stack->finish(allow => [qr/terminating connection|starting up|shutting down|server closed|was terminated/]);
 done_testing;

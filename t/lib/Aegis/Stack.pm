@@ -145,7 +145,7 @@ sub _read_env ($self) {
 
 sub _attach ($self) {
     $self->_read_env;
-    $self->{mark} = { map { $_ => -s $_ } $self->_logs };
+    $self->mark_logs;
     my ($pw, $host, $port) = $self->{e}{DATABASE_ADMIN_URL} =~ m{^postgresql://postgres:([^@]+)@([^:/]+):(\d+)/};
     $self->{pg} = Aegis::Pg->attach(host => $host, port => $port, superuser => 'postgres', password => $pw);
     return $self;
@@ -394,7 +394,19 @@ sub undocumented ($self) {
     return sort keys %bad;
 }
 
+# Under SAN=1: processes that run without the sanitizer, so that "no report" means
+# something.
+sub unwatched ($self) {
+    my %pid = map { $_ => $self->pid($_) } grep { $self->pid($_) } $self->roles;
+    $pid{"nginx worker $_->{pid}"} = $_->{pid} for $self->nginx_workers;
+    return grep { (eval { slurp("/proc/$pid{$_}/maps") } // 'libasan') !~ /libasan/ } sort keys %pid;
+}
+
+# From now on, look at what is logged from here.
+sub mark_logs ($self) { $self->{mark} = { map { $_ => -s $_ } $self->_logs } }
+
 sub finish ($self, %opt) {
+    Test::More::is_deeply([ $self->unwatched ], [], 'every process ran under the sanitizers') if is_san;
     Test::More::is_deeply([ $self->undocumented ], [], 'every answer was one that openapi.json describes')
         unless $opt{no_openapi};
     my @bad = $self->complaints(%opt);
