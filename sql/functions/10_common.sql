@@ -106,7 +106,10 @@ BEGIN
             WHERE i.consumer IS NULL AND d.tenant = i.tenant
               AND d.principal = i.principal AND d.key = i.key
               AND d.day >= ((now() - aegis.idempotency_ttl()) AT TIME ZONE 'UTC')::date
-              AND d.created_at > now() - aegis.idempotency_ttl()
+              -- its day is part of the primary key: until the day is over, a
+              -- key of today stays known even when the time set is shorter
+              AND (d.created_at > now() - aegis.idempotency_ttl()
+                   OR d.day = (now() AT TIME ZONE 'UTC')::date)
            UNION ALL
            SELECT NULL, 200, n.outcome, NULL, '', NULL
              FROM aegis.inbox n

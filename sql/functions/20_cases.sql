@@ -277,9 +277,12 @@ $$;
 
 -- A page of cases, newest first. after is "<microseconds>.<case_id>" of the
 -- last item seen. body is the array of items, extra the next position or NULL.
+-- Planned for each call, unlike all others: which index is right depends on the
+-- filters, and one plan for all of them walks through every case of the tenant.
 CREATE OR REPLACE FUNCTION aegis.case_list(p_tenant text[], p_status text[], p_tag text[],
     p_since timestamptz[], p_until timestamptz[], p_limit int[], p_after text[])
-RETURNS SETOF aegis.result LANGUAGE plpgsql STABLE AS $$
+RETURNS SETOF aegis.result LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid;
 BEGIN

@@ -6,10 +6,15 @@ CREATE OR REPLACE FUNCTION aegis.outbox_fetch(p_parts smallint[], p_limit int)
 RETURNS TABLE (id bigint, tenant text, case_id uuid, version int, part smallint, msg_id text,
                subject text, data text, traceparent text, created_at timestamptz)
 LANGUAGE sql STABLE AS $$
+    -- part by part, so that the index gives the oldest: to sort a backlog for
+    -- every batch of it would keep a relay from ever working it off
     SELECT o.id, o.tenant, o.case_id, o.version, o.part, o.msg_id, o.subject, o.data::text,
            o.traceparent, o.created_at
-      FROM aegis.outbox o
-     WHERE o.published_at IS NULL AND o.part = ANY (p_parts)
+      FROM unnest(p_parts) AS p(part)
+     CROSS JOIN LATERAL (
+           SELECT * FROM aegis.outbox x
+            WHERE x.published_at IS NULL AND x.part = p.part
+            ORDER BY x.id LIMIT p_limit) o
      ORDER BY o.id LIMIT p_limit
 $$;
 
@@ -22,10 +27,18 @@ LANGUAGE sql AS $$
     SELECT count(*) FROM m
 $$;
 
+-- Asked every two seconds, and most when the backlog is deep: so rows are
+-- counted up to 100000, and the oldest is the head of one of the partitions.
 CREATE OR REPLACE FUNCTION aegis.outbox_lag(OUT pending bigint, OUT oldest_s double precision)
 LANGUAGE sql STABLE AS $$
-    SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)
-      FROM aegis.outbox WHERE published_at IS NULL
+    SELECT (SELECT count(*) FROM (SELECT FROM aegis.outbox
+                WHERE published_at IS NULL LIMIT 100000) n),
+           coalesce(extract(epoch FROM now() - min(o.created_at)), 0)
+      FROM generate_series(0, 15) AS p(part)
+     CROSS JOIN LATERAL (
+           SELECT x.created_at FROM aegis.outbox x
+            WHERE x.published_at IS NULL AND x.part = p.part::smallint
+            ORDER BY x.id LIMIT 1) o
 $$;
 
 CREATE OR REPLACE FUNCTION aegis.dead_letter_put(p_tenant text, p_consumer text, p_subject text,
@@ -53,6 +66,11 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock(hashtextextended('aegis.reconcile', 0)) THEN
         RETURN 0;
     END IF;
+    -- behind such a backlog every command is late, and telling which is lost
+    -- would take from the relay the time that it needs
+    IF (SELECT l.pending FROM aegis.outbox_lag() l) >= 100000 THEN
+        RETURN 0;
+    END IF;
     WITH stuck AS (
         SELECT c.tenant, c.case_id FROM aegis.ops_case c
          WHERE c.status NOT IN ('CLOSED', 'PARKED') AND c.mode = 'auto'
@@ -62,7 +80,7 @@ BEGIN
                   AND r.for_version = c.version AND r.state IN ('QUEUED', 'RUNNING'))
            -- what still waits for the relay is late, not lost
            AND NOT EXISTS (SELECT FROM aegis.outbox o
-                WHERE o.published_at IS NULL
+                WHERE o.published_at IS NULL AND o.part = aegis.outbox_part(c.case_id)
                   AND o.tenant = c.tenant AND o.case_id = c.case_id)
          ORDER BY c.updated_at LIMIT p_limit FOR NO KEY UPDATE OF c SKIP LOCKED),
     upd AS (
@@ -85,17 +103,27 @@ END $$;
 -- Make the partitions of the next days and drop those that are past their
 -- time. An outbox day is only dropped when everything in it was published.
 -- Runs with the owner's rights, because workers may not change the schema.
-CREATE OR REPLACE FUNCTION aegis.maintain(p_outbox_days int DEFAULT 3, p_metric_days int DEFAULT 30)
+-- While there is traffic, call it with p_steps 1 until it returns nothing: each
+-- step locks a whole table against its writers until the transaction ends, and
+-- to hold one of them while waiting for the next would be a deadlock with them.
+-- Nor may the wait for a long reader hold up the writers behind it for long.
+DROP FUNCTION IF EXISTS aegis.maintain(int, int);
+CREATE OR REPLACE FUNCTION aegis.maintain(p_outbox_days int DEFAULT 3,
+    p_metric_days int DEFAULT 30, p_steps int DEFAULT 1000)
 RETURNS TABLE (action text, partition text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, aegis, pg_temp AS $$
 DECLARE
     t record; d date; v_today date := (now() AT TIME ZONE 'UTC')::date;
-    v_name text; v_busy boolean; p record;
+    v_name text; v_busy boolean; p record; v_left int := p_steps;
 BEGIN
+    IF p_outbox_days < 1 OR p_metric_days < 1 OR p_steps < 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'days and steps must be at least 1';
+    END IF;
     IF NOT pg_try_advisory_xact_lock(hashtextextended('aegis.maintain', 0)) THEN
         RETURN;
     END IF;
-    PERFORM set_config('lock_timeout', '2s', true);
+    PERFORM set_config('lock_timeout', '200ms', true);
     FOR t IN SELECT * FROM (VALUES
             ('outbox', 'created_at', p_outbox_days),
             ('inbox', 'day', 8), -- longer than a bus may redeliver (streams.def: 3 days)
@@ -114,6 +142,8 @@ BEGIN
                         v_name, t.tbl, d::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END,
                         (d + 1)::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END);
                     action := 'create'; partition := v_name; RETURN NEXT;
+                    v_left := v_left - 1;
+                    IF v_left = 0 THEN RETURN; END IF;
                 END IF;
             END IF;
         END LOOP;
@@ -130,12 +160,15 @@ BEGIN
             IF NOT v_busy THEN
                 EXECUTE format('DROP TABLE aegis.%I', p.relname);
                 action := 'drop'; partition := p.relname; RETURN NEXT;
+                v_left := v_left - 1;
+                IF v_left = 0 THEN RETURN; END IF;
             END IF;
         END LOOP;
     END LOOP;
     -- What missed its partition is rare; it is deleted when it is old.
     DELETE FROM aegis.idempotency_default WHERE created_at < now() - aegis.idempotency_ttl() * 2;
     DELETE FROM aegis.inbox_default WHERE created_at < now() - interval '8 days';
+    DELETE FROM aegis.metric_1m_default WHERE bucket < now() - make_interval(days => p_metric_days);
     DELETE FROM aegis.outbox_default WHERE published_at < now() - make_interval(days => p_outbox_days);
 END $$;
 

@@ -19,4 +19,4 @@ GRANT UPDATE ON aegis.outbox, aegis.exec_run TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.exec_step, aegis.dead_letter, aegis.metric_1m TO aegis_worker;
 GRANT INSERT ON aegis.gate_policy TO aegis_worker;
 -- maintain() changes the schema with its owner's rights.
-REVOKE EXECUTE ON FUNCTION aegis.maintain(int, int) FROM aegis_gateway;
+REVOKE EXECUTE ON FUNCTION aegis.maintain(int, int, int) FROM aegis_gateway;

@@ -182,6 +182,8 @@ void aegis_ctl_sql_free(aegis_ctl_sql_t *sql);
 /* [{kind, name, state, applied_at, ms}], state: applied, pending, changed or
  * unknown (in the database only). NULL after a message. */
 json_t *aegis_ctl_sql_status(PGconn *conn, const aegis_ctl_sql_t *sql);
+/* What was made and dropped, as rows; NULL after a message. */
+json_t *aegis_ctl_maintain(PGconn *conn);
 int aegis_ctl_migrate(aegis_ctl_t *ctl, PGconn *conn, const aegis_ctl_sql_t *sql);
 
 #endif

@@ -95,23 +95,19 @@ db_maintain(aegis_ctl_t *ctl)
     static const aegis_ctl_column_t  columns[] = {
         { "action", "ACTION" }, { "partition", "PARTITION" }, { NULL, NULL }
     };
-    PGresult  *res;
-    PGconn    *conn;
-    json_t    *rows;
-    int        rc;
+    PGconn  *conn;
+    json_t  *rows;
+    int      rc;
 
     conn = aegis_ctl_pg(ctl, &rc);
     if (conn == NULL) {
         return rc;
     }
-    res = aegis_ctl_pg_query(conn, "SELECT action, partition FROM aegis.maintain()", 0, NULL);
-    if (res == NULL) {
-        PQfinish(conn);
+    rows = aegis_ctl_maintain(conn);
+    PQfinish(conn);
+    if (rows == NULL) {
         return AEGIS_CTL_FAILED;
     }
-    rows = aegis_ctl_pg_rows(res);
-    PQclear(res);
-    PQfinish(conn);
     aegis_ctl_rows(ctl, rows, columns, "nothing to make or drop");
     json_decref(rows);
     return AEGIS_CTL_OK;

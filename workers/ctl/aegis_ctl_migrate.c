@@ -351,24 +351,51 @@ apply_all(aegis_ctl_t *ctl, PGconn *conn, const aegis_ctl_sql_t *sql, json_t *st
 }
 
 
+/* One partition a transaction: each locks its table against the writers. */
+json_t *
+aegis_ctl_maintain(PGconn *conn)
+{
+    PGresult  *res;
+    json_t    *rows, *step;
+    size_t     n;
+
+    rows = json_array();
+    do {
+        res = aegis_ctl_pg_query(conn, "SELECT action, partition"
+                                 " FROM aegis.maintain(p_steps => 1)", 0, NULL);
+        if (res == NULL) {
+            json_decref(rows);
+            return NULL;
+        }
+        step = aegis_ctl_pg_rows(res);
+        PQclear(res);
+        n = json_array_size(step);
+        json_array_extend(rows, step);
+        json_decref(step);
+    } while (n > 0);
+    return rows;
+}
+
+
 static int
 maintain(aegis_ctl_t *ctl, PGconn *conn, json_t *done)
 {
-    PGresult  *res;
-    int        i;
+    json_t  *rows, *row;
+    size_t   i;
 
-    res = aegis_ctl_pg_query(conn, "SELECT action, partition FROM aegis.maintain()", 0, NULL);
-    if (res == NULL) {
+    rows = aegis_ctl_maintain(conn);
+    if (rows == NULL) {
         return -1;
     }
-    for (i = 0; i < PQntuples(res); i++) {
-        json_array_append_new(done, json_pack("{s:s, s:s, s:s, s:i}", "action",
-            PQgetvalue(res, i, 0), "kind", "partition", "name", PQgetvalue(res, i, 1), "ms", 0));
+    json_array_foreach(rows, i, row) {
+        json_array_append_new(done, json_pack("{s:O, s:s, s:O, s:i}", "action",
+            json_object_get(row, "action"), "kind", "partition", "name",
+            json_object_get(row, "partition"), "ms", 0));
     }
-    if (!ctl->json && PQntuples(res) > 0) {
-        printf("%-8s %d partitions\n", "kept", PQntuples(res));
+    if (!ctl->json && json_array_size(rows) > 0) {
+        printf("%-8s %zu partitions\n", "kept", json_array_size(rows));
     }
-    PQclear(res);
+    json_decref(rows);
     return 0;
 }
 

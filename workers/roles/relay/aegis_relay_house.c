@@ -33,7 +33,9 @@ aegis_relay_maintain(aegis_worker_t *w)
     }
 
     aegis_pg_clear(w->pg);
-    return aegis_conf_int(w->conf, "maintain.every_s") * 1000;
+
+    /* one step a transaction: the next tick takes the next one */
+    return n > 0 ? 0 : aegis_conf_int(w->conf, "maintain.every_s") * 1000;
 }
 
 static void

@@ -1,0 +1,132 @@
+# 16sql_load.t: what only shows on filled tables and under traffic: how many
+# rows a statement reads to answer, and that housekeeping holds nobody up.
+# Rows read are counted by PostgreSQL itself, so that nothing here depends on
+# how fast the machine is.
+use v5.36;
+use lib 't/lib';
+use DBD::Pg qw(:async);
+use Test::More;
+use Aegis::Pg;
+use Aegis::Sql;
+use Aegis::Test;
+use Time::HiRes qw(time);
+
+my $pg = Aegis::Pg->new;
+$pg->load_schema;
+my $parts = '{' . join(',', 0 .. 15) . '}';
+
+$pg->do(q{INSERT INTO aegis.ops_case (tenant, case_id, status, version, title, tags, created_at, updated_at)
+    SELECT CASE WHEN g % 10 = 0 THEN 'beta' ELSE 'acme' END, md5(g::text)::uuid,
+           CASE WHEN g % 2000 = 7 THEN 'PLANNING' ELSE 'CLOSED' END, 7, 'case ' || g,
+           jsonb_build_array('often', 't' || g % 5000), now() - g * interval '1 minute', now() - interval '1 hour'
+      FROM generate_series(1, 20000) g});
+$pg->do(q{INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data)
+    SELECT 'acme', c.id, 1, aegis.outbox_part(c.id), g || ':x', 'evt.case.transition.v1', '{}'
+      FROM generate_series(1, 30000) g, LATERAL (SELECT md5(g::text)::uuid AS id) c});
+$pg->do('ANALYZE');
+
+# Rows of a table (or of its partitions) that a statement takes to answer.
+sub rows_read ($dbh, $table, $sql, @bind) {
+    my $count = sub { ($dbh->selectrow_array(q{SELECT coalesce(sum(idx_tup_fetch + seq_tup_read), 0)
+        FROM pg_stat_xact_user_tables WHERE relname ~ ('^' || $1)}, undef, $table))[0] };
+    $dbh->begin_work;
+    my $before = $count->();
+    my $rows = $dbh->selectall_arrayref($sql, { Slice => {} }, @bind);
+    my $n = $count->() - $before;
+    $dbh->rollback;
+    return ($n, $rows);
+}
+
+subtest 'a backlog is worked off batch by batch' => sub {
+    my $w = $pg->connect(user => 'aegis_worker');
+    my ($n, $rows) = rows_read($w, 'outbox', 'SELECT * FROM aegis.outbox_fetch(?::smallint[], 100)', $parts);
+    is(scalar @$rows, 100, 'a batch');
+    is_deeply([ map { $_->{id} } @$rows ], [ sort { $a <=> $b } map { $_->{id} } @$rows ], 'the oldest first');
+    is($rows->[0]{id}, $pg->one('SELECT min(id) FROM aegis.outbox'), 'from the head of the backlog');
+    is($rows->[99]{id}, $pg->one('SELECT max(id) FROM (SELECT id FROM aegis.outbox ORDER BY id LIMIT 100) x'), 'without a gap');
+    cmp_ok($n, '<=', 16 * 101, 'a batch of 100 does not read the 30000 behind it');
+    my ($some) = $w->selectrow_array(q{SELECT count(*) FROM aegis.outbox_fetch('{3,5}', 1000) WHERE part NOT IN (3, 5)});
+    is($some, 0, 'and none of a partition that is another relay\'s');
+
+    my ($lag) = @{ $pg->rows('SELECT * FROM aegis.outbox_lag()') };
+    is($lag->{pending}, 30000, 'the lag counts them');
+    my $oldest = $pg->one('SELECT extract(epoch FROM now() - min(created_at)) FROM aegis.outbox');
+    cmp_ok(abs($lag->{oldest_s} - $oldest), '<', 5, 'and knows the oldest');
+};
+
+subtest 'a page of cases reads a page of cases' => sub {
+    my $g = $pg->connect(user => 'aegis_gateway');
+    my %want = (
+        'the newest'            => [ {}, 50 ],
+        'a state with few'      => [ { status => 'PLANNING' }, 10 ],
+        'a state with none'     => [ { status => 'PARKED' }, 0 ],
+        'the usual state'       => [ { status => 'CLOSED' }, 50 ],
+        'a rare tag'            => [ { tag => 't77' }, 4 ],
+        'a tag that nobody has' => [ { tag => 'nope' }, 0 ],
+        'a common tag'          => [ { tag => 'often' }, 50 ],
+        'tag and state'         => [ { tag => 't7', status => 'PLANNING' }, 2 ],
+        'a tenant with few'     => [ { tenant => 'zeta' }, 0 ],
+    );
+    for my $what (sort keys %want) {
+        my ($filter, $items) = @{ $want{$what} };
+        my ($n, $rows) = rows_read($g, 'ops_case',
+            'SELECT * FROM aegis.case_list(ARRAY[?::text], ARRAY[?::text], ARRAY[?::text], ARRAY[NULL::timestamptz],
+             ARRAY[NULL::timestamptz], ARRAY[50], ARRAY[NULL::text])', $filter->{tenant} // 'acme', @$filter{qw(status tag)});
+        my @found = $rows->[0]{body} =~ /"case_id"/g;
+        is(scalar @found, $items, "$what: $items");
+        cmp_ok($n, '<=', 300, "$what: without walking through the others") or diag("$n rows were read");
+    }
+};
+
+subtest 'a key may be remembered for less than a day' => sub {
+    my $g = $pg->connect(user => 'aegis_gateway');
+    $g->do("SET aegis.idempotency_ttl = '1 hour'");
+    my %item = (case_id => uuid, key => new_key(), hash => '\\x01');
+    my ($first) = Aegis::Sql::call($g, 'CASE_CREATE', \%item);
+    $pg->do(q{UPDATE aegis.idempotency SET created_at = now() - interval '61 minutes' WHERE key = $1}, $item{key});
+    my ($r) = eval { Aegis::Sql::call($g, 'CASE_CREATE', { %item, case_id => uuid }) };
+    is($r && $r->{code}, 'replay', 'past it, on the same day, it is still known') or diag($@);
+    $pg->do(q{UPDATE aegis.idempotency SET day = day - 1, created_at = created_at - interval '1 day' WHERE key = $1}, $item{key});
+    ($r) = eval { Aegis::Sql::call($g, 'CASE_CREATE', { %item, case_id => uuid }) };
+    is($r && $r->{code}, 'ok', 'past it, on another day, it is a new key') or diag($@);
+};
+
+# as the relay says it
+my ($maintain) = slurp(root . '/core/tables/statements.def') =~ /AEGIS_SQL\(MAINTAIN, 0, "(.*)"\)/;
+
+subtest 'housekeeping holds nobody up' => sub {
+    my ($g, $w, $reader) = map { $pg->connect(user => "aegis_$_") } qw(gateway worker reader);
+    my $day = $pg->one(q{SELECT to_char((now() AT TIME ZONE 'UTC')::date + 3, 'YYYYMMDD')});
+    $pg->do("DROP TABLE aegis.${_}_$day") for qw(outbox idempotency);
+
+    # somebody reads for long, as pg_dump does, and the relay wants its partitions
+    $reader->begin_work;
+    $reader->do('SELECT 1 FROM aegis.idempotency LIMIT 1');
+    $g->do(q{SET lock_timeout = '1s'});
+    my $slowest = 0;
+    my $create = sub {
+        my $start = time();
+        my ($r) = eval { Aegis::Sql::call($g, 'CASE_CREATE', { case_id => uuid, key => new_key() }) };
+        $slowest = time() - $start if time() - $start > $slowest;
+        return $r && $r->{code};
+    };
+    my ($made, $refused, %did) = (0, 0);
+    for my $turn (1 .. 3) {
+        $w->do($maintain, { pg_async => PG_ASYNC });
+        while (!$w->pg_ready) {
+            is($create->(), 'ok', 'a case is created in the middle of it') or last;
+        }
+        my $n = eval { $w->pg_result };
+        defined $n ? $n > 0 ? $made++ : 0 : $refused++;
+    }
+    is($made, 1, 'the table that nobody holds got its partition');
+    is($refused, 2, 'the one that is read was tried, and left for later');
+    ok($pg->one('SELECT to_regclass(?)', "aegis.outbox_$day"), 'and what was made stays made');
+    cmp_ok($slowest, '<', 1, 'no writer waited for long') or diag($slowest);
+    $reader->rollback;
+    1 while @{ $w->selectall_arrayref($maintain) };
+    ok($pg->one('SELECT to_regclass(?)', "aegis.${_}_$day"), "afterwards $_ has its own") for qw(outbox idempotency);
+    ok(!eval { $w->do("SELECT aegis.maintain($_)"); 1 }, "maintain($_) is refused") for '-1000', '3, 0', '3, 30, 0';
+};
+
+done_testing;
