@@ -5,8 +5,39 @@
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
+# What runs from this folder but has no pid file, because files were removed
+# under it. Those that keep data get no chance to write at their end: the paths
+# that they remember may be another installation's by now.
+stop_strays() {
+    local pid signal pids
+    pids=$(started_from "$1")
+    for pid in $pids; do
+        case $(cat "/proc/$pid/comm" 2>/dev/null) in
+        postgres) signal=QUIT ;;
+        nats-server) signal=KILL ;;
+        *) signal=TERM ;;
+        esac
+        kill -s "$signal" "$pid" 2>/dev/null || true
+    done
+    for pid in $pids; do
+        until_ok 10 is_gone "$pid" || kill -s KILL "$pid" 2>/dev/null || true
+    done
+    # shellcheck disable=SC2086 # a list of words
+    [ -z "$pids" ] || say "stopped what had no pid file any more: processes" $pids
+}
+
+# After a kill, PostgreSQL's lock files may name a process that nobody has reaped,
+# or by now somebody else's: it would not start. They go when its own are gone.
+forget_postgres() {
+    none_left() { [ -z "$(find /proc/[0-9]*/cwd -maxdepth 0 -lname "$RUN/pg" 2>/dev/null)" ]; }
+    [ -n "$(find "$RUN/pg/postmaster.pid" "$RUN"/sock/.s.PGSQL.* 2>/dev/null)" ] || return 0
+    until_ok 10 none_left || die "processes of a killed PostgreSQL still use $RUN/pg"
+    rm -f "$RUN/pg/postmaster.pid" "$RUN"/sock/.s.PGSQL.*
+}
+
 locate_run
 if [ -z "$RUN" ] || [ ! -d "$RUN/pid" ]; then
+    stop_strays "$(readlink -m -- "$RUN_DIR")"
     say "nothing runs in $RUN_DIR"
     exit 0
 fi
@@ -46,12 +77,17 @@ stop nats TERM 15
 
 if [ -s "$RUN/pg/postmaster.pid" ]; then
     pg_bin
-    if as "$PG_USER" "$PG_BIN/pg_ctl" -D "$RUN/pg" status >/dev/null 2>&1; then
-        (cd / && as "$PG_USER" "$PG_BIN/pg_ctl" -D "$RUN/pg" -m fast -w -t 30 stop >/dev/null) ||
+    read -r pid <"$RUN/pg/postmaster.pid"
+    if started_from "$RUN" | grep -x "$pid" >/dev/null; then
+        # pg_ctl also fails when the server is killed meanwhile
+        (cd / && as "$PG_USER" "$PG_BIN/pg_ctl" -D "$RUN/pg" -m fast -w -t 30 stop >/dev/null 2>&1) ||
+            until_ok 1 is_gone "$pid" ||
             die "PostgreSQL in $RUN/pg did not stop" "look at $RUN/log/postgres.log"
         stopped="$stopped postgres"
     fi
 fi
+stop_strays "$RUN"
+forget_postgres
 rm -f "$RUN"/pid/*.pid "$RUN"/pid/*.pid.new
 
 if [ -n "$stopped" ]; then

@@ -23,8 +23,12 @@ folder() {
 make_run() {
     local parent
     locate_run
-    if [ -L "$RUN_DIR" ] && [ -z "$RUN" ]; then
+    if [ -L "$RUN_DIR" ] && [ ! -e "$RUN_DIR" ]; then
         rm -f "$RUN_DIR" # what it linked to is gone
+    fi
+    if [ -n "$RUN" ] && [ ! -e "$RUN_DIR" ]; then
+        ln -s "$RUN" "$RUN_DIR"
+        say "$RUN_DIR was removed: it is a link to $RUN again"
     fi
     if [ -z "$RUN" ]; then
         parent=$(dirname "$RUN_DIR")
@@ -32,7 +36,8 @@ make_run() {
         if as "$SVC_USER" test -x "$parent" && as "$PG_USER" test -x "$parent"; then
             mkdir "$RUN_DIR"
         else
-            ln -s "$(mktemp -d /var/tmp/aegis-run.XXXXXX)" "$RUN_DIR"
+            ln -s "$(mktemp -d "$LINKED.XXXXXX")" "$RUN_DIR"
+            echo "$RUN_DIR" >"$RUN_DIR/run_dir"
             say "$parent is closed to the services' users: $RUN_DIR is a link to $(readlink "$RUN_DIR")"
         fi
         locate_run

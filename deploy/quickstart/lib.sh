@@ -3,7 +3,7 @@
 # how progress is said, and how a process of ours is known and stopped.
 #
 # Invariant: only processes that were started from this RUN_DIR are ever
-# signalled; each has a pid file, and its command line names the folder.
+# signalled: their command lines name the folder, whatever a pid file says.
 # Knobs, all by environment: RUN_DIR, SAN, B, PG_EXTRA_CONF, ROLES, NGX_WORKERS,
 # KAFKA_BROKERS, NATS_EXTRA_CONF.
 
@@ -21,6 +21,7 @@ ALL_ROLES="relay fsm analyst planner gate exec verify"
 ROLES=${ROLES-$ALL_ROLES}
 NGX_WORKERS=${NGX_WORKERS:-2}
 KAFKA_BROKERS=${KAFKA_BROKERS:-}
+LINKED=/var/tmp/aegis-run # where RUN_DIR links to when its own place is closed
 
 # Root gives each part a user that can do little else; others run it as themselves.
 if [ "$(id -u)" = 0 ]; then
@@ -127,13 +128,37 @@ stop() {
     case $1 in *.sup) ;; *) stopped="${stopped:-} $1" ;; esac
 }
 
-# The folder that RUN_DIR stands for: itself, or what it links to.
+# The folder that RUN_DIR stands for: itself, or what it links to. When the link
+# alone was removed, the folder that it led to is found by the name it keeps.
 locate_run() {
+    local d
+    RUN=
     if [ -e "$RUN_DIR" ]; then
         RUN=$(cd -P "$RUN_DIR" && pwd)
-    else
-        RUN=
+        return
     fi
+    for d in "$LINKED".*; do
+        if [ -d "$d" ] && [ ! -L "$d" ] && [ -O "$d" ] && [ "$(cat "$d/run_dir" 2>/dev/null)" = "$RUN_DIR" ]; then
+            RUN=$d
+        fi
+    done
+}
+
+# started_from folder: the pids of the processes that were started from this
+# folder, by their command lines, whatever pid files say.
+started_from() {
+    local p
+    local -a argv
+    for p in /proc/[0-9]*; do
+        [ "$EUID" = 0 ] || [ -O "$p" ] || continue
+        mapfile -d '' -t argv 2>/dev/null <"$p/cmdline" || continue
+        case "${argv[*]} " in
+        "nginx: master process "*" -p $1/nginx "* | "nats-server -c $1/nats/nats.conf "* | \
+            "/bin/bash $1/bin/supervise.sh "* | "$1/bin/aegis-worker "* | */bin/postgres" -D $1/pg "*)
+            echo "${p#/proc/}"
+            ;;
+        esac
+    done
 }
 
 pg_bin() {

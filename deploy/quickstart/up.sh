@@ -178,6 +178,9 @@ main() {
     local stamp
     close_inherited
     pg_bin
+    if [ -L "$RUN_DIR" ] && [ ! -e "$RUN_DIR" ]; then
+        "$QS/down.sh" | grep -v ' nothing ' || true # what still runs where the link led to
+    fi
     make_run
     stamp=$(stamp_now)
     if [ "$(cat "$RUN/stamp" 2>/dev/null)" = "$stamp" ] && load_ports && all_alive; then
