@@ -5,6 +5,11 @@
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
+case ${1:-} in
+'' | --tests) ;;
+*) die "usage: deps.sh [--tests]" ;;
+esac
+
 packages="gcc make libc6-dev pkg-config nginx nginx-dev libpq-dev libnats-dev librdkafka-dev
     libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libsystemd-dev
     postgresql nats-server openssl curl ca-certificates"
@@ -28,9 +33,10 @@ if [ ! -r /etc/debian_version ] || ! command -v apt-get >/dev/null; then
         "install them with this system's package manager and run this again"
 fi
 if [ "$(id -u)" != 0 ]; then
+    target=${1:+test-}deps
     die "these Debian packages are missing:$missing" \
-        "sudo apt-get update && sudo apt-get install -y --no-install-recommends$missing" \
-        "or run this once as root: sudo make deps"
+        "let root install them, once: make -C $ROOT $target" \
+        "or: apt-get update && apt-get install -y --no-install-recommends$missing"
 fi
 
 # invoke-rc.d and deb-systemd-invoke ask policy-rc.d; 101 means: do not start.
