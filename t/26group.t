@@ -109,6 +109,25 @@ subtest 'requests of one case keep their order' => sub {
     is_deeply([ map { $_->json->{version} } @r ], [ 2 .. 9 ], 'in the order in which they came');
 };
 
+subtest 'a locked row within a group' => sub {
+    my ($busy, $held, @c) = map { new_case() } 0 .. 9;
+    my ($first_lock, $lock) = (hold($busy->id), hold($held->id));
+    my $first = send_now(patch($busy->id, { event => 'force_park' }));
+    waits_for_lock();
+    # one group: four that are free, the locked one, four that are free
+    my @sent = map { send_now(patch($_->id, { event => 'force_park' })) } @c[0 .. 3], $held, @c[4 .. 7];
+    $first_lock->rollback;
+    my ($in_the_middle) = splice @sent, 4, 1;
+    my $began = time;
+    my @r = map { answer($_) } @sent;
+    is_deeply([ map { $_->status } @r ], [ (200) x 8 ], 'its eight neighbours are carried out while it is locked');
+    cmp_ok(time - $began, '<', 1.5 * (is_san ? 3 : 1), 'and do not wait for it');
+    is($pg->one('SELECT version FROM aegis.ops_case WHERE case_id = ?', $held->id), 1, 'it has not moved meanwhile');
+    $lock->rollback;
+    is(answer($in_the_middle)->status, 200, 'when the lock is gone it is carried out too');
+    answer($first);
+};
+
 subtest 'a statement that fails takes no neighbour with it' => sub {
     $pg->do(q{CREATE FUNCTION public.t_boom() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF NEW.reason = 'boom' THEN RAISE EXCEPTION 'boom'; END IF; RETURN NEW; END $$});

@@ -180,6 +180,35 @@ subtest 'a relay that is killed between publishing and marking' => sub {
     is((grep { "@{ $order{ $_->id } // [] }" ne '2 3 4' } @c), 0, 'first deliveries are in order, none is lost');
 };
 
+subtest 'an executor that is overtaken while it sleeps' => sub {
+    my $undo = $stack->conf_edit('aegis.yaml', sub ($y) { $y =~ s/^(exec:\n)/$1  lease_s: 2\n/mr }, 'exec');
+    my $effects = $stack->effect_file;
+    $stack->add_script('t-slow.sh', "#!/bin/sh\n# acts at its end\nsleep 4\necho \"\$AEGIS_EXEC_ID \$AEGIS_PHASE \$AEGIS_STEP \$AEGIS_ATTEMPT\" >>$effects\n");
+    my $c = Aegis::Case->create($http, mode => 'manual')->drive('EXECUTING',
+        plan => { steps => [{ name => 'slow', action => 'script.exec', params => { script => 't-slow.sh' } }] });
+    my $exec = $c->post('/adapter/exec')->json->{exec_id};
+    ok(wait_for('the step to run', 20, sub { $pg->one(q{SELECT count(*) FROM aegis.exec_step WHERE exec_id = ? AND state = 'RUNNING'}, $exec) }), 'a step runs');
+    my $sleeper = $stack->pid('exec');
+    kill 'STOP', $sleeper;
+    my $second = start_process('second-exec', [$worker, '-c', $stack->run_dir . '/conf/aegis.yaml', 'exec'], env => {san_env});
+    my $over = wait_for('the run to be taken over and ended', 40, sub { $pg->row(q{SELECT * FROM aegis.exec_run WHERE exec_id = ? AND state IN ('DONE', 'FAILED')}, $exec) });
+    ok($over, 'another takes the run over and ends it') or diag(slurp($second->{log}));
+    cmp_ok($over->{epoch}, '>', 1, "under another epoch: $over->{state}, $over->{reason}") if $over;
+    my $before = $pg->fingerprint(case_id => $c->id);
+    kill 'CONT', $sleeper;
+    my $end = $c->wait_state($over && $over->{state} eq 'DONE' ? 'VERIFYING' : 'PARKED', 30);
+    ok($end, 'the case goes where the second one says: ' . ($end->{reason} // ''));
+    stop_process($second);
+    ok($stack->quiet, 'the first one wakes up and comes to rest');
+    is_deeply($pg->row('SELECT state, reason, epoch, finished_at FROM aegis.exec_run WHERE exec_id = ?', $exec),
+        { map { $_ => $over->{$_} } qw(state reason epoch finished_at) }, 'and has changed nothing of the run');
+    is($pg->one(q{SELECT count(*) FROM aegis.outbox WHERE case_id = ? AND subject IN ('evt.exec.done.v1', 'evt.exec.failed.v1')}, $c->id), 1, 'one fact says how it ended');
+    cmp_ok(scalar(grep { /^\Q$exec\E / } split /\n/, slurp($effects)), '<=', 1, 'the script has acted at most once');
+    my $r = Aegis::Case->create($http);
+    ok($r->wait_state('CLOSED', 40), 'it works on with what comes next');
+    $undo->();
+};
+
 subtest 'SIGHUP loads the configuration again' => sub {
     my $pid = $stack->pid('relay');
     my $undo = $stack->conf_edit('aegis.yaml', sub ($y) { "$y\nlog:\n  level: debug\n" }, 'relay');

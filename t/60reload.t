@@ -28,7 +28,8 @@ sub preload () {
 sub nginx_t ($text) {
     my $dir = scratch('nginx-t');
     mkdir "$dir/$_" for qw(logs nginx);
-    spew("$dir/nginx.conf", $text =~ s{^\s*(?:pid|error_log|access_log)\s.*$}{}mgr =~ s{\Q$run\E/nginx/(client_body|proxy|fastcgi|uwsgi|scgi)}{$dir/nginx/$1}gr);
+    spew("$dir/nginx.conf", $text =~ s{^\s*(?:pid|error_log)\s.*$}{}mgr =~ s{^(\s*access_log)\s.*$}{$1 off;}mgr
+        =~ s{\Q$run\E/nginx/(client_body|proxy|fastcgi|uwsgi|scgi)}{$dir/nginx/$1}gr);
     return run(['nginx', '-t', '-p', $dir, '-c', "$dir/nginx.conf", '-e', "$dir/error.log", '-g', "pid $dir/nginx.pid;"], env => {preload});
 }
 

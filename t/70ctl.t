@@ -198,9 +198,9 @@ ill('a dead letter', qr/dead letters/, sub { $pg->do(q{INSERT INTO aegis.dead_le
 ill('a case that is stuck', qr/stuck/, sub { $pg->do(q{INSERT INTO aegis.ops_case (tenant, case_id, title, status, version, mode, updated_at, created_at, nudges, nudged_at)
         VALUES ('default', '00000000-0000-4000-8000-000000000001', 'stuck', 'EXECUTING', 5, 'auto', now() - interval '2 h', now() - interval '2 h', 9, now())}) },
     sub { $pg->do(q{DELETE FROM aegis.ops_case WHERE title = 'stuck'}); $pg->do(q{DELETE FROM aegis.outbox WHERE case_id = '00000000-0000-4000-8000-000000000001'}) }, warns => 1);
-ill('an old backlog', qr/outbox/, sub { $pg->do(q{INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, created_at)
-        VALUES ('t', gen_random_uuid(), 1, 99, 'old', 'evt.case.transition.v1', '{}', now() - interval '1 h')}) },
-    sub { $pg->do(q{DELETE FROM aegis.outbox WHERE msg_id = 'old'}) });
+ill('an old backlog', qr/outbox/, sub { kill 'STOP', $stack->pid('relay'); $pg->do(q{INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, created_at)
+        VALUES ('t', gen_random_uuid(), 1, 3, 'old', 'evt.case.transition.v1', '{}', now() - interval '1 h')}) },
+    sub { $pg->do(q{DELETE FROM aegis.outbox WHERE msg_id = 'old'}); kill 'CONT', $stack->pid('relay') });
 ill('rows that missed their partition', qr/default partition/, sub { $pg->do(q{INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome, day) VALUES ('t', 'c', 'lost', 'ok', date '2020-01-01')}) },
     sub { $pg->do(q{DELETE FROM aegis.inbox WHERE msg_id = 'lost'}) }, warns => 1);
 ill('partitions that end', qr/partitions/, sub { $pg->do("DROP TABLE aegis.$_") for @{ $pg->dbh->selectcol_arrayref(q{SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
