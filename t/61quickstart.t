@@ -30,7 +30,7 @@ sub qs ($name, %env) {
 sub case_goes_on ($what) {
     $stack->_read_env;
     my $c = Aegis::Case->create($stack->http, mode => 'auto');
-    ok(wait_for('the case to close', 30, sub { $c->status eq 'CLOSED' }), "$what, a case walks to CLOSED");
+    ok($c->wait_state('CLOSED'), "$what, a case walks to CLOSED");
 }
 
 subtest 'everything was killed' => sub {
