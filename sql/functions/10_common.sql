@@ -120,6 +120,33 @@ BEGIN
     RETURN v_out;
 END $$;
 
+-- Lock the cases of the items whose claim is new, in key order; the items that
+-- got their lock are returned. Alone, wait (lock_timeout bounds it); in a group,
+-- skip what is locked, so that one case never stalls its neighbours.
+CREATE OR REPLACE FUNCTION aegis.lock_cases(p_tenant text[], p_case_id uuid[],
+    p_claim aegis.claim[])
+RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE
+    v_locked int[];
+BEGIN
+    IF cardinality(p_tenant) = 1 THEN
+        SELECT array_agg(x.ord) INTO v_locked FROM (
+            SELECT 1 AS ord FROM aegis.ops_case c
+             WHERE (p_claim[1]).verdict = 'new'
+               AND c.tenant = p_tenant[1] AND c.case_id = p_case_id[1]
+               FOR NO KEY UPDATE) x;
+    ELSE
+        SELECT array_agg(x.ord) INTO v_locked FROM (
+            SELECT i.ord::int FROM unnest(p_tenant, p_case_id, p_claim)
+                   WITH ORDINALITY AS i(tenant, case_id, verdict, s, k, v, b, e, ord)
+              JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
+             WHERE i.verdict = 'new'
+             ORDER BY c.tenant, c.case_id
+               FOR NO KEY UPDATE OF c SKIP LOCKED) x;
+    END IF;
+    RETURN v_locked;
+END $$;
+
 -- Write what the claimed keys answered. Only answers that are final are kept:
 -- success and the refusals of the domain. For a consumer, done and stale.
 CREATE OR REPLACE FUNCTION aegis.remember(p_tenant text[], p_principal text[],

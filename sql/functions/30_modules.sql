@@ -90,26 +90,10 @@ CREATE OR REPLACE FUNCTION aegis.module_commit(
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_claim  aegis.claim[] := aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer);
-    v_locked int[];
+    v_locked int[] := aegis.lock_cases(p_tenant, p_case_id, v_claim);
     v_code   text[];
     v_out    aegis.result[];
 BEGIN
-    IF cardinality(p_tenant) = 1 THEN
-        SELECT array_agg(x.ord) INTO v_locked FROM (
-            SELECT 1 AS ord FROM aegis.ops_case c
-             WHERE (v_claim[1]).verdict = 'new'
-               AND c.tenant = p_tenant[1] AND c.case_id = p_case_id[1]
-               FOR NO KEY UPDATE) x;
-    ELSE
-        SELECT array_agg(x.ord) INTO v_locked FROM (
-            SELECT i.ord::int FROM unnest(p_tenant, p_case_id, v_claim)
-                   WITH ORDINALITY AS i(tenant, case_id, verdict, s, k, v, b, e, ord)
-              JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
-             WHERE i.verdict = 'new'
-             ORDER BY c.tenant, c.case_id
-               FOR NO KEY UPDATE OF c SKIP LOCKED) x;
-    END IF;
-
     SELECT array_agg(CASE
                WHEN i.verdict <> 'new' THEN i.verdict
                WHEN c.case_id IS NULL THEN 'not-found'
