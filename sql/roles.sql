@@ -21,6 +21,9 @@ BEGIN
         EXECUTE format('ALTER ROLE %I SET jit = off', r);
         EXECUTE format('ALTER ROLE %I SET plan_cache_mode = force_generic_plan', r);
         EXECUTE format('ALTER ROLE %I SET lock_timeout = ''2s''', r);
+        -- what the functions rely on: each of their statements sees what was
+        -- committed before it (a database's default may be another)
+        EXECUTE format('ALTER ROLE %I SET default_transaction_isolation = ''read committed''', r);
         EXECUTE format('ALTER ROLE %I SET statement_timeout = ''10s''', r);
         EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''30s''', r);
     END LOOP;

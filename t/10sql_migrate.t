@@ -147,6 +147,10 @@ subtest 'each role may do what it needs and no more' => sub {
     }
     my $d = $pg->connect(user => 'aegis_gateway');
     is($d->selectrow_array('SHOW lock_timeout'), '2s', 'waits for locks are bounded');
+    $pg->do("ALTER DATABASE aegis SET default_transaction_isolation = 'repeatable read'");
+    is($pg->connect(user => "aegis_$_")->selectrow_array('SHOW default_transaction_isolation'), 'read committed',
+        "$_ looks with fresh eyes, whatever the database's default") for qw(gateway worker);
+    $pg->do('ALTER DATABASE aegis RESET default_transaction_isolation');
     isnt($d->selectrow_array('SHOW statement_timeout'), '0', 'statements too');
     is($d->selectrow_array('SHOW timezone'), 'UTC', 'times are UTC');
 };

@@ -81,6 +81,14 @@ subtest 'every message is an envelope' => sub {
     cmp_ok($seen{'evt.exec.step_result.v1'} // 0, '>', 0, 'and its steps');
 };
 
+subtest 'texts at their limits go all the way' => sub {
+    my $wide = "\x{1f600}";
+    my $c = Aegis::Case->create($stack->http, title => $wide x 200, actor => $wide x 200, reason => $wide x 2000,
+        correlation_id => $wide x 200, tags => [$wide x 64], labels => { note => $wide x 512 });
+    ok($c->wait_state('CLOSED', 60), 'the case is closed') or diag($c->get->json->{status});
+    is($_->{correlation_id}, $wide x 200, "$_->{event}: the correlation id is whole") for $c->timeline;
+};
+
 subtest 'findings without a case open one' => sub {
     my $found = $stack->publish_fact('evt.analysis.findings.v1', traceparent => "00-$trace-b7ad6b7169203331-01",
         data => { title => 'err_rate of pay is 12 %', severity => 'critical', kind => 'incident', summary => 'found by a rule',

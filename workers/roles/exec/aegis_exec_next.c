@@ -16,6 +16,9 @@
 #define AEGIS_EXEC_MAX_BACKOFF_MS  60000
 /* A step that takes its executor down with it must not do so for ever. */
 #define AEGIS_EXEC_MAX_UNKNOWN     3
+/* Whole: the longest name (100 characters), the longest error, the words
+ * around them. Only the reason made of it is cut, between two characters. */
+#define AEGIS_EXEC_BLAME           1024
 
 typedef enum {
     AEGIS_WALK_PASSED,                  /* every step is OK */
@@ -193,7 +196,7 @@ aegis_exec_blame(const json_t *plan, const aegis_exec_attempt_t *last, int unkno
 static void
 aegis_exec_failed(aegis_exec_next_t *ret, const char *what, const char *then)
 {
-    char    text[2 * AEGIS_EXEC_REASON];
+    char    text[2 * AEGIS_EXEC_BLAME];
     size_t  len;
 
     snprintf(text, sizeof(text), "%s%s", what, then);
@@ -206,7 +209,7 @@ aegis_exec_failed(aegis_exec_next_t *ret, const char *what, const char *then)
 void
 aegis_exec_next(const json_t *plan, const aegis_exec_log_t *log, aegis_exec_next_t *ret)
 {
-    char                         what[AEGIS_EXEC_REASON], then[AEGIS_EXEC_REASON];
+    char                         what[AEGIS_EXEC_BLAME], then[AEGIS_EXEC_BLAME];
     aegis_exec_walk_t            rc;
     const aegis_exec_attempt_t  *last;
 

@@ -111,7 +111,7 @@ aegis_module_count(const aegis_module_worker_t *mw, const char *code)
 static int
 aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_row_t *row)
 {
-    char                    id[AEGIS_UUID_LEN + 1], correlation[256];
+    char                    id[AEGIS_UUID_LEN + 1], *correlation;
     json_t                 *facts, *doc;
     aegis_str_t             c;
     aegis_code_t            rc;
@@ -130,7 +130,14 @@ aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_ro
     }
 
     c = aegis_module_or_empty(k->d->msg.correlation_id);
-    snprintf(correlation, sizeof(correlation), "%.*s", (int) c.len, c.data);
+    correlation = strndup(c.data, c.len);
+
+    if (correlation == NULL) {
+        json_decref(facts);
+        aegis_module_say(k->d, AEGIS_E_UNAVAILABLE, "no memory for the document");
+        return 0;
+    }
+
     aegis_module_uuid(id);
 
     ctx.id = id;
@@ -139,6 +146,7 @@ aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_ro
 
     rc = mw->module->decide(facts, k->d->msg.data, &ctx, &doc, &err);
     json_decref(facts);
+    free(correlation);
 
     if (rc != AEGIS_E_OK) {
         snprintf(k->d->reason, sizeof(k->d->reason), "%s: %.200s",
