@@ -72,6 +72,26 @@ nats_open(const char *url, const aegis_conf_t *conf, const char **ret_why)
 }
 
 
+/*
+ * A server that lost the end of a stream but not its consumers' positions gives
+ * them nothing until the stream has grown past these. Reads the stream after the
+ * consumer, so that what is published meanwhile does not look like it.
+ */
+static int
+is_ahead(jsCtx *js, const char *stream, const jsConsumerInfo *ci)
+{
+    jsStreamInfo  *si = NULL;
+    int            ahead;
+
+    if (js_GetStreamInfo(&si, js, stream, NULL, NULL) != NATS_OK) {
+        return 0;
+    }
+    ahead = ci->Delivered.Stream > si->State.LastSeq;
+    jsStreamInfo_Destroy(si);
+    return ahead;
+}
+
+
 static void
 check_stream(aegis_doctor_t *d, jsCtx *js, aegis_stream_id_t id)
 {
@@ -102,6 +122,14 @@ check_stream(aegis_doctor_t *d, jsCtx *js, aegis_stream_id_t id)
         if (js_GetConsumerInfo(&ci, js, st->name, c[i].durable, NULL, &code) != NATS_OK) {
             aegis_doctor_add(d, st->name, "fail", "start that role: it creates its consumer",
                              "the consumer %s is not there", c[i].durable);
+            return;
+        }
+        if (is_ahead(js, st->name, ci)) {
+            aegis_doctor_add(d, st->name, "fail", "JetStream lost messages: delete this consumer"
+                             " (nats consumer rm) and restart its role, which makes it again",
+                             "the consumer %s is past the stream's end and gets no messages",
+                             c[i].durable);
+            jsConsumerInfo_Destroy(ci);
             return;
         }
         if (len < sizeof(text)) {
