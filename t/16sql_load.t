@@ -5,6 +5,7 @@
 use v5.36;
 use lib 't/lib';
 use DBD::Pg qw(:async);
+use Encode qw(encode_utf8);
 use Test::More;
 use Aegis::Pg;
 use Aegis::Sql;
@@ -75,6 +76,31 @@ subtest 'a page of cases reads a page of cases' => sub {
         my @found = $rows->[0]{body} =~ /"case_id"/g;
         is(scalar @found, $items, "$what: $items");
         cmp_ok($n, '<=', 300, "$what: without walking through the others") or diag("$n rows were read");
+    }
+};
+
+subtest 'a page has a size in bytes, too' => sub {
+    my $g = $pg->connect(user => 'aegis_gateway');
+    my $wide = json_encode({ map { ("k$_" => "\x{4e2d}" x 512) } 1 .. 30 });
+    $pg->do(q{INSERT INTO aegis.ops_case (tenant, case_id, title, labels, created_at)
+        SELECT 'wide', md5(g::text)::uuid, 'wide', $1::jsonb, now() - g * interval '1 s' FROM generate_series(1, 60) g}, $wide);
+    $pg->do(q{INSERT INTO aegis.case_timeline (tenant, case_id, version, kind, event, to_status, actor, principal, meta)
+        SELECT 'wide', md5('1')::uuid, g, 'transition', 'e', 'NEW', 'a', 'p', $1::json FROM generate_series(1, 60) g}, $wide);
+    for my $of (['case_list', 'NULL::text', 'NULL::text', 'NULL::timestamptz', 'NULL::timestamptz', 50],
+                ['case_timeline_page', q{md5('1')::uuid}, 50]) {
+        my ($f, @more) = @$of;
+        my ($after, %seen, $largest, $pages);
+        do {
+            my $r = $g->selectrow_hashref("SELECT * FROM aegis.$f(ARRAY['wide'], " . join(', ', map { "ARRAY[$_]" } @more, '?::text',
+                $f eq 'case_list' ? () : "'r'") . ')', undef, $after);
+            $largest = length $r->{body} if length $r->{body} > ($largest // 0);
+            $seen{ $_->{case_id} // $_->{version} }++ for @{ json_decode(encode_utf8($r->{body})) };
+            $after = $r->{extra};
+            $pages++;
+        } while (defined $after && $pages < 100);
+        is(join(' ', scalar keys %seen, grep { $_ != 1 } values %seen), 60, "$f: every item is on one page");
+        cmp_ok($largest, '<', 1_200_000, "$f: no page is much larger than 1 MiB");
+        cmp_ok($pages, '>', 2, "$f: there are more of them instead");
     }
 };
 

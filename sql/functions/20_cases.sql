@@ -257,6 +257,17 @@ RETURNS SETOF aegis.result LANGUAGE sql STABLE AS $$
       LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
 $$;
 
+-- How many of a page's items are sent: as many as were asked for, but none
+-- behind the first MiB. What the gateway holds for an answer stays bounded.
+CREATE OR REPLACE FUNCTION aegis.page_fits(p_items json[], p_limit int)
+RETURNS int LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(max(x.n) FILTER (WHERE x.upto - x.size < 1048576), 0)::int
+      FROM (SELECT i.n, octet_length(i.item::text) AS size,
+                   sum(octet_length(i.item::text)) OVER (ORDER BY i.n) AS upto
+              FROM unnest(p_items) WITH ORDINALITY AS i(item, n)
+             WHERE i.n <= p_limit) x
+$$;
+
 -- A page of cases, newest first. after is "<microseconds>.<case_id>" of the
 -- last item seen. body is the array of items, extra the next position or NULL.
 -- Planned for each call, unlike all others: which index is right depends on the
@@ -266,7 +277,7 @@ CREATE OR REPLACE FUNCTION aegis.case_list(p_tenant text[], p_status text[], p_t
 RETURNS SETOF aegis.result LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid;
+    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid; v_fits int;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
         v_at := coalesce(p_until[n], 'infinity');
@@ -287,9 +298,10 @@ BEGIN
                    AND c.created_at <= v_at AND (c.created_at, c.case_id) < (v_at, v_id)
                  ORDER BY c.created_at DESC, c.case_id DESC
                  LIMIT p_limit[n] + 1) x;
+        v_fits := aegis.page_fits(v_items, p_limit[n]);
         RETURN NEXT ROW(n, 200, 'ok', NULL,
-            coalesce(array_to_json(v_items[1:p_limit[n]]), '[]')::text,
-            CASE WHEN cardinality(v_items) > p_limit[n] THEN v_keys[p_limit[n]] END)::aegis.result;
+            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
+            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
     END LOOP;
 END $$;
 
@@ -298,7 +310,7 @@ CREATE OR REPLACE FUNCTION aegis.case_timeline_page(p_tenant text[], p_case_id u
     p_limit int[], p_after text[], p_request_id text[])
 RETURNS SETOF aegis.result LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    n int; v_items json[]; v_keys text[]; v_version int;
+    n int; v_items json[]; v_keys text[]; v_version int; v_fits int;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
         SELECT c.version INTO v_version FROM aegis.ops_case c
@@ -320,8 +332,9 @@ BEGIN
                    AND (p_after[n] IS NULL OR (t.version, t.seq) >
                        (split_part(p_after[n], '.', 1)::int, split_part(p_after[n], '.', 2)::int))
                  ORDER BY t.version, t.seq LIMIT p_limit[n] + 1) t;
+        v_fits := aegis.page_fits(v_items, p_limit[n]);
         RETURN NEXT ROW(n, 200, 'ok', v_version,
-            coalesce(array_to_json(v_items[1:p_limit[n]]), '[]')::text,
-            CASE WHEN cardinality(v_items) > p_limit[n] THEN v_keys[p_limit[n]] END)::aegis.result;
+            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
+            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
     END LOOP;
 END $$;
