@@ -17,7 +17,7 @@ check_path "$RUN_DIR" "choose another place: RUN_DIR=... make up"
 log=$ROOT/build/demo.log
 mkdir -p "$ROOT/build"
 say "building in ${B#"$ROOT/"} (log: build/demo.log)"
-make -C "$ROOT" --no-print-directory -j"$(nproc)" SAN="$SAN" B="${B#"$ROOT/"}" all >"$log" 2>&1 ||
+flock -o "$ROOT/build" make -C "$ROOT" --no-print-directory -j"$(nproc)" SAN="$SAN" B="${B#"$ROOT/"}" all >"$log" 2>&1 ||
     die "the build failed:" "$(grep -E -m5 'error:|Error ' "$log" || tail -5 "$log")" "look at $log"
 "$QS/up.sh"
 [ "${1:-}" != --no-case ] || exit 0

@@ -175,13 +175,19 @@ END
 }
 
 main() {
-    local stamp
     close_inherited
     pg_bin
     if [ -L "$RUN_DIR" ] && [ ! -e "$RUN_DIR" ]; then
         "$QS/down.sh" | grep -v ' nothing ' || true # what still runs where the link led to
     fi
     make_run
+    exec 9<"$RUN" # what is started must not hold the lock: it gets no 9
+    flock -w 120 9 || die "another make demo or make up is at work in $RUN_DIR"
+    bring_up 9<&-
+}
+
+bring_up() {
+    local stamp
     stamp=$(stamp_now)
     if [ "$(cat "$RUN/stamp" 2>/dev/null)" = "$stamp" ] && load_ports && all_alive; then
         say "Aegis is running already, and current"
