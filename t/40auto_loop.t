@@ -5,6 +5,7 @@
 use v5.36;
 use lib 't/lib';
 use Test::More;
+use Time::HiRes qw(time);
 use Aegis::Case;
 use Aegis::Def;
 use Aegis::Stack;
@@ -16,6 +17,7 @@ my $trace = '0af7651916cd43dd8448eb211c80319c';
 my $res = 'urn:k8s:svc:shop/' . new_key('cart');
 $stack->metrics_1m($res, 'p95_ms', (120) x 6);
 
+my $began = time;
 my $case = Aegis::Case->create($stack->http, title => 'cart is slow', severity => 'error', actor => 'prometheus',
     correlation_id => 'alert-77', reason => 'p95 above 900 ms', tags => ['auto'],
     labels => { service => 'cart', env => 'staging', resource => $res, metric => 'p95_ms', threshold => '500' },
@@ -23,6 +25,9 @@ my $case = Aegis::Case->create($stack->http, title => 'cart is slow', severity =
 my $id = $case->id;
 my $end = $case->wait_state('CLOSED', 60);
 ok($end, 'the case is closed by nobody\'s hand') or BAIL_OUT('the loop does not close: nothing after this can');
+my $took = time - $began;
+# thirteen messages, one after the other: a poll behind each would take many seconds
+cmp_ok($took, '<', 3 * (is_san ? 3 : 1), sprintf('in %.2f s: the relay is told, it does not only poll', $took));
 $stack->quiet;
 
 my @t = $case->timeline;

@@ -180,6 +180,21 @@ subtest 'a relay that is killed between publishing and marking' => sub {
     is((grep { "@{ $order{ $_->id } // [] }" ne '2 3 4' } @c), 0, 'first deliveries are in order, none is lost');
 };
 
+subtest 'a broker that is away' => sub {
+    my $errors = $stack->metric('relay', 'aegis_relay_errors_total') // 0;
+    $stack->kill_nats;
+    my @c = map { Aegis::Case->create($http, mode => 'manual') } 1 .. 20;
+    is((grep { $_->say('force_park')->status != 200 } @c), 0, 'while it is away the gateway goes on');
+    ok(wait_for('the relay to have tried', 30, sub { ($stack->metric('relay', 'aegis_relay_errors_total') // 0) > $errors }), 'the relay tries, and counts its errors');
+    cmp_ok($pg->one('SELECT count(*) FROM aegis.outbox WHERE published_at IS NULL'), '>=', 40, 'what it could not publish stays pending');
+    ok($stack->start_nats, 'when the broker is back');
+    ok($stack->quiet(60), 'everything is published and consumed, by workers that nobody has restarted');
+    my %there = map { $_->{headers} =~ /^Nats-Msg-Id: (\S+?)\r?$/m ? ($1 => 1) : () } map { $stack->nats->messages($_) } qw(AEGIS_FACT AEGIS_CASE);
+    is((grep { !$there{"$_:1:created"} || !$there{"$_:2:transition"} } map { $_->id } @c), 0, 'and none is missing in the streams');
+    my $auto = Aegis::Case->create($http);
+    ok($auto->wait_state('CLOSED', 40), 'the next case walks to CLOSED');
+};
+
 subtest 'an executor that is overtaken while it sleeps' => sub {
     my $undo = $stack->conf_edit('aegis.yaml', sub ($y) { $y =~ s/^(exec:\n)/$1  lease_s: 2\n/mr }, 'exec');
     my $effects = $stack->effect_file;

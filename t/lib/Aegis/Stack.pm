@@ -223,6 +223,28 @@ sub wait_worker ($self, $role, $not = 0, $timeout = 30) {
     });
 }
 
+# argv so that it runs as the installation's service user.
+sub as_service ($self, @argv) {
+    return @argv if $> != 0;
+    my ($uid, $gid) = (stat "$self->{rundir}/nats")[4, 5];
+    return ('setpriv', "--reuid=$uid", "--regid=$gid", '--clear-groups', @argv);
+}
+
+# kill -9 of the broker, and the same broker again.
+sub kill_nats ($self) {
+    my $pid = $self->pid('nats');
+    delete $self->{nats};
+    kill 'KILL', $pid;
+    wait_for('nats-server to end', 10, sub { !alive($pid) });
+    unlink "$self->{rundir}/pid/nats.pid";
+}
+
+sub start_nats ($self) {
+    my $r = run(['sh', '-c', 'cd "$0" && "$@" </dev/null >>"$0/log/nats.out" 2>&1 &', $self->{rundir},
+        $self->as_service('setsid', 'nats-server', '-c', "$self->{rundir}/nats/nats.conf")]);
+    return wait_for('nats-server to answer', 20, sub { $self->nats->stream('AEGIS_FACT')->{state} });
+}
+
 # The nginx workers of this installation: {pid, exiting}.
 sub nginx_workers ($self) {
     my $master = $self->pid('nginx') // return ();
