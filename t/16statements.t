@@ -218,6 +218,24 @@ subtest 'the reconciler looks after what stands still' => sub {
     is($go->(), 1, 'then the next');
 };
 
+subtest 'a commit wakes who is to act' => sub {
+    my $ear = $pg->connect;
+    $ear->do('LISTEN aegis_outbox');
+    my $heard = sub { $ear->do('SELECT 1'); my $n = 0; $n++ while $ear->pg_notifies; return $n };
+    my $id = made();
+    is($heard->(), 0, 'a statement that is told not to, does not');
+    local $Aegis::Sql::notify = 'true';
+    made();
+    is($heard->(), 1, 'a creation wakes the relay');
+    move($gw, { case_id => $id, event => 'start_analysis' });
+    is($heard->(), 1, 'a transition too');
+    Aegis::Sql::call($gw, 'MODULE_COMMIT', { case_id => $id, for_version => 2, states => 'ANALYZING', doc => '{"table":"","body":{}}' });
+    is($heard->(), 1, 'what a module commits too');
+    move($gw, { case_id => $id, event => 'exec_done', key => 'refused' });
+    move($gw, { case_id => $id, event => 'exec_done', key => 'refused' });
+    cmp_ok($heard->(), '<=', 1, 'a replay wakes nobody');
+};
+
 subtest 'a dead letter is kept once' => sub {
     my $put = sub ($reason) { $dbh->do('SELECT aegis.dead_letter_put(?, ?, ?, ?, NULL, ?, ?, ?, 1)', undef, 'acme', 'c', 's', 'm', 'bad-envelope', $reason, 'x') };
     $put->('first');

@@ -94,6 +94,19 @@ subtest 'texts at their limits go all the way' => sub {
     is($_->{correlation_id}, $wide x 200, "$_->{event}: the correlation id is whole") for $c->timeline;
 };
 
+subtest 'the gateway wakes the relay' => sub {
+    my $ear = $pg->connect;
+    $ear->do('LISTEN aegis_outbox');
+    my $heard = sub { $ear->do('SELECT 1'); my $n = 0; while (my $x = $ear->pg_notifies) { $n++ } return $n };
+    $heard->();
+    my $c = Aegis::Case->create($stack->http, mode => 'manual');
+    ok(wait_for('a notification', 5, $heard), 'by its commit of a creation');
+    $stack->quiet;
+    $heard->();
+    $c->must('force_park');
+    ok(wait_for('a notification', 5, $heard), 'and of a transition');
+};
+
 subtest 'findings without a case open one' => sub {
     my $found = $stack->publish_fact('evt.analysis.findings.v1', traceparent => "00-$trace-b7ad6b7169203331-01",
         data => { title => 'err_rate of pay is 12 %', severity => 'critical', kind => 'incident', summary => 'found by a rule',

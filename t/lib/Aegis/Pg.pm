@@ -39,7 +39,7 @@ sub attach ($class, %args) { return bless {%args}, $class }
 sub start ($self) {
     $self->{proc} = start_process('postgres',
         [as_postgres("$self->{bin}/postgres", '-D', $self->{data})], cwd => '/',
-        log => "$self->{dir}/postgres.log");
+        log => "$self->{dir}/postgres.log", stop => 'INT');      # TERM waits for every client
     wait_for('PostgreSQL to accept connections', 30, sub {
         my $dbh = $self->_connect('postgres', $self->{superuser});
         $dbh && $dbh->disconnect;

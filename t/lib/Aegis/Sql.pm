@@ -14,6 +14,9 @@ my %stmt = map { $_->[0] => { function => $_->[1], kind => $_->[2],
                               columns => [ $_->[3] =~ /AEGIS_C\((\w+)\)/g ] } }
     def_rows('statements', 'AEGIS_STMT');
 
+# The last argument of statements that may wake the relay.
+our $notify = 'false';
+
 # What a request would bring along, for the columns that an item leaves out.
 sub defaults ($item) {
     my $key = $item->{key} // new_key();
@@ -34,7 +37,7 @@ sub call ($dbh, $id, @items) {
         push @params, '$' . ++$n . "::text[]::$type{$c}\[]";
         push @bind, [ map { $_->{$c} } @full ];
     }
-    if ($s->{kind} eq 'WRITE_NOTIFY') { push @params, 'false' }
+    if ($s->{kind} eq 'WRITE_NOTIFY') { push @params, $notify }
     my $sth = $dbh->prepare_cached("SELECT ord, status, code, version, body, extra FROM aegis.$s->{function}("
         . join(', ', @params) . ') ORDER BY ord', { pg_server_prepare => 0 });
     $sth->execute(@bind);

@@ -153,7 +153,7 @@ sub as_postgres (@argv) {
 }
 
 # Start a program that stays. Its output goes to a log file. {pid, log}. It is
-# ended with the test.
+# ended with the test, by the signal stop (TERM).
 sub start_process ($name, $argv, %opt) {
     my $log = $opt{log} // scratch() . "/$name.log";
     my $pid = fork // die "fork: $!";
@@ -170,13 +170,13 @@ sub start_process ($name, $argv, %opt) {
         print STDERR "cannot run $argv->[0]: $!\n";
         POSIX::_exit(127);
     }
-    my $p = { name => $name, pid => $pid, log => $log };
+    my $p = { name => $name, pid => $pid, log => $log, stop => $opt{stop} // 'TERM' };
     push @started, $p;
     return $p;
 }
 
 # TERM, then KILL when it does not go. Returns the exit status ($?), or 'killed'.
-sub stop_process ($p, $signal = 'TERM', $timeout = 15) {
+sub stop_process ($p, $signal = $p->{stop}, $timeout = 15) {
     return $p->{status} if exists $p->{status};
     kill $signal, $p->{pid};
     my $gone = wait_for("$p->{name} to end", $timeout, sub {
