@@ -41,7 +41,7 @@ typedef enum {
 } aegis_state_t;
 
 typedef enum {
-#define AEGIS_EVENT(name, sentence)  AEGIS_EVENT_##name,
+#define AEGIS_EVENT(name, scope, sentence)  AEGIS_EVENT_##name,
 #include "tables/events.def"
 #undef AEGIS_EVENT
     AEGIS_N_EVENTS
@@ -75,6 +75,14 @@ typedef enum {
 #undef AEGIS_ERROR
     AEGIS_N_ERRORS
 } aegis_code_t;
+
+/* AEGIS_R_NONE is 0: nobody was refused. */
+typedef enum {
+#define AEGIS_REFUSAL(id, name, error, sentence)  AEGIS_R_##id,
+#include "tables/refusals.def"
+#undef AEGIS_REFUSAL
+    AEGIS_N_REFUSALS
+} aegis_refusal_t;
 
 typedef enum {
 #define AEGIS_COLUMN(name, type)  AEGIS_C_##name,

@@ -49,7 +49,7 @@ static const char *const  aegis_body_severities[] =
     { "info", "warning", "error", "critical", NULL };
 static const char *const  aegis_body_modes[] = { "auto", "manual", NULL };
 static const char *const  aegis_body_events[] = {
-#define AEGIS_EVENT(name, sentence)  #name,
+#define AEGIS_EVENT(name, scope, sentence)  #name,
 #include "tables/events.def"
 #undef AEGIS_EVENT
     NULL

@@ -29,7 +29,7 @@ static const aegis_fsm_state_t  aegis_fsm_states[] = {
 };
 
 static const aegis_fsm_named_t  aegis_fsm_events[] = {
-#define AEGIS_EVENT(name, sentence)  { #name, sentence },
+#define AEGIS_EVENT(name, scope, sentence)  { #name, sentence },
 #include "tables/events.def"
 #undef AEGIS_EVENT
 };

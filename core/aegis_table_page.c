@@ -7,8 +7,10 @@
 
 #include <string.h>
 
+#include "aegis_access.h"
 #include "aegis_error.h"
 #include "aegis_event.h"
+#include "aegis_fsm.h"
 #include "aegis_route.h"
 #include "aegis_stmt.h"
 
@@ -16,8 +18,9 @@
 void
 aegis_table_page_errors(aegis_buf_t *buf)
 {
-    unsigned                  i;
-    const aegis_error_def_t  *e;
+    unsigned                    i;
+    const aegis_error_def_t    *e;
+    const aegis_refusal_def_t  *r;
 
     static const char *const  verdicts[] = { "ack", "retry", "dead letter" };
 
@@ -33,6 +36,19 @@ aegis_table_page_errors(aegis_buf_t *buf)
         aegis_buf_printf(buf, "| `%s` | %d ", e->code, e->http);
         aegis_table_row(buf, (const char *[]) { e->title, e->remedy,
                                                 verdicts[e->verdict] }, 3);
+    }
+
+    aegis_buf_puts(buf, "\n## Refusals of who asks\n\nThe reason is in"
+                        " `$aegis_refusal` and counted in `aegis_auth_refused_total`;"
+                        " the client is told the code.\n");
+    aegis_table_head(buf, (const char *[]) { "reason", "code", "status", "meaning",
+                                             NULL });
+
+    for (i = AEGIS_R_NONE + 1; i < AEGIS_N_REFUSALS; i++) {
+        r = aegis_refusal_def(i);
+        e = aegis_error_def(r->code);
+        aegis_buf_printf(buf, "| `%s` | `%s` | %d ", r->name, e->code, e->http);
+        aegis_table_row(buf, (const char *[]) { r->sentence }, 1);
     }
 }
 
@@ -88,6 +104,14 @@ aegis_table_page_routes(aegis_buf_t *buf)
         r = aegis_route(i);
         aegis_buf_printf(buf, "| %s | `%s` ", methods[r->method], r->path);
         aegis_table_row(buf, (const char *[]) { r->scope, r->sentence }, 2);
+    }
+
+    aegis_buf_puts(buf, "\n## Events of `/case/{id}/transition`\n");
+    aegis_table_head(buf, (const char *[]) { "event", "scope", "means", NULL });
+
+    for (i = 0; i < AEGIS_N_EVENTS; i++) {
+        aegis_table_row(buf, (const char *[]) { aegis_event_name(i),
+            aegis_event_scope(i), aegis_event_sentence(i) }, 3);
     }
 
     for (i = 0; i < AEGIS_N_ROUTES; i++) {

@@ -65,33 +65,6 @@ ngx_http_aegis_body_bytes(ngx_http_request_t *r, ngx_str_t *body)
 }
 
 
-/* The tenant comes from the credential; a body may repeat it, not change it. */
-static ngx_int_t
-ngx_http_aegis_body_tenant(ngx_http_aegis_job_t *job)
-{
-    json_t  *tenant;
-
-    if (job->route->schema != AEGIS_SCHEMA_create) {
-        return NGX_OK;
-    }
-
-    tenant = json_object_get(job->body, "tenant");
-
-    if (tenant == NULL
-        || (json_string_length(tenant) == job->key->tenant.len
-            && ngx_memcmp(json_string_value(tenant), job->key->tenant.data,
-                          job->key->tenant.len) == 0))
-    {
-        return NGX_OK;
-    }
-
-    aegis_error_set(&job->err, AEGIS_E_FORBIDDEN,
-                    "The credential is for another tenant.");
-
-    return NGX_ERROR;
-}
-
-
 ngx_int_t
 ngx_http_aegis_step_body(ngx_http_aegis_job_t *job)
 {
@@ -132,5 +105,5 @@ ngx_http_aegis_step_body(ngx_http_aegis_job_t *job)
                            ngx_http_aegis_cview(job->route->path), job->id,
                            ngx_http_aegis_view(text), job->hash);
 
-    return ngx_http_aegis_body_tenant(job);
+    return ngx_http_aegis_identity_body(job);
 }

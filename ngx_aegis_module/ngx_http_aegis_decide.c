@@ -111,10 +111,7 @@ ngx_http_aegis_decide_run(ngx_http_aegis_job_t *job)
     }
 
     ctx.id = job->uuid;
-    ctx.actor = json_string_value(json_object_get(job->body, "actor"));
-    if (ctx.actor == NULL) {
-        ctx.actor = (char *) job->key->principal.data;
-    }
+    ctx.actor = (char *) job->who->principal.data;
     ctx.correlation_id = job->item.v[AEGIS_C_correlation_id].data;
 
     doc = NULL;

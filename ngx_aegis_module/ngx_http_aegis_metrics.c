@@ -151,6 +151,21 @@ ngx_http_aegis_metrics_seconds(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 
 
 static void
+ngx_http_aegis_metrics_refused(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
+{
+    ngx_uint_t  i;
+
+    ngx_http_aegis_metrics_head(b, "aegis_auth_refused_total", "counter",
+        "Requests refused for who asks: no credential, a bad one, no scope.");
+
+    for (i = AEGIS_R_NONE + 1; i < AEGIS_N_REFUSALS; i++) {
+        aegis_buf_printf(b, "aegis_auth_refused_total{reason=\"%s\"} %lu\n",
+                         aegis_refusal_def(i)->name, (unsigned long) s->refused[i]);
+    }
+}
+
+
+static void
 ngx_http_aegis_metrics_groups(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 {
     ngx_uint_t     k;
@@ -229,6 +244,7 @@ ngx_http_aegis_metrics_text(size_t *ret_len)
     ngx_http_aegis_metrics_conflicts(&b, s);
     ngx_http_aegis_metrics_requests(&b, s);
     ngx_http_aegis_metrics_seconds(&b, s);
+    ngx_http_aegis_metrics_refused(&b, s);
     ngx_http_aegis_metrics_groups(&b, s);
     ngx_http_aegis_metrics_workers(&b, s);
 

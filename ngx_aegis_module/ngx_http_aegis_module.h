@@ -17,6 +17,7 @@
 #include <libpq-fe.h>
 
 #include "aegis.h"
+#include "aegis_access.h"
 #include "aegis_body.h"
 #include "aegis_error.h"
 #include "aegis_fsm.h"
@@ -24,9 +25,12 @@
 #include "aegis_module.h"
 #include "aegis_route.h"
 #include "aegis_stmt.h"
+#include "aegis_time.h"
 
 #define NGX_HTTP_AEGIS_MAX_GROUP   128
 #define NGX_HTTP_AEGIS_MAX_CONNS   32
+#define NGX_HTTP_AEGIS_MAX_TENANT    63
+#define NGX_HTTP_AEGIS_MAX_PRINCIPAL 128
 #define NGX_HTTP_AEGIS_MAX_BODY    (1024 * 1024)
 #define NGX_HTTP_AEGIS_UNIT_BYTES  (1024 * 1024)   /* a group stops growing here */
 #define NGX_HTTP_AEGIS_SLOTS       8192            /* power of two */
@@ -38,12 +42,28 @@ typedef struct ngx_http_aegis_job_s   ngx_http_aegis_job_t;
 
 /* --- configuration: written while the configuration is read, then constant */
 
+/* Who asks, whatever the credential: of the configuration, or the job's own. */
 typedef struct {
-    u_char                    hash[32];     /* sha256 of the token */
     ngx_str_t                 tenant;
-    ngx_str_t                 principal;
-    ngx_str_t                 scopes;       /* ",case:read,case:write," */
-} ngx_http_aegis_key_t;
+    ngx_str_t                 principal;    /* a NUL follows */
+    ngx_str_t                 scopes;       /* between commas or blanks */
+    ngx_str_t                 id;           /* which credential; nothing secret */
+    const char               *method;       /* key, jwt, mtls, trusted */
+} ngx_http_aegis_who_t;
+
+/* A line of aegis_keys. */
+typedef struct {
+    ngx_str_node_t            node;         /* by id, or by hash alone */
+    u_char                    hash[32];     /* sha256 of the secret */
+    time_t                    not_before;   /* 0: no such bound */
+    time_t                    not_after;
+    ngx_http_aegis_who_t      who;
+} ngx_http_aegis_entry_t;
+
+typedef struct {
+    ngx_rbtree_t              tree;         /* of entries */
+    ngx_rbtree_node_t         sentinel;
+} ngx_http_aegis_list_t;
 
 typedef struct {
     ngx_str_t                 body;
@@ -58,7 +78,7 @@ typedef struct {
 
 typedef struct {
     ngx_http_aegis_db_t      *db;           /* own, or the http level's */
-    ngx_array_t              *keys;         /* ngx_http_aegis_key_t */
+    ngx_http_aegis_list_t    *keys;
     ngx_str_t                 cursor_secret;
     ngx_http_aegis_file_t    *openapi;
     ngx_uint_t                connections;
@@ -187,7 +207,8 @@ struct ngx_http_aegis_job_s {
 
     const aegis_route_t      *route;        /* NULL until the route step */
     aegis_str_t               id;           /* {id} of the path, lower case */
-    const ngx_http_aegis_key_t *key;        /* who asks */
+    const ngx_http_aegis_who_t *who;        /* who asks; NULL until it is known */
+    aegis_refusal_t           refusal;      /* why who asks was refused */
     ngx_http_aegis_header_t   headers[NGX_HTTP_AEGIS_N_HEADERS];
     json_t                   *body;
     aegis_item_t              item;
@@ -249,7 +270,8 @@ extern ngx_module_t  ngx_http_aegis_module;
 /* module.c */
 uint64_t ngx_http_aegis_now_us(void);
 
-/* conf.c: directives that read files or check text */
+/* conf.c: directives that read files or check text; conf_keys.c: keys */
+ngx_int_t ngx_http_aegis_conf_read(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text);
 char *ngx_http_aegis_conf_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_cursor(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -277,6 +299,21 @@ ngx_int_t ngx_http_aegis_step_query(ngx_http_aegis_job_t *job);
 ngx_int_t ngx_http_aegis_step_body(ngx_http_aegis_job_t *job);
 ngx_int_t ngx_http_aegis_step_item(ngx_http_aegis_job_t *job);
 ngx_int_t ngx_http_aegis_step_statement(ngx_http_aegis_job_t *job);
+
+/* identity.c. set: copies who asks into the job's memory; NGX_DECLINED when a name
+ * cannot be one. refuse: counts, tells how to come in, returns NGX_ERROR. */
+ngx_int_t ngx_http_aegis_identity_set(ngx_http_aegis_job_t *job, const char *method,
+    ngx_str_t tenant, ngx_str_t principal, ngx_str_t scopes, ngx_str_t id);
+ngx_int_t ngx_http_aegis_refuse(ngx_http_aegis_job_t *job, aegis_refusal_t why,
+    const char *detail);
+ngx_int_t ngx_http_aegis_identity_body(ngx_http_aegis_job_t *job);
+/* A request may repeat its tenant: NGX_OK when it is the credential's. */
+ngx_int_t ngx_http_aegis_identity_tenant(ngx_http_aegis_job_t *job,
+    const char *tenant, size_t len);
+ngx_uint_t ngx_http_aegis_name_valid(ngx_str_t *s, size_t max);
+ngx_uint_t ngx_http_aegis_key_id_char(u_char c);
+ngx_http_aegis_entry_t *ngx_http_aegis_entry(ngx_http_aegis_list_t *list,
+    ngx_str_t name);
 
 /* query.c: {"items":..,"next":..} and Link */
 ngx_int_t ngx_http_aegis_page(ngx_http_aegis_job_t *job, ngx_str_t items,
@@ -350,6 +387,7 @@ void ngx_http_aegis_stats_outcome(const ngx_http_aegis_job_t *job,
     const ngx_http_aegis_row_t *row);
 void ngx_http_aegis_stats_group(ngx_uint_t n);
 void ngx_http_aegis_stats_rejected(void);
+void ngx_http_aegis_stats_refused(aegis_refusal_t why);
 void ngx_http_aegis_stats_conn(ngx_int_t from, ngx_int_t to);
 void ngx_http_aegis_stats_queued(ngx_int_t delta);
 ngx_uint_t ngx_http_aegis_stats_lag_turn(void);

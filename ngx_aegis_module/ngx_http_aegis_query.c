@@ -167,7 +167,7 @@ static ngx_int_t
 ngx_http_aegis_query_check(ngx_http_aegis_job_t *job, ngx_str_t values[ARG_N])
 {
     ngx_int_t   n;
-    ngx_str_t  *name, *tenant;
+    ngx_str_t  *name;
 
     if (values[ARG_STATE].data) {
         name = (ngx_str_t *) &ngx_http_aegis_args[ARG_STATE].name;
@@ -189,14 +189,10 @@ ngx_http_aegis_query_check(ngx_http_aegis_job_t *job, ngx_str_t values[ARG_N])
         return ngx_http_aegis_query_bad(job, "names no state", name);
     }
 
-    tenant = (ngx_str_t *) &job->key->tenant;
-
     if (values[ARG_TENANT].data
-        && (values[ARG_TENANT].len != tenant->len
-            || ngx_strncmp(values[ARG_TENANT].data, tenant->data, tenant->len) != 0))
+        && ngx_http_aegis_identity_tenant(job, (char *) values[ARG_TENANT].data,
+                                          values[ARG_TENANT].len) != NGX_OK)
     {
-        aegis_error_set(&job->err, AEGIS_E_FORBIDDEN,
-                        "The credential is for another tenant.");
         return NGX_ERROR;
     }
 
@@ -244,7 +240,7 @@ ngx_http_aegis_query_canonical(ngx_http_aegis_job_t *job, ngx_str_t values[ARG_N
         ARG_STATUS, ARG_TAG, ARG_SINCE, ARG_UNTIL
     };
 
-    size = job->key->tenant.len + job->r->uri.len + 64;
+    size = job->who->tenant.len + job->r->uri.len + 64;
     for (i = 0; i < 4; i++) {
         size += 16 + 3 * values[filters[i]].len;
     }
@@ -254,7 +250,7 @@ ngx_http_aegis_query_canonical(ngx_http_aegis_job_t *job, ngx_str_t values[ARG_N
         return NGX_ERROR;
     }
 
-    q = ngx_sprintf(p, "%V\n%V\n", &job->key->tenant, &job->r->uri);
+    q = ngx_sprintf(p, "%V\n%V\n", &job->who->tenant, &job->r->uri);
     job->query.data = q;
 
     for (i = 0; i < 4; i++) {

@@ -250,6 +250,13 @@ ngx_http_aegis_stats_rejected(void)
 }
 
 
+void
+ngx_http_aegis_stats_refused(aegis_refusal_t why)
+{
+    ngx_atomic_fetch_add(&ngx_http_aegis_shared->refused[why], 1);
+}
+
+
 /* After a reload two processes share a number for a while; the slot shows the
  * newer one. */
 static ngx_http_aegis_worker_t *

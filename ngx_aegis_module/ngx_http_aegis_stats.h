@@ -8,7 +8,7 @@
 
 #include "ngx_http_aegis_module.h"
 
-#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454731    /* changes with the struct */
+#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454732    /* changes with the struct */
 #define NGX_HTTP_AEGIS_MAX_RULES      64
 #define NGX_HTTP_AEGIS_MAX_WORKERS    128
 #define NGX_HTTP_AEGIS_N_METHODS      6
@@ -49,6 +49,7 @@ typedef struct {
     ngx_atomic_t   conflicts[AEGIS_N_ERRORS];
     ngx_atomic_t   replays[AEGIS_N_ROUTES];
     ngx_atomic_t   rejected;
+    ngx_atomic_t   refused[AEGIS_N_REFUSALS];
     ngx_atomic_t   requests[AEGIS_N_ROUTES + 1][NGX_HTTP_AEGIS_N_METHODS]
                            [NGX_HTTP_AEGIS_N_CODES];
     ngx_http_aegis_seconds_t  seconds[AEGIS_N_ROUTES + 1];

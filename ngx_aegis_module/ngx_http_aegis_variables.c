@@ -6,7 +6,7 @@
 
 typedef enum {
     VAR_CASE_ID, VAR_EVENT, VAR_IDEMPOTENCY, VAR_TENANT, VAR_PRINCIPAL, VAR_DB_TIME,
-    VAR_TRACE_ID
+    VAR_TRACE_ID, VAR_CREDENTIAL, VAR_REFUSAL
 } ngx_http_aegis_var_t;
 
 static ngx_int_t ngx_http_aegis_variable(ngx_http_request_t *r,
@@ -33,7 +33,13 @@ static ngx_http_variable_t  ngx_http_aegis_vars[] = {
       VAR_DB_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aegis_trace_id"), NULL, ngx_http_aegis_variable,
-      VAR_TRACE_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 }
+      VAR_TRACE_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aegis_credential"), NULL, ngx_http_aegis_variable,
+      VAR_CREDENTIAL, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aegis_refusal"), NULL, ngx_http_aegis_variable,
+      VAR_REFUSAL, NGX_HTTP_VAR_NOCACHEABLE, 0 }
 };
 
 
@@ -75,10 +81,16 @@ ngx_http_aegis_variable_text(ngx_http_aegis_job_t *job, uintptr_t which)
         return ngx_http_aegis_cview(job->idempotency);
 
     case VAR_TENANT:
-        return job->key ? ngx_http_aegis_view(job->key->tenant) : AEGIS_NO_STR;
+        return job->who ? ngx_http_aegis_view(job->who->tenant) : AEGIS_NO_STR;
 
     case VAR_PRINCIPAL:
-        return job->key ? ngx_http_aegis_view(job->key->principal) : AEGIS_NO_STR;
+        return job->who ? ngx_http_aegis_view(job->who->principal) : AEGIS_NO_STR;
+
+    case VAR_CREDENTIAL:
+        return job->who ? ngx_http_aegis_view(job->who->id) : AEGIS_NO_STR;
+
+    case VAR_REFUSAL:
+        return ngx_http_aegis_cview(aegis_refusal_def(job->refusal)->name);
 
     default:
         break;

@@ -234,7 +234,7 @@ subtest 'texts that look dangerous are texts' => sub {
         my $c = Aegis::Case->create($http, mode => 'manual', title => $t, reason => $t, labels => { x => $t }, correlation_id => 'c');
         my $j = $c->get->json;
         is_deeply([ @$j{qw(title reason)}, $j->{labels}{x} ], [$t, $t, $t], 'kept as it is: ' . ($t =~ s/[^\x20-\x7e]/./gr));
-        my $p = $c->must('force_park', reason => $t, actor => 'a b', meta => { t => $t });
+        my $p = $c->must('force_park', reason => $t, meta => { t => $t });
         is(($c->timeline)[1]{reason}, $t, '  on the timeline too');
     }
 };

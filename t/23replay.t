@@ -49,7 +49,7 @@ sub replayed ($what, $method, $path, $json, %req) {
         }
         is_deeply([ Aegis::Pg::changed($before, $pg->fingerprint) ], [], 'and nothing in the database changed');
         cmp_ok($stack->metric('gateway', 'idempotent_replay_total'), '>=', $replays + $n, 'idempotent_replay_total counts them');
-        for my $other (['another body', $method, $path, json_encode({ %$json, actor => 'somebody else' })],
+        for my $other (['another body', $method, $path, json_encode({ %$json, correlation_id => 'somebody else' })],
                 ['the same body with a blank more', $method, $path, "$body "],
                 ['another route', $path eq '/case/create' ? ('POST', '/gate/eval', json_encode({ case_id => uuid }))
                     : ('POST', '/case/create', json_encode({ title => 'x' }))]) {

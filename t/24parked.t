@@ -212,9 +212,9 @@ subtest 'by itself: the same in mode auto' => sub {
 subtest 'a person parks, wherever the case stands' => sub {
     for my $s (qw(NEW ANALYZING PLANNING WAIT_GATE)) {
         my $c = Aegis::Case->create($http, mode => 'manual')->drive($s);
-        $c->must('force_park', reason => "stop it in $s", actor => 'dora');
+        $c->must('force_park', reason => "stop it in $s");
         my $t = parked_by($c, 'force_park', qr/stop it in $s/);
-        is($t->{actor}, 'dora', 'by whom');
+        is($t->{actor}, 'quickstart', 'by whom');
         is($t->{from_status}, $s, "from $s");
         is($c->must('resume')->json->{status}, 'PLANNING', 'and it can be resumed');
     }

@@ -90,7 +90,7 @@ subtest 'many clients on one version' => sub {
         my $c = parked();
         my $by = $round % 2;
         my @r = $http->crowd([ map { { method => 'PATCH', path => '/case/' . $c->id . '/transition',
-            json => { event => 'resume', actor => "client $_", $by ? () : (expected_version => 3) },
+            json => { event => 'resume', reason => "client $_", $by ? () : (expected_version => 3) },
             headers => ['Idempotency-Key', new_key(), $by ? ('If-Match', '"3"') : ()] } } 1 .. 48 ], connections => 48);
         my @won = grep { $_->status == 200 } @r;
         is(scalar @won, 1, "round $round: exactly one of 48 gets 200");

@@ -15,7 +15,7 @@ my $stack = Aegis::Stack->shared;
 sub curl ($method, $path, $body = undef, @more) {
     my $out = scratch() . '/curl.out';
     my $r = run(['curl', '-sS', '--cacert', $stack->e('AEGIS_CA'), '-X', $method, '-D', '-', '-o', $out,
-        '-H', 'Authorization: Bearer ' . $stack->e('AEGIS_TOKEN'),
+        '-H', 'Authorization: Bearer ' . $stack->token('alice'),
         (defined $body ? ('-H', 'Content-Type: application/json', '-d', $body) : ()), @more, $stack->e('AEGIS_URL') . $path]);
     die "curl $method $path: $r->{err}" if $r->{rc} ne '0';
     my ($status) = $r->{out} =~ m{^HTTP/\S+ (\d+)}m;

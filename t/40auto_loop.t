@@ -18,7 +18,7 @@ my $res = 'urn:k8s:svc:shop/' . new_key('cart');
 $stack->metrics_1m($res, 'p95_ms', (120) x 6);
 
 my $began = time;
-my $case = Aegis::Case->create($stack->http, title => 'cart is slow', severity => 'error', actor => 'prometheus',
+my $case = Aegis::Case->create($stack->http, title => 'cart is slow', severity => 'error',
     correlation_id => 'alert-77', reason => 'p95 above 900 ms', tags => ['auto'],
     labels => { service => 'cart', env => 'staging', resource => $res, metric => 'p95_ms', threshold => '500' },
     headers => [traceparent => "00-$trace-b7ad6b7169203331-01"]);
@@ -88,7 +88,7 @@ subtest 'every message is an envelope' => sub {
 
 subtest 'texts at their limits go all the way' => sub {
     my $wide = "\x{1f600}";
-    my $c = Aegis::Case->create($stack->http, title => $wide x 200, actor => $wide x 200, reason => $wide x 2000,
+    my $c = Aegis::Case->create($stack->http, title => $wide x 200, reason => $wide x 2000,
         correlation_id => $wide x 200, tags => [$wide x 64], labels => { note => $wide x 512 });
     ok($c->wait_state('CLOSED', 60), 'the case is closed') or diag($c->get->json->{status});
     is($_->{correlation_id}, $wide x 200, "$_->{event}: the correlation id is whole") for $c->timeline;

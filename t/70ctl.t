@@ -41,7 +41,7 @@ sub fails ($rc, $what, $re, @args) {
 my $id;
 subtest 'case' => sub {
     $id = ok_ctl('case create -q', 'case', 'create', 'checkout is slow', '--mode', 'manual', '--severity', 'error', '-t', 'db', '-t', 'shop',
-        '-l', 'env=staging', '--reason', 'paged', '--actor', 'erin', '--correlation-id', 'c-1', '-q')->{out} =~ s/\s+\z//r;
+        '-l', 'env=staging', '--reason', 'paged', '--actor', 'quickstart', '--correlation-id', 'c-1', '-q')->{out} =~ s/\s+\z//r;
     like($id, qr/^[0-9a-f-]{36}$/, 'it prints the id and nothing else');
     my $j = json_ctl('case get', 'case', 'get', $id);
     is_deeply([ @$j{qw(title mode severity reason correlation_id)}, $j->{tags}, $j->{labels} ],

@@ -55,6 +55,7 @@ BEGIN
         ('cursor-invalid', 400, 'The cursor is not valid', 'Use the next cursor of the previous page unchanged, with the same filters.'),
         ('unauthorized', 401, 'Authentication is required', 'Send Authorization: Bearer with a valid key.'),
         ('forbidden', 403, 'The credential does not allow this', 'Use a credential for this tenant and scope.'),
+        ('actor-mismatch', 403, 'The actor is not who authenticated', 'Leave actor out, or send the principal of the credential.'),
         ('not-found', 404, 'No such resource', 'Check the id; a resource of another tenant is not found either.'),
         ('method-not-allowed', 405, 'The method is not allowed here', 'Use one of the methods in the Allow header.'),
         ('not-acceptable', 406, 'The representation is not available', 'Accept application/json and application/problem+json.'),

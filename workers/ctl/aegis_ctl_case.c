@@ -333,7 +333,7 @@ static const aegis_ctl_option_t  create_options[] = {
     { "tag", 't', "TAG", "may be given many times" },
     { "label", 'l', "NAME=VALUE", "may be given many times" },
     { "reason", 0, "TEXT", "why, for the timeline" },
-    { "actor", 0, "WHO", "on whose behalf" },
+    { "actor", 0, "WHO", "who acts: the token's principal, which needs no saying" },
     { "correlation-id", 0, "ID", "ties the case to something outside" },
     { "idempotency-key", 0, "KEY", "default is a new random one" },
     { "quiet", 'q', NULL, "print only the case id" },
@@ -358,7 +358,7 @@ static const aegis_ctl_option_t  timeline_options[] = {
 
 static const aegis_ctl_option_t  transition_options[] = {
     { "reason", 0, "TEXT", "why, for the timeline" },
-    { "actor", 0, "WHO", "on whose behalf" },
+    { "actor", 0, "WHO", "who acts: the token's principal, which needs no saying" },
     { "correlation-id", 0, "ID", "ties the event to something outside" },
     { "expected-version", 0, "N", "refuse (409) when the case is at another version" },
     { "if-match", 0, "VERSION", "refuse (412) when the case is at another version" },

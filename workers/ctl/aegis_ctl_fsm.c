@@ -118,7 +118,7 @@ static void
 print_row(aegis_ctl_t *ctl, const json_t *item)
 {
     static const aegis_ctl_column_t  columns[] = {
-        { "created_at", "when" }, { "actor", "on behalf of" }, { "principal", "authenticated as" },
+        { "created_at", "when" }, { "actor", "by" }, { "principal", "authenticated as" },
         { "reason", "reason" }, { "correlation_id", "correlation" }, { "trace_id", "trace" },
         { "meta", "meta" }, { NULL, NULL }
     };

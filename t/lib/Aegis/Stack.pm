@@ -7,9 +7,10 @@
 package Aegis::Stack;
 
 use v5.36;
-use Digest::SHA 'sha256_hex';
+use Digest::SHA qw(sha256 sha256_hex);
 use Fcntl ':flock';
 use File::Path qw(make_path remove_tree);
+use MIME::Base64 ();
 use POSIX ();
 use Test::More ();
 use Aegis::Http;
@@ -19,10 +20,14 @@ use Aegis::Test;
 
 my @roles = qw(relay fsm analyst planner gate exec verify);
 
-# Credentials beside the quick start's two: name => [tenant, principal, scopes].
+# Credentials beside the quick start's two: name => [tenant, principal, scopes,
+# more of the line]. second's is of the form without an id.
 my %keys = (
     second => ['default', 'second', '*'],
+    alice => ['default', 'alice', '*'],
     reader => ['default', 'reader', 'case:read,plan:read,exec:read'],
+    starter => ['default', 'starter', join ',', qw(case:read case:create case:transition:start_analysis case:transition:plan_ready plan:write)],
+    approver => ['default', 'approver', 'case:read,case:transition:gate_approved,case:transition:gate_rejected'],
 );
 
 sub available ($class) {
@@ -97,7 +102,7 @@ sub _up ($self) {
     $self->_script('up');
     my $file = "$self->{dir}/nginx/aegis_keys";
     open my $f, '>>', $file or die "$file: $!";
-    print $f join(' ', sha256_hex("$_-" . sha256_hex($self->{dir})), @{ $keys{$_} }), "\n" for sort keys %keys;
+    print $f key_line($self->token($_), @{ $keys{$_} }), "\n" for sort keys %keys;
     close $f;
     $self->_read_env;
     $self->nginx_reload;
@@ -163,14 +168,27 @@ sub pg_as ($self, $role) {
     return $p->connect(user => "aegis_$role");
 }
 
-# who: default (scope *), other (another tenant), second (another principal of
-# the same tenant), reader (reads only), or nobody.
+# who: default (scope *), other (another tenant), second and alice (other
+# principals of the same tenant), reader (reads only), starter and approver (not
+# each other's events), or nobody.
 sub token ($self, $who = 'default') {
     return $self->{e}{AEGIS_TOKEN} if $who eq 'default';
     return $self->{e}{AEGIS_TOKEN_OTHER} if $who eq 'other';
     return undef if $who eq 'nobody';
     die "no key $who" unless $keys{$who};
-    return "$who-" . sha256_hex($self->{dir});
+    return "$who-" . sha256_hex($self->{dir}) if $who eq 'second';
+    return new_token($who, "$who $self->{dir}");
+}
+
+# A token as `aegisctl key new` makes them; from a seed always the same.
+sub new_token ($id, $seed = Aegis::Test::random_hex(32)) {
+    return "aegis_${id}_" . (MIME::Base64::encode_base64url(sha256($seed)) =~ s/=//gr);
+}
+
+# Its line of aegis_keys.
+sub key_line ($token, @who) {
+    return join ' ', sha256_hex($token), @who unless $token =~ /^aegis_([a-z0-9-]+)_([\w-]{43})$/;
+    return join ' ', $1, sha256_hex($2), @who;
 }
 
 sub http ($self, $who = 'default') {
