@@ -5,7 +5,40 @@
  */
 #include "aegis_json.h"
 
+#include <math.h>
 #include <string.h>
+
+/* The largest number that 15 digits still write as one that can be read. */
+#define AEGIS_JSON_MAX_NUMBER  1.79769313486231e308
+
+
+/* 1 when aegis_json_text() would give every number back. json is not deep. */
+static int
+aegis_json_numbers(const json_t *json)
+{
+    size_t   i;
+    void    *iter;
+    json_t  *o = (json_t *) json;
+
+    if (json_is_real(json)) {
+        return fabs(json_real_value(json)) <= AEGIS_JSON_MAX_NUMBER;
+    }
+
+    for (i = 0; i < json_array_size(json); i++) {
+        if (!aegis_json_numbers(json_array_get(json, i))) {
+            return 0;
+        }
+    }
+
+    for (iter = json_object_iter(o); iter; iter = json_object_iter_next(o, iter)) {
+        if (!aegis_json_numbers(json_object_iter_value(iter))) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
 
 aegis_code_t
 aegis_json_parse(aegis_str_t text, json_t **ret_json, aegis_error_t *err)
@@ -32,6 +65,12 @@ aegis_json_parse(aegis_str_t text, json_t **ret_json, aegis_error_t *err)
         json_decref(json);
         return aegis_error_set(err, AEGIS_E_MALFORMED_JSON,
             "It is nested more than %d deep.", AEGIS_BODY_MAX_DEPTH);
+    }
+
+    if (!aegis_json_numbers(json)) {
+        json_decref(json);
+        return aegis_error_set(err, AEGIS_E_MALFORMED_JSON,
+                               "It has a number that is too large.");
     }
 
     *ret_json = json;
