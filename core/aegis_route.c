@@ -156,3 +156,24 @@ aegis_route_find(aegis_str_t method, aegis_str_t path,
 
     return AEGIS_E_NOT_FOUND;
 }
+
+
+static aegis_str_t
+aegis_route_until(aegis_str_t s, char c, aegis_str_t otherwise)
+{
+    const char  *at;
+
+    at = s.len ? memchr(s.data, c, s.len) : NULL;
+
+    return at ? (aegis_str_t) { (size_t) (at - s.data), s.data } : otherwise;
+}
+
+
+aegis_code_t
+aegis_route_find_raw(aegis_str_t line, aegis_str_t target,
+    const aegis_route_t **ret_route, aegis_str_t *ret_id, const char **ret_allow)
+{
+    return aegis_route_find(aegis_route_until(line, ' ', AEGIS_NO_STR),
+                            aegis_route_until(target, '?', target), ret_route, ret_id,
+                            ret_allow);
+}

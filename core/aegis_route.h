@@ -42,4 +42,9 @@ const aegis_route_t *aegis_route(aegis_route_id_t id);
 aegis_code_t aegis_route_find(aegis_str_t method, aegis_str_t path,
     const aegis_route_t **ret_route, aegis_str_t *ret_id, const char **ret_allow);
 
+/* The same for a request that was never read to its end: the method is what stands
+ * before the first blank of its line, the path what stands before "?" of target. */
+aegis_code_t aegis_route_find_raw(aegis_str_t line, aegis_str_t target,
+    const aegis_route_t **ret_route, aegis_str_t *ret_id, const char **ret_allow);
+
 #endif

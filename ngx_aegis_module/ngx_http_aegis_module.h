@@ -23,6 +23,7 @@
 #include "aegis_fsm.h"
 #include "aegis_http.h"
 #include "aegis_module.h"
+#include "aegis_query.h"
 #include "aegis_route.h"
 #include "aegis_stmt.h"
 #include "aegis_time.h"

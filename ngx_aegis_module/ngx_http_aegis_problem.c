@@ -41,31 +41,15 @@ static const ngx_http_aegis_status_t  ngx_http_aegis_statuses[] = {
 static ngx_int_t
 ngx_http_aegis_problem_route(ngx_http_aegis_job_t *job, aegis_code_t code)
 {
-    u_char               *p, *last;
-    ngx_str_t             value, *line, *uri;
-    aegis_str_t           method, path, id;
+    ngx_str_t             value;
+    aegis_str_t           id;
     const char           *allow;
     aegis_code_t          found;
     const aegis_route_t  *route;
 
-    line = &job->r->request_line;
-    uri = &job->r->unparsed_uri;
-
-    method = AEGIS_NO_STR;
-    last = line->data + line->len;
-    p = line->len ? ngx_strlchr(line->data, last, ' ') : NULL;
-    if (p) {
-        method.data = (const char *) line->data;
-        method.len = p - line->data;
-    }
-
-    path = ngx_http_aegis_view(*uri);
-    p = uri->len ? ngx_strlchr(uri->data, uri->data + uri->len, '?') : NULL;
-    if (p) {
-        path.len = p - uri->data;
-    }
-
-    found = aegis_route_find(method, path, &route, &id, &allow);
+    found = aegis_route_find_raw(ngx_http_aegis_view(job->r->request_line),
+                                 ngx_http_aegis_view(job->r->unparsed_uri), &route, &id,
+                                 &allow);
 
     if (found == AEGIS_E_OK && job->route == NULL) {
         job->route = route;

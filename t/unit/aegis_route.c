@@ -102,13 +102,50 @@ test_answers(void **state)
 }
 
 
+static void
+test_raw(void **state)
+{
+    size_t                i;
+    aegis_str_t           id;
+    const char           *allow;
+    aegis_code_t          code;
+    const aegis_route_t  *r;
+
+    static const struct {
+        const char    *line;
+        const char    *target;
+        aegis_code_t   code;
+    } cases[] = {
+        { "GET /case HTTP/9.9",       "/case",         AEGIS_E_OK },
+        { "GET /case?x=%gg HTTP/1.1", "/case?x=%gg",   AEGIS_E_OK },
+        { "PUT /case HTTP/1.1",       "/case?",        AEGIS_E_METHOD },
+        { "GET",                      "/case",         AEGIS_E_METHOD },
+        { "",                         "/case",         AEGIS_E_METHOD },
+        { NULL,                       "/case",         AEGIS_E_METHOD },
+        { " GET /case",               "/case",         AEGIS_E_METHOD },
+        { "GET /case HTTP/1.1",       NULL,            AEGIS_E_NOT_FOUND },
+        { "GET ?/case HTTP/1.1",      "?/case",        AEGIS_E_NOT_FOUND },
+        { "GET /%63ase HTTP/1.1",     "/%63ase",       AEGIS_E_NOT_FOUND }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        code = aegis_route_find_raw(aegis_unit_str(cases[i].line),
+                                    aegis_unit_str(cases[i].target), &r, &id, &allow);
+        if (code != cases[i].code) {
+            fail_msg("%s gives %d", cases[i].line ? cases[i].line : "NULL", (int) code);
+        }
+    }
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
         AEGIS_TEST("every route is found by its own method and path", test_every_route),
         AEGIS_TEST("a foreign path is not found, a foreign method says what is allowed",
-                   test_answers)
+                   test_answers),
+        AEGIS_TEST("a request that could not be read still has its route", test_raw)
     };
 
     return AEGIS_UNIT_RUN(tests);
