@@ -160,7 +160,7 @@ $(B)/aegis-tables: $(call obj,workers/aegis_tables.c) $(CORE_LIB)
 .PHONY: test test-built asan-test
 test: ## install, build and run everything in t/
 	@$(MAKE) --no-print-directory test-deps
-	@$(MAKE) --no-print-directory -j$(shell nproc) all unit tools tables-built
+	@$(MAKE) --no-print-directory -j$(shell nproc) all unit tools replays tables-built
 	@$(MAKE) --no-print-directory test-built
 test-built: ## run t/ on what is built; T= chooses files, V=1 shows each assertion
 	SAN="$(SAN)" B="$(abspath $(B))" prove --timer $(if $(V),-v) $(if $(T),$(T),-r t/)
@@ -176,21 +176,45 @@ help: ## this list
 	@echo; echo "Variables: SAN=1 (ASan and UBSan), B=<build folder>, RUN_DIR=<folder of the quick start>,"
 	@echo "KAFKA_BROKERS=<host:port> (evt.* goes over Kafka)"
 
-# --- fuzzing: libFuzzer under clang, one target after the other
-FUZZ     := $(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/*.c))
-FUZZ_S   ?= 60
-FUZZ_BIN := $(FUZZ:%=build/fuzz/%)
-.PHONY: fuzz
-fuzz: $(FUZZ_BIN) ## fuzz the core's parsers, FUZZ_S seconds each
-	@for t in $(FUZZ); do mkdir -p build/fuzz/found/$$t && \
-	    (cd build/fuzz && ./$$t -max_total_time=$(FUZZ_S) -max_len=4096 -print_final_stats=1 \
-	    found/$$t $(CURDIR)/t/data/fuzz/$$t >$$t.log 2>&1) \
-	    && echo "fuzz $$t: nothing found" || { tail -30 build/fuzz/$$t.log; exit 1; }; done
-$(FUZZ_BIN): build/fuzz/%: t/fuzz/%.c t/fuzz/aegis_fuzz.h $(CORE_SRC) $(wildcard core/*.h core/tables/*.def)
+# --- fuzzing: libFuzzer under clang; the corpus is kept in t/data/fuzz
+FUZZ      := $(filter-out replay,$(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/*.c)))
+FUZZ_S    ?= 60
+FUZZ_BIN  := $(FUZZ:%=build/fuzz/%)
+FUZZ_DEPS := $(wildcard t/fuzz/*.h core/*.h core/tables/*.def)
+FUZZ_ONE  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+.PHONY: fuzz fuzzers $(FUZZ:%=fuzz-%)
+fuzzers: $(FUZZ_BIN)
+fuzz: $(FUZZ:%=fuzz-%) ## fuzz the core's parsers, FUZZ_S seconds each, FUZZ= chooses
+$(FUZZ:%=fuzz-%): fuzz-%: build/fuzz/%
+	@t/fuzz/run.sh $* $(FUZZ_S)
+$(FUZZ_BIN): build/fuzz/%: t/fuzz/%.c $(FUZZ_DEPS) build/fuzz/libaegis_core.a
 	@mkdir -p $(@D)
 	$(SAY) FUZZ $@
-	$(Q)clang -std=gnu11 -O1 -g $(WARN) -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined \
-	    -fno-sanitize-recover=undefined $(CORE_INC) $< $(CORE_SRC) -o $@ $(CORE_LIBS)
+	$(Q)clang -std=gnu11 -O1 -g $(WARN) -D_GNU_SOURCE -DAEGIS_FUZZ_MUTATE -fsanitize=fuzzer $(FUZZ_ONE) \
+	    $(CORE_INC) $< build/fuzz/libaegis_core.a -o $@ $(CORE_LIBS)
+FUZZ_OBJ := $(patsubst core/%.c,build/fuzz/core/%.o,$(CORE_SRC))
+$(FUZZ_OBJ): build/fuzz/core/%.o: core/%.c $(FUZZ_DEPS)
+	@mkdir -p $(@D)
+	$(Q)clang -std=gnu11 -O1 -g $(WARN) -D_GNU_SOURCE -fsanitize=fuzzer-no-link $(FUZZ_ONE) $(CORE_INC) -c $< -o $@
+build/fuzz/libaegis_core.a: $(FUZZ_OBJ)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+# the same targets without clang, always under the sanitizers, for t/04corpus.t
+REPLAY_BIN := $(FUZZ:%=build/replay/%)
+REPLAY_CC  := -std=gnu11 -O1 -g $(WARN) -Wno-format-truncation -D_GNU_SOURCE $(FUZZ_ONE)
+REPLAY_OBJ := $(patsubst core/%.c,build/replay/core/%.o,$(CORE_SRC))
+.PHONY: replays
+replays: $(REPLAY_BIN) ## build what replays the fuzzers' corpus
+$(REPLAY_OBJ): build/replay/core/%.o: core/%.c $(FUZZ_DEPS)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(REPLAY_CC) $(CORE_INC) -c $< -o $@
+build/replay/libaegis_core.a: $(REPLAY_OBJ)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+$(REPLAY_BIN): build/replay/%: t/fuzz/%.c t/fuzz/replay.c $(FUZZ_DEPS) build/replay/libaegis_core.a
+	$(SAY) REPLAY $@
+	$(Q)$(CC) $(REPLAY_CC) $(CORE_INC) $< t/fuzz/replay.c build/replay/libaegis_core.a -o $@ $(CORE_LIBS)
 
 .PHONY: clean
 clean: ## remove build/
