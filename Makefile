@@ -157,13 +157,15 @@ $(B)/aegis-tables: $(call obj,workers/aegis_tables.c) $(CORE_LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
 
 # --- tests
-.PHONY: test test-built asan-test
+.PHONY: test test-built asan-test reload-storm
 test: ## install, build and run everything in t/
 	@$(MAKE) --no-print-directory test-deps
 	@$(MAKE) --no-print-directory -j$(shell nproc) all unit tools replays tables-built
 	@$(MAKE) --no-print-directory test-built
 test-built: ## run t/ on what is built; T= chooses files, V=1 shows each assertion
 	SAN="$(SAN)" B="$(abspath $(B))" prove --timer $(if $(V),-v) $(if $(T),$(T),-r t/)
+reload-storm: ## 200 reloads under load, an upgrade and a roll-back
+	@AEGIS_T_RELOADS=200 $(MAKE) --no-print-directory test-built T=t/62upgrade.t V=1
 asan-test: ## the same suites under ASan and UBSan
 	@$(MAKE) --no-print-directory SAN=1 test
 

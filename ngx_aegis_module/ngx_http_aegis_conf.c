@@ -3,7 +3,7 @@
  * of it happens while the configuration is read, by the master: a mistake is
  * shown by `nginx -t` with its file and line, and no database is needed.
  */
-#include "ngx_http_aegis_module.h"
+#include "ngx_http_aegis_stats.h"
 
 #include <arpa/inet.h>
 #include <openssl/sha.h>
@@ -155,7 +155,7 @@ ngx_http_aegis_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     p = ngx_strlchr(value[1].data, value[1].data + value[1].len, ':');
     if (p == NULL || p == value[1].data) {
-        return "is name:size";
+        return "must be <name>:<size>, such as aegis:256k";
     }
 
     name.data = value[1].data;
@@ -164,8 +164,8 @@ ngx_http_aegis_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     s.len = value[1].data + value[1].len - s.data;
 
     size = ngx_parse_size(&s);
-    if (size == NGX_ERROR || size < (ssize_t) (128 * 1024)) {
-        return "needs a size of at least 128k";
+    if (size == NGX_ERROR || size < NGX_HTTP_AEGIS_ZONE_MIN) {
+        return "needs a size of at least 128k, such as aegis:256k";
     }
 
     amcf->zone = ngx_shared_memory_add(cf, &name, size, &ngx_http_aegis_module);

@@ -192,8 +192,9 @@ ngx_http_aegis_metrics_groups(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 static void
 ngx_http_aegis_metrics_workers(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 {
-    ngx_uint_t     i, k;
-    unsigned long  conns[NGX_HTTP_AEGIS_PG_STATES], queued;
+    ngx_uint_t        i, k, n;
+    unsigned long     conns[NGX_HTTP_AEGIS_PG_STATES], queued;
+    ngx_core_conf_t  *ccf;
 
     static const char  *names[NGX_HTTP_AEGIS_PG_STATES] = {
         "down", "connecting", "preparing", "idle", "busy"
@@ -202,10 +203,11 @@ ngx_http_aegis_metrics_workers(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
     ngx_memzero(conns, sizeof(conns));
     queued = 0;
 
-    for (i = 0; i < NGX_HTTP_AEGIS_MAX_WORKERS; i++) {
-        if (s->workers[i].pid == 0) {
-            continue;
-        }
+    /* a reload may have left less workers than there are slots in use */
+    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx, ngx_core_module);
+    n = ngx_min((ngx_uint_t) ccf->worker_processes, NGX_HTTP_AEGIS_MAX_WORKERS);
+
+    for (i = 0; i < n; i++) {
 
         queued += s->workers[i].queued;
         for (k = 0; k < NGX_HTTP_AEGIS_PG_STATES; k++) {

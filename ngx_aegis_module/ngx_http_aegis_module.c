@@ -10,6 +10,9 @@
 static char *ngx_http_aegis_conf_on(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_aegis_conf_problem(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_aegis_conf_number(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_aegis_conf_least(ngx_conf_t *cf, void *post, void *data);
 static ngx_int_t ngx_http_aegis_preconf(ngx_conf_t *cf);
 static ngx_int_t ngx_http_aegis_postconf(ngx_conf_t *cf);
 static void *ngx_http_aegis_create_main_conf(ngx_conf_t *cf);
@@ -33,6 +36,10 @@ static ngx_conf_num_bounds_t  ngx_http_aegis_queue_bounds = {
     ngx_conf_check_num_bounds, 1, 65535
 };
 
+static ngx_conf_post_t  ngx_http_aegis_timeout_post = {
+    ngx_http_aegis_conf_least
+};
+
 #define NGX_HTTP_AEGIS_SRV  NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1
 
 static ngx_command_t  ngx_http_aegis_commands[] = {
@@ -47,7 +54,7 @@ static ngx_command_t  ngx_http_aegis_commands[] = {
     { ngx_string("aegis_problem"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_http_aegis_conf_problem,
-      0, 0, NULL },
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
 
     { ngx_string("aegis_database"),
       NGX_HTTP_AEGIS_SRV,
@@ -71,38 +78,38 @@ static ngx_command_t  ngx_http_aegis_commands[] = {
 
     { ngx_string("aegis_connections"),
       NGX_HTTP_AEGIS_SRV,
-      ngx_conf_set_num_slot,
+      ngx_http_aegis_conf_number,
       NGX_HTTP_SRV_CONF_OFFSET,
       offsetof(ngx_http_aegis_srv_conf_t, connections),
       &ngx_http_aegis_connections_bounds },
 
     { ngx_string("aegis_read_connections"),
       NGX_HTTP_AEGIS_SRV,
-      ngx_conf_set_num_slot,
+      ngx_http_aegis_conf_number,
       NGX_HTTP_SRV_CONF_OFFSET,
       offsetof(ngx_http_aegis_srv_conf_t, read_connections),
       &ngx_http_aegis_connections_bounds },
 
     { ngx_string("aegis_queue"),
       NGX_HTTP_AEGIS_SRV,
-      ngx_conf_set_num_slot,
+      ngx_http_aegis_conf_number,
       NGX_HTTP_SRV_CONF_OFFSET,
       offsetof(ngx_http_aegis_srv_conf_t, queue),
       &ngx_http_aegis_queue_bounds },
 
     { ngx_string("aegis_group"),
       NGX_HTTP_AEGIS_SRV,
-      ngx_conf_set_num_slot,
+      ngx_http_aegis_conf_number,
       NGX_HTTP_SRV_CONF_OFFSET,
       offsetof(ngx_http_aegis_srv_conf_t, group),
       &ngx_http_aegis_group_bounds },
 
     { ngx_string("aegis_timeout"),
       NGX_HTTP_AEGIS_SRV,
-      ngx_conf_set_msec_slot,
+      ngx_http_aegis_conf_number,
       NGX_HTTP_SRV_CONF_OFFSET,
       offsetof(ngx_http_aegis_srv_conf_t, timeout),
-      NULL },
+      &ngx_http_aegis_timeout_post },
 
     { ngx_string("aegis_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
@@ -150,11 +157,29 @@ ngx_http_aegis_now_us(void)
 }
 
 
+/* Of two that would answer a location nginx takes the last, and says nothing. */
+static char *
+ngx_http_aegis_conf_answer(ngx_conf_t *cf, ngx_http_handler_pt handler)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (clcf->handler) {
+        return "is in a location that another directive (proxy_pass, "
+               "aegis_problem, ...) answers already";
+    }
+
+    clcf->handler = handler;
+
+    return NGX_CONF_OK;
+}
+
+
 static char *
 ngx_http_aegis_conf_on(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     char                       *rv;
-    ngx_http_core_loc_conf_t   *clcf;
     ngx_http_aegis_loc_conf_t  *lcf = conf;
 
     rv = ngx_conf_set_flag_slot(cf, cmd, conf);
@@ -162,22 +187,58 @@ ngx_http_aegis_conf_on(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return rv;
     }
 
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_aegis_handler;
+    lcf->file = cf->conf_file->file.name.data;
+    lcf->line = cf->conf_file->line;
 
-    return NGX_CONF_OK;
+    return ngx_http_aegis_conf_answer(cf, ngx_http_aegis_handler);
 }
 
 
 static char *
 ngx_http_aegis_conf_problem(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_core_loc_conf_t  *clcf;
+    ngx_http_core_loc_conf_t   *clcf;
+    ngx_http_aegis_loc_conf_t  *lcf = conf;
 
+    if (lcf->problem) {
+        return "is duplicate";
+    }
+
+    lcf->problem = 1;
+
+    /* a body that was too large is so here too, when it comes by HTTP/2: it is
+     * thrown away, but nginx looks at its length again */
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_http_aegis_problem_handler;
+    if (clcf->client_max_body_size == NGX_CONF_UNSET) {
+        clcf->client_max_body_size = 0;
+    }
 
-    return NGX_CONF_OK;
+    return ngx_http_aegis_conf_answer(cf, ngx_http_aegis_problem_handler);
+}
+
+
+/* The numbers of a database; where they are is kept, because whether they have
+ * a database is only known when all has been read. */
+static char *
+ngx_http_aegis_conf_number(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_aegis_srv_conf_t  *scf = conf;
+
+    scf->file = cf->conf_file->file.name.data;
+    scf->line = cf->conf_file->line;
+
+    return cmd->offset == offsetof(ngx_http_aegis_srv_conf_t, timeout)
+           ? ngx_conf_set_msec_slot(cf, cmd, conf)
+           : ngx_conf_set_num_slot(cf, cmd, conf);
+}
+
+
+static char *
+ngx_http_aegis_conf_least(ngx_conf_t *cf, void *post, void *data)
+{
+    ngx_msec_t  *ms = data;
+
+    return *ms < 100 ? "must be at least 100ms" : NGX_CONF_OK;
 }
 
 
@@ -267,6 +328,14 @@ ngx_http_aegis_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_aegis_srv_conf_t  *prev = parent;
     ngx_http_aegis_srv_conf_t  *conf = child;
 
+    if (conf->line && conf->db == NULL && prev->db) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "the numbers of a database have no effect beside another's: "
+                      "put them where aegis_database is, or aegis_database here, "
+                      "in %s:%ui", conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
     ngx_conf_merge_uint_value(conf->connections, prev->connections, 2);
     ngx_conf_merge_uint_value(conf->read_connections, prev->read_connections, 2);
     ngx_conf_merge_uint_value(conf->queue, prev->queue, 1024);
@@ -284,12 +353,6 @@ ngx_http_aegis_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->openapi == NULL) {
         conf->openapi = prev->openapi;
-    }
-
-    if (conf->timeout < 100) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "aegis_timeout must be at least 100ms");
-        return NGX_CONF_ERROR;
     }
 
     return NGX_CONF_OK;
@@ -328,11 +391,14 @@ ngx_http_aegis_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     scf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_aegis_module);
 
     if (scf->db == NULL || scf->keys == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"aegis on\" needs %s in this server or in http",
-                           scf->db == NULL ? "aegis_database" : "aegis_keys");
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"aegis on\" needs %s in its server or in http, in %s:%ui",
+                      scf->db == NULL ? "aegis_database" : "aegis_keys",
+                      conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
+
+    scf->db->used = 1;
 
     return NGX_CONF_OK;
 }
@@ -352,6 +418,13 @@ ngx_http_aegis_postconf(ngx_conf_t *cf)
     }
 
     *h = ngx_http_aegis_log;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_REWRITE_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_aegis_problem_phase;
 
     return NGX_OK;
 }
@@ -412,7 +485,7 @@ ngx_http_aegis_init_process(ngx_cycle_t *cycle)
 
     db = amcf->dbs.elts;
     for (i = 0; i < amcf->dbs.nelts; i++) {
-        if (ngx_http_aegis_start_db(cycle, db[i]) != NGX_OK) {
+        if (db[i]->used && ngx_http_aegis_start_db(cycle, db[i]) != NGX_OK) {
             return NGX_ERROR;
         }
     }

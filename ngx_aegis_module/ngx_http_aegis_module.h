@@ -87,10 +87,15 @@ typedef struct {
     ngx_uint_t                queue;
     ngx_uint_t                group;
     ngx_msec_t                timeout;
+    u_char                   *file;         /* where one of the numbers is set */
+    ngx_uint_t                line;         /* 0: none is, here */
 } ngx_http_aegis_srv_conf_t;
 
 typedef struct {
     ngx_flag_t                enable;
+    u_char                   *file;         /* where "aegis on" is */
+    ngx_uint_t                line;
+    unsigned                  problem:1;    /* aegis_problem */
 } ngx_http_aegis_loc_conf_t;
 
 /* --- the database side, one per worker process */
@@ -158,6 +163,7 @@ struct ngx_http_aegis_lane_s {
 
 struct ngx_http_aegis_db_s {
     ngx_http_aegis_srv_conf_t *conf;        /* numbers, read after the merge */
+    unsigned                  used:1;       /* a location asks it: connect */
     char                    **names;        /* of PQconnectStartParams */
     char                    **values;
     ngx_http_aegis_lane_t    *write;        /* NULL outside a worker */
@@ -202,6 +208,7 @@ typedef enum {
 struct ngx_http_aegis_job_s {
     ngx_pool_t               *pool;         /* holds this struct */
     ngx_http_request_t       *r;            /* NULL: nobody waits for the answer */
+    const ngx_http_request_t *owner;        /* whose job it is: compared, not read */
     ngx_http_aegis_srv_conf_t *conf;
     ngx_uint_t                step;
     uint64_t                  start_us;
@@ -239,6 +246,8 @@ struct ngx_http_aegis_job_s {
     uint32_t                  key_slot;
     uint32_t                  case_slot;
     size_t                    bytes;
+    uint64_t                  queued_us;    /* when it was put into the queue */
+    uint64_t                  queue_us;     /* time spent there */
     uint64_t                  db_us;        /* time spent in statements */
     ngx_uint_t                n_busy;
     ngx_uint_t                n_lost;       /* > 0 on a write: outcome unknown */
@@ -378,6 +387,7 @@ ngx_int_t ngx_http_aegis_copy_reply(ngx_http_aegis_job_t *job, aegis_str_t body)
 
 /* problem.c: nginx's own errors as problem documents */
 ngx_int_t ngx_http_aegis_problem_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_aegis_problem_phase(ngx_http_request_t *r);
 
 /* stats.c: counters in the shared zone; metrics.c: their text */
 ngx_int_t ngx_http_aegis_stats_init_zone(ngx_shm_zone_t *zone, void *data);

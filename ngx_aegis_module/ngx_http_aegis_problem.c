@@ -117,3 +117,17 @@ ngx_http_aegis_problem_handler(ngx_http_request_t *r)
 
     return ngx_http_aegis_reply_error(job);
 }
+
+
+/* The same before the access phase: a fence that refused the request
+ * (auth_request, deny) would refuse its redirect to here as well, and nginx
+ * would send its page of HTML. */
+ngx_int_t
+ngx_http_aegis_problem_phase(ngx_http_request_t *r)
+{
+    ngx_http_aegis_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_aegis_module);
+
+    return lcf->problem ? ngx_http_aegis_problem_handler(r) : NGX_DECLINED;
+}

@@ -93,6 +93,7 @@ ngx_http_aegis_queue_insert(ngx_http_aegis_lane_t *lane, ngx_http_aegis_job_t *j
     }
 
     job->queued = 1;
+    job->queued_us = ngx_http_aegis_now_us();
     lane->n_queued++;
     ngx_http_aegis_stats_queued(1);
 
@@ -111,6 +112,7 @@ ngx_http_aegis_queue_remove(ngx_http_aegis_job_t *job)
 {
     ngx_queue_remove(&job->link);
     job->queued = 0;
+    job->queue_us += ngx_http_aegis_now_us() - job->queued_us;
     job->lane->n_queued--;
     ngx_http_aegis_stats_queued(-1);
 

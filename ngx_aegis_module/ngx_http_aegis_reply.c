@@ -28,8 +28,12 @@ ngx_http_aegis_add_header(ngx_http_request_t *r, const char *name, ngx_str_t val
     h->next = NULL;
 #endif
 
-    if (h->key.len == 4 && ngx_strncmp(name, "ETag", 4) == 0) {
+    /* the ones that nginx's own modules look for */
+    if (ngx_strcmp(name, "ETag") == 0) {
         r->headers_out.etag = h;
+
+    } else if (ngx_strcmp(name, "WWW-Authenticate") == 0) {
+        r->headers_out.www_authenticate = h;
     }
 
     return NGX_OK;
@@ -61,6 +65,12 @@ ngx_http_aegis_reply_headers(ngx_http_aegis_job_t *job)
 
     r->disable_not_modified = 1;
     r->allow_ranges = 0;
+
+    /* the connection ends with this answer: say so, and the client does not
+     * send its next request into a closed one */
+    if (ngx_exiting || ngx_terminate) {
+        r->keepalive = 0;
+    }
 
 #if (NGX_HTTP_GZIP)
     if (!job->reply.cacheable) {

@@ -182,6 +182,7 @@ ngx_http_aegis_job_create(ngx_http_request_t *r)
 
     job->pool = pool;
     job->r = r;
+    job->owner = r;
     job->conf = ngx_http_get_module_srv_conf(r, ngx_http_aegis_module);
     job->stmt = AEGIS_STMT_NONE;
     job->start_us = ngx_http_aegis_now_us();
@@ -212,8 +213,8 @@ ngx_http_aegis_job_create(ngx_http_request_t *r)
 }
 
 
-/* An internal redirect (error_page) clears the request's contexts; the pool's
- * cleanup list still knows the job. */
+/* An internal redirect (error_page) clears the request's contexts; the cleanup
+ * list of the pool, which subrequests share, still knows whose job is whose. */
 ngx_http_aegis_job_t *
 ngx_http_aegis_job_of(ngx_http_request_t *r)
 {
@@ -226,8 +227,13 @@ ngx_http_aegis_job_of(ngx_http_request_t *r)
     }
 
     for (cln = r->pool->cleanup; cln; cln = cln->next) {
-        if (cln->handler == ngx_http_aegis_job_release) {
-            return cln->data;
+        if (cln->handler != ngx_http_aegis_job_release) {
+            continue;
+        }
+
+        job = cln->data;
+        if (job->owner == r) {
+            return job;
         }
     }
 

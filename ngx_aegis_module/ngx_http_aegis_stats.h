@@ -16,6 +16,7 @@
 #define NGX_HTTP_AEGIS_N_SECONDS      14
 #define NGX_HTTP_AEGIS_N_SIZES        8
 #define NGX_HTTP_AEGIS_LAG_MS         5000
+#define NGX_HTTP_AEGIS_ZONE_MIN       (128 * 1024)
 
 extern const char *const  ngx_http_aegis_methods[NGX_HTTP_AEGIS_N_METHODS];
 /* the last of them, 0, stands for every other status */
@@ -62,6 +63,11 @@ typedef struct {
 
     ngx_http_aegis_worker_t  workers[NGX_HTTP_AEGIS_MAX_WORKERS];
 } ngx_http_aegis_stats_t;
+
+/* All that will ever be in the zone is allocated at once, so that it cannot
+ * fill up later; the slab pool needs the rest for itself. */
+_Static_assert(sizeof(ngx_http_aegis_stats_t) + 8 * 4096 <= NGX_HTTP_AEGIS_ZONE_MIN,
+               "the smallest zone does not hold the counters");
 
 /* NULL before the zone is there. */
 ngx_http_aegis_stats_t *ngx_http_aegis_stats(void);

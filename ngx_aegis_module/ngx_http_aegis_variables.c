@@ -1,12 +1,14 @@
 /*
  * ngx_http_aegis_variables.c: what the access log may say about a request. The
- * job is still there in the log phase, also after an internal redirect.
+ * job is still there in the log phase, also after an internal redirect. In a
+ * subrequest that the module answered they are about the subrequest, so that
+ * auth_request_set can hand them on.
  */
 #include "ngx_http_aegis_module.h"
 
 typedef enum {
     VAR_CASE_ID, VAR_EVENT, VAR_IDEMPOTENCY, VAR_TENANT, VAR_PRINCIPAL, VAR_DB_TIME,
-    VAR_TRACE_ID, VAR_CREDENTIAL, VAR_REFUSAL
+    VAR_QUEUE_TIME, VAR_TRACE_ID, VAR_CREDENTIAL, VAR_REFUSAL
 } ngx_http_aegis_var_t;
 
 static ngx_int_t ngx_http_aegis_variable(ngx_http_request_t *r,
@@ -31,6 +33,9 @@ static ngx_http_variable_t  ngx_http_aegis_vars[] = {
 
     { ngx_string("aegis_db_time"), NULL, ngx_http_aegis_variable,
       VAR_DB_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("aegis_queue_time"), NULL, ngx_http_aegis_variable,
+      VAR_QUEUE_TIME, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aegis_trace_id"), NULL, ngx_http_aegis_variable,
       VAR_TRACE_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -106,18 +111,25 @@ ngx_http_aegis_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
 {
     u_char                *p;
+    uint64_t               us;
     aegis_str_t            text;
     ngx_http_aegis_job_t  *job;
 
     v->not_found = 1;
 
-    job = ngx_http_aegis_job_of(r->main);
+    job = ngx_http_aegis_job_of(r);
+    if (job == NULL && r != r->main) {
+        job = ngx_http_aegis_job_of(r->main);
+    }
+
     if (job == NULL) {
         return NGX_OK;
     }
 
-    if (data == VAR_DB_TIME) {
-        if (job->db_us == 0) {
+    if (data == VAR_DB_TIME || data == VAR_QUEUE_TIME) {
+        /* it never was in the queue, or not in a statement yet */
+        us = data == VAR_DB_TIME ? job->db_us : job->queue_us;
+        if (us == 0 && (data == VAR_DB_TIME || job->queued_us == 0)) {
             return NGX_OK;
         }
 
@@ -127,8 +139,7 @@ ngx_http_aegis_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
         }
 
         text.data = (char *) p;
-        text.len = ngx_sprintf(p, "%uL.%03uL", job->db_us / 1000000,
-                               job->db_us / 1000 % 1000) - p;
+        text.len = ngx_sprintf(p, "%uL.%03uL", us / 1000000, us / 1000 % 1000) - p;
 
     } else {
         text = ngx_http_aegis_variable_text(job, data);

@@ -14,7 +14,7 @@ packages="gcc make libc6-dev pkg-config nginx nginx-dev libpq-dev libnats-dev li
     libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libsystemd-dev
     postgresql nats-server openssl curl ca-certificates"
 test_packages="libcmocka-dev perl libdbd-pg-perl libio-socket-ssl-perl libjson-xs-perl prometheus
-    kcat git shellcheck mandoc"
+    kcat git shellcheck mandoc nghttp2-client"
 
 wanted=$packages
 [ "${1:-}" != --tests ] || wanted="$packages $test_packages"
