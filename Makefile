@@ -114,11 +114,33 @@ $(UNIT_BIN): $(B)/t/unit/%: t/unit/%.c $(CORE_LIB)
 # --- programs that only tests run
 TOOL_BIN := $(patsubst t/tools/%.c,$(B)/t/tools/%,$(wildcard t/tools/*.c))
 .PHONY: tools
-tools: $(TOOL_BIN)
+tools: $(TOOL_BIN) $(LOAD)
 $(TOOL_BIN): $(B)/t/tools/%: t/tools/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) $(if $(findstring mock,$*),-lrdkafka) $(CORE_LIBS)
+
+# --- measurements, side by side with pgbench and a peer in Go: t/bench/README.md
+ROUNDS ?= 3
+SECS   ?= 5
+WORKS  ?= default
+LOAD   := $(B)/t/bench/load
+PEER   := $(B)/t/bench/peer
+.PHONY: bench bench-pages bench-built
+bench: all bench-built ## measure transition, create and get against pgbench and a peer
+	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" SECS="$(SECS)" WORKS="$(WORKS)" perl -It/lib t/bench/run.pl
+bench-pages: ## the same for pages, on 10 million timeline rows
+	@$(MAKE) --no-print-directory bench WORKS=pages
+bench-built: $(LOAD) $(PEER)
+$(LOAD): $(wildcard t/bench/*.c t/bench/*.h)
+	@mkdir -p $(@D)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(filter %.c,$^) -o $@ $(LDFLAGS) -lssl -lcrypto
+$(PEER): $(wildcard t/bench/peer/*)
+	@mkdir -p $(@D)
+	@command -v go >/dev/null || { echo "error: the peer needs Go 1.25 or newer; or make bench PEER=" >&2; exit 1; }
+	$(SAY) GO $@
+	$(Q)cd t/bench/peer && go build -trimpath -o $(abspath $@) .
 
 # --- the quick start; its knobs are listed in deploy/quickstart/lib.sh
 QS := SAN="$(SAN)" B="$(B)" deploy/quickstart

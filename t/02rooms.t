@@ -36,7 +36,7 @@ my %room = (
                              'openssl/err.h', 'openssl/sha.h', 'openssl/evp.h', 'openssl/x509v3.h', 'openssl/x509.h', 'openssl/bio.h' ] },
     unit    => { from => ['core', 't/unit', undef],
                  system => [ (map { "$_.h" } @libc, @posix, 'setjmp'), 'jansson.h', 'cmocka.h',
-                             'librdkafka/rdkafka.h', 'librdkafka/rdkafka_mock.h', 'openssl/sha.h' ] },
+                             'librdkafka/rdkafka.h', 'librdkafka/rdkafka_mock.h', 'openssl/sha.h', 'openssl/ssl.h' ] },
 );
 
 sub room_of ($f) {

@@ -1,0 +1,56 @@
+-- What a measurement starts from: :cases cases of 8 tenants, each with the rows
+-- that a creation leaves behind, kept in schema bench and copied into the
+-- product's tables by bench.reset() before each run that writes.
+DROP SCHEMA IF EXISTS bench CASCADE;
+CREATE SCHEMA bench;
+GRANT USAGE ON SCHEMA bench TO aegis_gateway;
+
+-- Ids that grow with time, as the gateway's own (version 7) do.
+CREATE FUNCTION bench.id(n int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT ('01930000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid
+$$;
+
+CREATE UNLOGGED TABLE bench.ops_case AS
+    SELECT (jsonb_populate_record(NULL::aegis.ops_case, jsonb_build_object(
+        'tenant', 'bench' || n % 8, 'case_id', bench.id(n), 'status', 'NEW', 'version', 1,
+        'title', 'case ' || n || ' of the measurement', 'kind', 'incident', 'severity', 'warning',
+        'mode', 'manual', 'tags', '["bench"]'::jsonb,
+        'labels', '{"service": "checkout", "env": "prod"}'::jsonb, 'reason', '',
+        'correlation_id', '', 'notes', 0, 'nudges', 0,
+        'created_at', now() - (:cases - n) * interval '1 s',
+        'updated_at', now() - (:cases - n) * interval '1 s'))).*
+      FROM generate_series(0, :cases - 1) n;
+
+CREATE UNLOGGED TABLE bench.case_timeline AS
+    SELECT tenant, case_id, 1 AS version, 0 AS seq, 'create' AS kind, 'create' AS event,
+           'NEW' AS to_status, 'bench' AS actor, 'bench' AS principal,
+           replace(case_id::text, '-', '') AS trace_id, 'fill-' || case_id AS idem_key, created_at
+      FROM bench.ops_case;
+
+CREATE UNLOGGED TABLE bench.outbox AS
+    SELECT tenant, case_id, 1 AS version, aegis.outbox_part(case_id) AS part,
+           case_id || ':1:created' AS msg_id, 'evt.case.created.v1' AS subject,
+           json_build_object('case_id', case_id, 'tenant', tenant, 'case_version', 1,
+               'title', title, 'kind', kind, 'severity', severity, 'mode', mode,
+               'tags', tags, 'labels', labels, 'actor', 'bench', 'correlation_id', '',
+               'at', created_at) AS data
+      FROM bench.ops_case;
+
+CREATE UNLOGGED TABLE bench.idempotency AS
+    SELECT c.tenant, 'bench' AS principal, 'fill-' || c.case_id AS key,
+           sha256(convert_to(c.case_id::text, 'UTF8')) AS hash, 201 AS status, 'ok' AS code,
+           1 AS version, aegis.case_json(c.r)::text AS body, c.case_id::text AS extra
+      FROM (SELECT tenant, case_id, x AS r FROM aegis.ops_case x WHERE false
+            UNION ALL
+            SELECT tenant, case_id, ROW(b.*)::aegis.ops_case FROM bench.ops_case b) c;
+
+CREATE FUNCTION bench.reset() RETURNS void LANGUAGE sql AS $$
+    TRUNCATE aegis.ops_case, aegis.case_timeline, aegis.outbox, aegis.idempotency;
+    INSERT INTO aegis.ops_case SELECT * FROM bench.ops_case;
+    INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, to_status, actor,
+           principal, trace_id, idem_key, created_at) SELECT * FROM bench.case_timeline;
+    INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data)
+           SELECT * FROM bench.outbox;
+    INSERT INTO aegis.idempotency (tenant, principal, key, hash, status, code, version, body, extra)
+           SELECT * FROM bench.idempotency;
+$$;

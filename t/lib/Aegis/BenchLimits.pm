@@ -1,0 +1,59 @@
+# Aegis::BenchLimits: what the gateway does at its edges: memory of a worker with
+# 1000 connections, and three times more requests than it can serve.
+# Invariant: after the overload, as after every run, each 2xx is a committed row.
+package Aegis::BenchLimits;
+
+use v5.36;
+use Aegis::Test;
+
+sub _rss_mib ($pid) {
+    my ($kib) = eval { slurp("/proc/$pid/status") } =~ /^VmRSS:\s+(\d+)/m;
+    return ($kib // 0) / 1024;
+}
+
+# The highest resident size of the one worker while 1000 connections are open and
+# used in turn.
+sub memory ($b) {
+    my $s = $b->stack;
+    my $undo = $s->nginx_edit(sub ($conf) { $conf =~ s/^worker_processes.*/worker_processes 1;/m or die; $conf });
+    $b->reset;
+    my ($max, $busy) = (0, 0);
+    my $look = sub {
+        for my $w (grep { !$_->{exiting} } $s->nginx_workers) {
+            my $rss = _rss_mib($w->{pid});
+            $max = $rss if $rss > $max;
+        }
+    };
+    $look->();
+    my $before = $max;
+    my $j = $b->load(port => $b->{plain}, work => 'get', conns => 1000, phases => '3000:4', while => $look);
+    $undo->();
+    return { rss_mib => $max, rss_before_mib => $before, conns => 1000, n => $j->{ok}, foreign_cores => $j->{foreign} };
+}
+
+sub overload ($b) {
+    my %to = (port => $b->{plain}, work => 'transition');
+    $b->reset;
+    my $peak = $b->load(%to, conns => 128);
+    $b->verify($peak);
+    my $rps = $peak->{phases}[0]{rps};
+
+    # what is normal at half of it; three times as much; half again
+    my ($half, $much) = (int $rps / 2, int $rps * 3);
+    $b->reset;
+    my $j = $b->load(%to, conns => 1000, phases => "$half:4,$much:5,$half:8", tolerant => 1,
+        args => ['--slices', '--probe', 50, '--allow', '503', '--patience', 1, '--timeout', 15]);
+    die 'overload: ' . json_encode({ %$j, slices => 0 }) if $j->{wrong} || $j->{closed} || $j->{unanswered};
+    $b->verify($j) unless $j->{timeouts} || $j->{settled};
+    my ($before, $during, $after) = @{ $j->{phases} };
+    my $normal = 2 * $before->{p99_ms} + 2;
+    my $ends = $before->{secs} + $during->{secs};
+    my ($last_bad) = reverse grep { $_->[0] > $ends && $_->[5] > $normal } @{ $j->{slices} };
+    my $recovery = $last_bad ? $last_bad->[0] - $ends : 0;
+    return { peak_rps => $rps, offered_rps => $much, goodput => $during->{rps} / $rps, p99_ms => $during->{p99_ms},
+        refused => $during->{refused}, gave_up => $during->{gave_up}, health_p99_ms => $during->{probe}{p99_ms},
+        health_n => $during->{probe}{n}, normal_p99_ms => $before->{p99_ms}, after_p99_ms => $after->{p99_ms},
+        recovery_s => $recovery < $after->{secs} - 0.5 ? $recovery : undef, foreign_cores => $j->{foreign} };
+}
+
+1;
