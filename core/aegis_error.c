@@ -213,7 +213,8 @@ char *
 aegis_error_problem(const aegis_error_t *err, aegis_str_t request_id)
 {
     void                     *iter;
-    const char               *detail;
+    const char               *detail, *blank;
+    aegis_str_t               trace_id;
     aegis_buf_t               buf = AEGIS_BUF_INIT;
     const aegis_error_def_t  *def;
 
@@ -228,8 +229,22 @@ aegis_error_problem(const aegis_error_t *err, aegis_str_t request_id)
     aegis_buf_json(&buf, (aegis_str_t) { strlen(detail), detail });
     aegis_buf_puts(&buf, ",\"instance\":\"urn:aegis:request:");
 
+    blank = request_id.len ? memchr(request_id.data, ' ', request_id.len) : NULL;
+    trace_id = AEGIS_NO_STR;
+
+    if (blank) {
+        trace_id.data = blank + 1;
+        trace_id.len = request_id.len - (size_t) (trace_id.data - request_id.data);
+        request_id.len -= trace_id.len + 1;
+    }
+
     aegis_buf_json_chars(&buf, request_id);
     aegis_buf_puts(&buf, "\"");
+
+    if (trace_id.len) {
+        aegis_buf_puts(&buf, ",\"trace_id\":");
+        aegis_buf_json(&buf, trace_id);
+    }
 
     if (err->errors) {
         aegis_error_member(&buf, "errors", err->errors);

@@ -52,8 +52,8 @@ void aegis_error_index(char *out, size_t size, const char *parent, size_t i);
 aegis_code_t aegis_error_move(aegis_error_t *err, aegis_error_t *found);
 
 /* The problem document (RFC 9457) as malloc'ed text, free() it; NULL: no memory.
- * request_id may be "". Members: type, title, status, detail, instance,
- * then errors and ext. */
+ * request_id may be "", and may have the trace id behind a blank. Members: type,
+ * title, status, detail, instance, trace_id, then errors and ext. */
 char *aegis_error_problem(const aegis_error_t *err, aegis_str_t request_id);
 
 /* Drop what it holds; it can be used again. */

@@ -19,15 +19,17 @@
  * AEGIS_KEY_MAX + 1 bytes. KEY_INVALID otherwise. */
 aegis_code_t aegis_http_key(aegis_str_t header, char *out, size_t *ret_len);
 
-/* If-Match (RFC 9110 13.1.1): "*" or the opaque parts of the strong tags that
- * are version numbers, as "3,5"; weak and foreign tags never match and are
- * left out (the result may be ""). PRECOND_INVALID when malformed, or longer
- * than out (size bytes). */
-aegis_code_t aegis_http_if_match(aegis_str_t header, char *out, size_t size);
+/* If-Match and If-None-Match of a write (RFC 9110 13.1.1, 13.1.2; data NULL:
+ * not there) as one condition on the version of what exists: "*" always holds,
+ * "" never, "3,5" at these versions, "!3,!5" at all others. Foreign tags match
+ * nothing; weak ones match in If-None-Match alone. PRECOND_INVALID when
+ * malformed, or longer than out (size bytes). */
+aegis_code_t aegis_http_condition(aegis_str_t if_match, aegis_str_t none_match,
+    char *out, size_t size);
 
-/* If-None-Match against version, weak comparison (13.1.2): 1 matches, 0 not,
- * -1 malformed. */
-int aegis_http_none_match(aegis_str_t header, int64_t version);
+/* A list of entity tags, or "*", against one tag without its quotes: 1 it is in
+ * there, 0 not, -1 malformed. weak: W/"x" is "x" (If-None-Match). */
+int aegis_http_etag_match(aegis_str_t header, aegis_str_t tag, int weak);
 
 /* sha256 over method, route template, id and body, as \x<hex>. */
 void aegis_http_fingerprint(aegis_str_t method, aegis_str_t route, aegis_str_t id,

@@ -122,15 +122,16 @@ aegis_http_is_version(aegis_str_t tag)
 }
 
 
-aegis_code_t
-aegis_http_if_match(aegis_str_t header, char *out, size_t size)
+/* The tags of a list that are versions, as "3,5"; "*" for a star. */
+static aegis_code_t
+aegis_http_versions(aegis_str_t header, int weak_too, char *out, size_t size)
 {
     int                rc, weak;
     size_t             n;
     aegis_str_t        tag;
     aegis_http_list_t  l;
 
-    if (header.data == NULL || size < 2) {
+    if (size < 2) {
         return AEGIS_E_PRECOND_INVALID;
     }
 
@@ -145,7 +146,7 @@ aegis_http_if_match(aegis_str_t header, char *out, size_t size)
 
     while ((rc = aegis_http_etag(&l, &weak, &tag)) == 1) {
 
-        if (weak || !aegis_http_is_version(tag)) {
+        if ((weak && !weak_too) || !aegis_http_is_version(tag)) {
             continue;
         }
 
@@ -171,13 +172,102 @@ aegis_http_if_match(aegis_str_t header, char *out, size_t size)
 }
 
 
-int
-aegis_http_none_match(aegis_str_t header, int64_t version)
+/* Is the number of len digits at p in a list of ours? */
+static int
+aegis_http_listed(const char *list, const char *p, size_t len)
 {
-    int                rc, weak, found;
-    char               current[24];
-    size_t             len;
-    aegis_str_t        tag;
+    size_t  n;
+
+    for ( ;; list += n + 1) {
+        n = strcspn(list, ",");
+
+        if (n == len && memcmp(list, p, len) == 0) {
+            return 1;
+        }
+
+        if (list[n] == '\0') {
+            return 0;
+        }
+    }
+}
+
+
+/* Write what is in list and not in without, or all of it with a "!" before each;
+ * 0 when it has no room. */
+static int
+aegis_http_select(const char *list, const char *without, const char *before,
+    char *out, size_t size)
+{
+    int     k;
+    size_t  n, len;
+
+    if (size == 0) {
+        return 0;
+    }
+
+    out[0] = '\0';
+
+    for (n = 0; *list; list += len + (list[len] == ',')) {
+        len = strcspn(list, ",");
+
+        if (without && aegis_http_listed(without, list, len)) {
+            continue;
+        }
+
+        k = snprintf(out + n, size - n, "%s%s%.*s", n ? "," : "", before, (int) len,
+                     list);
+        if (k < 0 || (size_t) k >= size - n) {
+            return 0;
+        }
+
+        n += (size_t) k;
+    }
+
+    return 1;
+}
+
+
+aegis_code_t
+aegis_http_condition(aegis_str_t if_match, aegis_str_t none_match, char *out,
+    size_t size)
+{
+    char          match[512], none[512];
+    aegis_code_t  code;
+
+    memcpy(match, "*", 2);
+    memcpy(none, "", 1);
+
+    code = if_match.data ? aegis_http_versions(if_match, 0, match, sizeof(match))
+                         : AEGIS_E_OK;
+
+    if (code == AEGIS_E_OK && none_match.data) {
+        code = aegis_http_versions(none_match, 1, none, sizeof(none));
+    }
+
+    if (code != AEGIS_E_OK) {
+        return code;
+    }
+
+    if (strcmp(none, "*") == 0) {
+        /* what exists matches a star */
+        match[0] = none[0] = '\0';
+    }
+
+    if (strcmp(match, "*") == 0 && none[0]) {
+        return aegis_http_select(none, NULL, "!", out, size)
+               ? AEGIS_E_OK : AEGIS_E_PRECOND_INVALID;
+    }
+
+    return aegis_http_select(match, none, "", out, size)
+           ? AEGIS_E_OK : AEGIS_E_PRECOND_INVALID;
+}
+
+
+int
+aegis_http_etag_match(aegis_str_t header, aegis_str_t tag, int weak)
+{
+    int                rc, is_weak, found;
+    aegis_str_t        one;
     aegis_http_list_t  l;
 
     if (header.data == NULL) {
@@ -188,14 +278,13 @@ aegis_http_none_match(aegis_str_t header, int64_t version)
         return 1;
     }
 
-    len = (size_t) snprintf(current, sizeof(current), "%lld", (long long) version);
-
     l.p = header.data;
     l.end = header.data + header.len;
     found = 0;
 
-    while ((rc = aegis_http_etag(&l, &weak, &tag)) == 1) {
-        found |= tag.len == len && memcmp(tag.data, current, len) == 0;
+    while ((rc = aegis_http_etag(&l, &is_weak, &one)) == 1) {
+        found |= (weak || !is_weak) && one.len == tag.len
+                 && memcmp(one.data, tag.data, tag.len) == 0;
     }
 
     return rc == -1 ? -1 : found;

@@ -65,6 +65,32 @@ ngx_http_aegis_body_bytes(ngx_http_request_t *r, ngx_str_t *body)
 }
 
 
+/* nginx would close the connection of a client whose body does not come in time
+ * without a word; everything else is left to its own handler. */
+static void
+ngx_http_aegis_body_read(ngx_http_request_t *r)
+{
+    ngx_connection_t      *c;
+    ngx_http_aegis_job_t  *job;
+
+    c = r->connection;
+    job = ngx_http_get_module_ctx(r, ngx_http_aegis_module);
+
+    if (!c->read->timedout) {
+        job->body_handler(r);
+        return;
+    }
+
+    c->read->timedout = 0;
+    r->keepalive = 0;
+    r->read_event_handler = ngx_http_block_reading;
+
+    aegis_error_set(&job->err, AEGIS_E_TIMEOUT, "%s", "");
+
+    ngx_http_finalize_request(r, ngx_http_aegis_reply_error(job));
+}
+
+
 ngx_int_t
 ngx_http_aegis_step_body(ngx_http_aegis_job_t *job)
 {
@@ -79,7 +105,16 @@ ngx_http_aegis_step_body(ngx_http_aegis_job_t *job)
     if (!job->body_read) {
         rc = ngx_http_read_client_request_body(job->r, ngx_http_aegis_body_ready);
 
-        return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_AGAIN;
+        if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+            return rc;
+        }
+
+        if (!job->body_read) {
+            job->body_handler = job->r->read_event_handler;
+            job->r->read_event_handler = ngx_http_aegis_body_read;
+        }
+
+        return NGX_AGAIN;
     }
 
     rc = ngx_http_aegis_body_bytes(job->r, &text);

@@ -5,6 +5,9 @@
 #include "ngx_http_aegis_module.h"
 
 #include <openssl/rand.h>
+#include <openssl/sha.h>
+
+#define NGX_HTTP_AEGIS_TAG_BYTES  16        /* of the hash; more than a version */
 
 
 static ngx_int_t
@@ -131,63 +134,83 @@ ngx_http_aegis_item_location(ngx_http_aegis_job_t *job, aegis_str_t extra)
 }
 
 
-/* The version of a case is its entity tag; other rows' versions are not. */
+/*
+ * The entity tag of the answer. A case has its version, which If-Match of a
+ * transition names as well; what else can be read has a hash of its bytes.
+ */
 static ngx_int_t
-ngx_http_aegis_item_etag(ngx_http_aegis_job_t *job, int64_t version)
+ngx_http_aegis_item_etag(ngx_http_aegis_job_t *job, int64_t version, ngx_str_t *tag)
 {
     u_char     *p;
-    ngx_str_t   value;
+    u_char      hash[SHA256_DIGEST_LENGTH];
+    ngx_int_t   rc;
+
+    tag->len = 0;
+
+    p = ngx_pnalloc(job->r->pool, 2 * NGX_HTTP_AEGIS_TAG_BYTES + 2);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    tag->data = p;
+    *p++ = '"';
 
     switch (job->route->id) {
 
     case AEGIS_ROUTE_CASE_CREATE:
     case AEGIS_ROUTE_CASE_GET:
     case AEGIS_ROUTE_CASE_TRANSITION:
+
+        if (version <= 0) {
+            return NGX_OK;
+        }
+
+        p = ngx_sprintf(p, "%L", version);
         break;
 
     default:
-        return NGX_OK;
+
+        if (job->route->method != AEGIS_GET || job->reply.status != NGX_HTTP_OK) {
+            return NGX_OK;
+        }
+
+        SHA256(job->reply.body.data, job->reply.body.len, hash);
+        p = ngx_hex_dump(p, hash, NGX_HTTP_AEGIS_TAG_BYTES);
     }
 
-    if (version <= 0) {
-        return NGX_OK;
-    }
+    *p++ = '"';
+    tag->len = p - tag->data;
 
-    p = ngx_pnalloc(job->r->pool, NGX_INT64_LEN + 2);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
+    rc = ngx_http_aegis_add_header(job->r, "ETag", *tag);
 
-    value.data = p;
-    value.len = ngx_sprintf(p, "\"%L\"", version) - p;
+    tag->data++;
+    tag->len -= 2;
 
-    return ngx_http_aegis_add_header(job->r, "ETag", value);
+    return rc;
 }
 
 
-/* GET of a case that the client already has: 304 by our own rule. */
+/* The conditions of a read, by our own rule: RFC 9110 13.2.2. */
 static ngx_int_t
-ngx_http_aegis_item_none_match(ngx_http_aegis_job_t *job, int64_t version)
+ngx_http_aegis_item_conditions(ngx_http_aegis_job_t *job, ngx_str_t *tag)
 {
-    int                       match;
-    ngx_http_aegis_header_t  *h;
+    ngx_http_aegis_header_t  *match, *none;
 
-    h = &job->headers[NGX_HTTP_AEGIS_H_NONE_MATCH];
+    match = &job->headers[NGX_HTTP_AEGIS_H_IF_MATCH];
+    none = &job->headers[NGX_HTTP_AEGIS_H_NONE_MATCH];
 
-    if (h->n == 0 || job->route->id != AEGIS_ROUTE_CASE_GET) {
-        return NGX_OK;
-    }
-
-    match = h->n == 1 ? aegis_http_none_match(ngx_http_aegis_view(h->value), version)
-                      : -1;
-
-    if (match < 0) {
-        aegis_error_set(&job->err, AEGIS_E_PRECOND_INVALID,
-                        "If-None-Match is not valid.");
+    if (match->n && aegis_http_etag_match(ngx_http_aegis_view(match->value),
+                                          ngx_http_aegis_view(*tag), 0) != 1)
+    {
+        aegis_error_set(&job->err, AEGIS_E_VERSION_MISMATCH,
+                        "The representation is \"%.*s\" now.", (int) tag->len,
+                        tag->data);
         return NGX_ERROR;
     }
 
-    if (match) {
+    if (none->n && aegis_http_etag_match(ngx_http_aegis_view(none->value),
+                                         ngx_http_aegis_view(*tag), 1) == 1)
+    {
         job->reply.status = NGX_HTTP_NOT_MODIFIED;
         job->reply.body.len = 0;
     }
@@ -227,10 +250,33 @@ ngx_http_aegis_item_key(ngx_http_aegis_job_t *job)
 
 
 static ngx_int_t
+ngx_http_aegis_item_key_headers(ngx_http_aegis_job_t *job)
+{
+    ngx_int_t  rc;
+    ngx_str_t  yes = ngx_string("true"), one = ngx_string("1");
+
+    rc = NGX_OK;
+
+    if (job->replayed) {
+        rc = ngx_http_aegis_add_header(job->r, "Idempotent-Replayed", yes);
+
+    } else if (job->idempotency && ngx_strcmp(job->idempotency, "new") != 0) {
+        rc = ngx_http_aegis_describe_key(job);
+
+        if (rc == NGX_OK && ngx_strcmp(job->idempotency, "conflict") == 0) {
+            rc = ngx_http_aegis_add_header(job->r, "Retry-After", one);
+        }
+    }
+
+    return rc == NGX_OK ? NGX_DONE : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+static ngx_int_t
 ngx_http_aegis_item_reply(ngx_http_aegis_job_t *job)
 {
     ngx_int_t                    rc;
-    ngx_str_t                    yes = ngx_string("true"), items;
+    ngx_str_t                    items, tag;
     const ngx_http_aegis_row_t  *row;
 
     row = job->row;
@@ -252,33 +298,20 @@ ngx_http_aegis_item_reply(ngx_http_aegis_job_t *job)
     }
 
     if (rc != NGX_OK
-        || ngx_http_aegis_item_etag(job, row->version) != NGX_OK
+        || ngx_http_aegis_item_etag(job, row->version, &tag) != NGX_OK
         || ngx_http_aegis_item_location(job, row->extra) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (job->replayed
-        && ngx_http_aegis_add_header(job->r, "Idempotent-Replayed", yes) != NGX_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (row->status == NGX_HTTP_OK) {
-        rc = ngx_http_aegis_item_none_match(job, row->version);
+    if (row->status == NGX_HTTP_OK && job->route->method == AEGIS_GET) {
+        rc = ngx_http_aegis_item_conditions(job, &tag);
         if (rc != NGX_OK) {
             return rc;
         }
     }
 
-    if (job->idempotency && ngx_strcmp(job->idempotency, "conflict") == 0) {
-        ngx_str_set(&items, "1");
-        if (ngx_http_aegis_add_header(job->r, "Retry-After", items) != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
-    }
-
-    return NGX_DONE;
+    return ngx_http_aegis_item_key_headers(job);
 }
 
 

@@ -67,27 +67,15 @@ ngx_http_aegis_local_metrics(ngx_http_aegis_job_t *job)
 }
 
 
-/* Weak comparison of If-None-Match; a quote cannot be inside of a tag, so a
- * tag with its quotes is found whole or not at all. */
-static ngx_uint_t
-ngx_http_aegis_local_has(ngx_http_aegis_header_t *h, ngx_str_t *etag)
-{
-    if (h->n == 0) {
-        return 0;
-    }
-
-    return (h->value.len == 1 && h->value.data[0] == '*')
-           || (h->value.len >= etag->len
-               && ngx_strnstr(h->value.data, (char *) etag->data, h->value.len));
-}
-
-
 static ngx_int_t
 ngx_http_aegis_local_openapi(ngx_http_aegis_job_t *job)
 {
-    ngx_http_aegis_file_t  *file;
+    aegis_str_t               tag;
+    ngx_http_aegis_file_t    *file;
+    ngx_http_aegis_header_t  *none;
 
     file = job->conf->openapi;
+    none = &job->headers[NGX_HTTP_AEGIS_H_NONE_MATCH];
 
     if (file == NULL) {
         aegis_error_set(&job->err, AEGIS_E_NOT_FOUND,
@@ -95,12 +83,15 @@ ngx_http_aegis_local_openapi(ngx_http_aegis_job_t *job)
         return NGX_ERROR;
     }
 
+    tag.data = (char *) file->etag.data + 1;
+    tag.len = file->etag.len - 2;
+
     job->reply.cacheable = 1;
     job->reply.body = file->body;
-    job->reply.status =
-        ngx_http_aegis_local_has(&job->headers[NGX_HTTP_AEGIS_H_NONE_MATCH],
-                                 &file->etag)
-        ? NGX_HTTP_NOT_MODIFIED : NGX_HTTP_OK;
+    job->reply.status = none->n
+                        && aegis_http_etag_match(ngx_http_aegis_view(none->value), tag,
+                                                 1) == 1
+                        ? NGX_HTTP_NOT_MODIFIED : NGX_HTTP_OK;
 
     return ngx_http_aegis_add_header(job->r, "ETag", file->etag) == NGX_OK
            ? NGX_DONE : NGX_HTTP_INTERNAL_SERVER_ERROR;

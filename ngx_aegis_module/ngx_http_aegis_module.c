@@ -42,6 +42,8 @@ static ngx_conf_post_t  ngx_http_aegis_timeout_post = {
 
 #define NGX_HTTP_AEGIS_SRV  NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_TAKE1
 
+#define NGX_HTTP_AEGIS_LOC  NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF
+
 static ngx_command_t  ngx_http_aegis_commands[] = {
 
     { ngx_string("aegis"),
@@ -115,6 +117,30 @@ static ngx_command_t  ngx_http_aegis_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_http_aegis_conf_zone,
       NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
+
+    { ngx_string("aegis_require_if_match"),
+      NGX_HTTP_AEGIS_LOC|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_aegis_loc_conf_t, require_if_match),
+      NULL },
+
+    { ngx_string("aegis_strict_idempotency_key"),
+      NGX_HTTP_AEGIS_LOC|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_aegis_loc_conf_t, strict_key),
+      NULL },
+
+    { ngx_string("aegis_cors_origin"),
+      NGX_HTTP_AEGIS_LOC|NGX_CONF_1MORE,
+      ngx_http_aegis_conf_cors,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+
+    { ngx_string("aegis_deprecated"),
+      NGX_HTTP_AEGIS_LOC|NGX_CONF_2MORE,
+      ngx_http_aegis_conf_deprecated,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
 
       ngx_null_command
 };
@@ -370,6 +396,10 @@ ngx_http_aegis_create_loc_conf(ngx_conf_t *cf)
     }
 
     lcf->enable = NGX_CONF_UNSET;
+    lcf->require_if_match = NGX_CONF_UNSET;
+    lcf->strict_key = NGX_CONF_UNSET;
+    lcf->origins = NGX_CONF_UNSET_PTR;
+    lcf->deprecated = NGX_CONF_UNSET_PTR;
 
     return lcf;
 }
@@ -379,7 +409,13 @@ static char *
 ngx_http_aegis_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
     ngx_http_aegis_srv_conf_t  *scf;
+    ngx_http_aegis_loc_conf_t  *prev = parent;
     ngx_http_aegis_loc_conf_t  *conf = child;
+
+    ngx_conf_merge_value(conf->require_if_match, prev->require_if_match, 0);
+    ngx_conf_merge_value(conf->strict_key, prev->strict_key, 0);
+    ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
+    ngx_conf_merge_ptr_value(conf->deprecated, prev->deprecated, NULL);
 
     /* the handler is the location's own, so the flag is not inherited */
     ngx_conf_init_value(conf->enable, 0);

@@ -72,6 +72,14 @@ typedef struct {
 } ngx_http_aegis_file_t;
 
 typedef struct {
+    const char               *path;         /* a template of routes.def */
+    ngx_str_t                 since;        /* Deprecation, RFC 9745 */
+    ngx_str_t                 sunset;       /* Sunset, RFC 8594; may be empty */
+    ngx_str_t                 link;         /* Link's value, up to {id} */
+    ngx_str_t                 rest;         /* behind {id}; data NULL: no {id} */
+} ngx_http_aegis_deprecated_t;
+
+typedef struct {
     ngx_array_t               dbs;          /* ngx_http_aegis_db_t * */
     ngx_shm_zone_t           *zone;         /* the shared counters */
     ngx_int_t                 request_id;   /* index of $request_id */
@@ -96,6 +104,10 @@ typedef struct {
     u_char                   *file;         /* where "aegis on" is */
     ngx_uint_t                line;
     unsigned                  problem:1;    /* aegis_problem */
+    ngx_flag_t                require_if_match;
+    ngx_flag_t                strict_key;   /* Idempotency-Key must be quoted */
+    ngx_array_t              *origins;      /* ngx_str_t: CORS is for these */
+    ngx_array_t              *deprecated;   /* ngx_http_aegis_deprecated_t */
 } ngx_http_aegis_loc_conf_t;
 
 /* --- the database side, one per worker process */
@@ -182,6 +194,8 @@ enum {
     NGX_HTTP_AEGIS_H_ENCODING,
     NGX_HTTP_AEGIS_H_ACCEPT,
     NGX_HTTP_AEGIS_H_TRACEPARENT,
+    NGX_HTTP_AEGIS_H_ORIGIN,
+    NGX_HTTP_AEGIS_H_PREFLIGHT,
     NGX_HTTP_AEGIS_N_HEADERS
 };
 
@@ -217,7 +231,9 @@ struct ngx_http_aegis_job_s {
     aegis_str_t               id;           /* {id} of the path, lower case */
     const ngx_http_aegis_who_t *who;        /* who asks; NULL until it is known */
     aegis_refusal_t           refusal;      /* why who asks was refused */
+    const char               *allow;        /* Allow, when it was sent */
     ngx_http_aegis_header_t   headers[NGX_HTTP_AEGIS_N_HEADERS];
+    ngx_http_event_handler_pt body_handler; /* nginx's, while the body arrives */
     json_t                   *body;
     aegis_item_t              item;
     char                     *made[AEGIS_BODY_MAX_MADE];
@@ -267,11 +283,11 @@ struct ngx_http_aegis_job_s {
     char                      idem_key[AEGIS_KEY_MAX + 1];
     size_t                    idem_len;
     char                      hash[AEGIS_HASH_MAX];
-    char                      trace[AEGIS_TRACEPARENT_LEN + 1];
+    char                      trace[AEGIS_TRACEPARENT_LEN + 1];   /* "": not yet */
     char                      uuid[AEGIS_UUID_LEN + 1];     /* of what is made */
     char                      if_match[512];
     u_char                    id_buf[AEGIS_UUID_LEN];
-    u_char                    request_id[64];
+    u_char                    request_id[64 + 1 + 32];  /* and the trace id */
     size_t                    request_id_len;
 };
 
@@ -298,6 +314,21 @@ void ngx_http_aegis_job_resume(ngx_http_aegis_job_t *job,
     const ngx_http_aegis_row_t *row);
 void ngx_http_aegis_body_ready(ngx_http_request_t *r);
 ngx_int_t ngx_http_aegis_log(ngx_http_request_t *r);
+
+/* route.c: look at the request's headers */
+ngx_int_t ngx_http_aegis_headers_in(ngx_http_aegis_job_t *job);
+
+/* precond.c: job->trace and the trace id in job->request_id, once */
+ngx_int_t ngx_http_aegis_trace(ngx_http_aegis_job_t *job);
+
+/* headers.c: what every answer carries beside its own: Vary, traceparent, CORS */
+ngx_int_t ngx_http_aegis_headers_out(ngx_http_aegis_job_t *job);
+/* Link to the description of Idempotency-Key. */
+ngx_int_t ngx_http_aegis_describe_key(ngx_http_aegis_job_t *job);
+
+/* headers_conf.c */
+char *ngx_http_aegis_conf_cors(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_deprecated(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* The steps: NGX_OK: next; NGX_DONE: job->reply is set; NGX_AGAIN: parked, the
  * same step is entered again; NGX_ERROR: job->err is set; else nginx's status. */

@@ -32,7 +32,7 @@ static const ngx_http_aegis_status_t  ngx_http_aegis_statuses[] = {
     { 502, AEGIS_E_BAD_GATEWAY,       "" },
     { 503, AEGIS_E_UNAVAILABLE,       "" },
     { 504, AEGIS_E_DEADLINE,          "" },
-    { 505, AEGIS_E_NOT_IMPLEMENTED,   "This version of HTTP is not supported." }
+    { 505, AEGIS_E_HTTP_VERSION,      "" }
 };
 
 
@@ -79,6 +79,10 @@ ngx_http_aegis_problem_handler(ngx_http_request_t *r)
 
     if (job == NULL || job->r == NULL) {
         job = ngx_http_aegis_job_create(r);
+
+        if (job && ngx_http_aegis_headers_in(job) != NGX_OK) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
     }
 
     if (job == NULL) {
@@ -102,7 +106,7 @@ ngx_http_aegis_problem_handler(ngx_http_request_t *r)
     }
 
     /* the request line could not be read, so its body's end is not known */
-    if (code == AEGIS_E_BAD_REQUEST || code == AEGIS_E_HEADERS_TOO_LARGE) {
+    if (code == AEGIS_E_BAD_REQUEST || code == AEGIS_E_HTTP_VERSION || code == AEGIS_E_HEADERS_TOO_LARGE) {
         r->keepalive = 0;
     }
 

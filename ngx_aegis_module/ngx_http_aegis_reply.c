@@ -89,6 +89,10 @@ ngx_http_aegis_reply_headers(ngx_http_aegis_job_t *job)
         return NGX_ERROR;
     }
 
+    if (ngx_http_aegis_headers_out(job) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     r->headers_out.status = job->reply.status;
     r->headers_out.status_line.len = 0;
 
@@ -207,6 +211,10 @@ ngx_http_aegis_reply_error(ngx_http_aegis_job_t *job)
     const aegis_error_def_t  *def;
 
     def = aegis_error_def(job->err.code);
+
+    if (ngx_http_aegis_trace(job) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
 
     id.data = (const char *) job->request_id;
     id.len = job->request_id_len;

@@ -192,7 +192,7 @@ ngx_http_aegis_job_create(ngx_http_request_t *r)
     vv = ngx_http_get_indexed_variable(r, amcf->request_id);
 
     if (vv && vv->valid && !vv->not_found) {
-        job->request_id_len = ngx_min(vv->len, sizeof(job->request_id));
+        job->request_id_len = ngx_min(vv->len, 64);
         ngx_memcpy(job->request_id, vv->data, job->request_id_len);
 
         id = ngx_palloc(r->pool, sizeof(ngx_str_t) + vv->len);

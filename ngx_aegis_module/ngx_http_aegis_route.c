@@ -18,14 +18,16 @@ static const ngx_http_aegis_header_name_t  ngx_http_aegis_header_names[] = {
     { ngx_string("content-type"),     NGX_HTTP_AEGIS_H_TYPE },
     { ngx_string("content-encoding"), NGX_HTTP_AEGIS_H_ENCODING },
     { ngx_string("accept"),           NGX_HTTP_AEGIS_H_ACCEPT },
-    { ngx_string("traceparent"),      NGX_HTTP_AEGIS_H_TRACEPARENT }
+    { ngx_string("traceparent"),      NGX_HTTP_AEGIS_H_TRACEPARENT },
+    { ngx_string("origin"),           NGX_HTTP_AEGIS_H_ORIGIN },
+    { ngx_string("access-control-request-method"), NGX_HTTP_AEGIS_H_PREFLIGHT }
 };
 
 
 /* One walk over the request's lines: nginx keeps the first of doubled ones, and
  * only the list says that there were two. Accept may come in several. */
-static ngx_int_t
-ngx_http_aegis_route_headers(ngx_http_aegis_job_t *job)
+ngx_int_t
+ngx_http_aegis_headers_in(ngx_http_aegis_job_t *job)
 {
     u_char                   *p;
     ngx_uint_t                i, k;
@@ -87,6 +89,7 @@ ngx_http_aegis_route_allow(ngx_http_aegis_job_t *job, const char *allow)
 {
     ngx_str_t  value;
 
+    job->allow = allow;
     value.data = (u_char *) allow;
     value.len = ngx_strlen(allow);
 
@@ -126,7 +129,7 @@ ngx_http_aegis_step_route(ngx_http_aegis_job_t *job)
     r = job->r;
     r->disable_not_modified = 1;
 
-    if (ngx_http_aegis_route_headers(job) != NGX_OK) {
+    if (ngx_http_aegis_headers_in(job) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

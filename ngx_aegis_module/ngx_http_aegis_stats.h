@@ -12,7 +12,7 @@
 #define NGX_HTTP_AEGIS_MAX_RULES      64
 #define NGX_HTTP_AEGIS_MAX_WORKERS    128
 #define NGX_HTTP_AEGIS_N_METHODS      6
-#define NGX_HTTP_AEGIS_N_CODES        29
+#define NGX_HTTP_AEGIS_N_CODES        31
 #define NGX_HTTP_AEGIS_N_SECONDS      14
 #define NGX_HTTP_AEGIS_N_SIZES        8
 #define NGX_HTTP_AEGIS_LAG_MS         5000

@@ -36,16 +36,18 @@ LANGUAGE sql STABLE AS $$
         'created_at', c.created_at, 'updated_at', c.updated_at)
 $$;
 
--- RFC 9457. ext is an object whose members follow the standard ones.
+-- RFC 9457. ext is an object whose members follow the standard ones. request_id
+-- may have the trace id behind it, after a blank.
 CREATE OR REPLACE FUNCTION aegis.problem(p_code text, p_request_id text,
                                          p_detail text, p_ext jsonb)
 RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT rtrim(json_build_object(
+    SELECT rtrim(json_strip_nulls(json_build_object(
         'type', 'urn:aegis:problem:' || e.code, 'title', e.title,
         'status', e.status, 'detail', coalesce(p_detail, e.remedy),
-        'instance', 'urn:aegis:request:' || coalesce(p_request_id, ''))::text, '}')
+        'instance', 'urn:aegis:request:' || split_part(coalesce(p_request_id, ''), ' ', 1),
+        'trace_id', nullif(split_part(p_request_id, ' ', 2), '')))::text, '}')
         || CASE WHEN p_ext IS NULL OR p_ext = '{}' THEN '}'
-                ELSE ', ' || ltrim(p_ext::text, '{') END
+                ELSE ',' || ltrim(p_ext::text, '{') END
       FROM aegis.error_def e WHERE e.code = p_code
 $$;
 

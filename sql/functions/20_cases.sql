@@ -36,11 +36,13 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Does the case's version satisfy If-Match? NULL: not asked. '*': any. Else
--- the opaque parts of the strong tags, comma separated (RFC 9110 13.1.1).
+-- the opaque parts of the strong tags, comma separated (RFC 9110 13.1.1); with
+-- a ! before each, the versions that If-None-Match excludes (13.1.2).
 CREATE OR REPLACE FUNCTION aegis.if_match_holds(p_if_match text, p_version int)
 RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT p_if_match IS NULL OR p_if_match = '*'
         OR p_version::text = ANY (string_to_array(p_if_match, ','))
+        OR left(p_if_match, 1) = '!' AND '!' || p_version <> ALL (string_to_array(p_if_match, ','))
 $$;
 
 CREATE OR REPLACE FUNCTION aegis.case_create(

@@ -35,7 +35,8 @@ test_if_match(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        code = aegis_http_if_match(aegis_unit_str(cases[i].header), out, sizeof(out));
+        code = aegis_http_condition(aegis_unit_str(cases[i].header), AEGIS_NO_STR,
+                                    out, sizeof(out));
 
         if (code != (cases[i].out ? AEGIS_E_OK : AEGIS_E_PRECOND_INVALID)) {
             fail_msg("%s gives %d", cases[i].header, (int) code);
@@ -45,34 +46,81 @@ test_if_match(void **state)
         }
     }
 
-    assert_int_equal(aegis_http_if_match(AEGIS_NO_STR, out, sizeof(out)),
-                     AEGIS_E_PRECOND_INVALID);
-    assert_int_equal(aegis_http_if_match((aegis_str_t) { 4, "\"3\0\"" }, out, sizeof(out)),
+    assert_int_equal(aegis_http_condition((aegis_str_t) { 4, "\"3\0\"" }, AEGIS_NO_STR,
+                                          out, sizeof(out)),
                      AEGIS_E_PRECOND_INVALID);
 }
 
 
 static void
-test_none_match(void **state)
+test_condition(void **state)
 {
-    size_t  i;
+    char          out[16];
+    size_t        i;
+    aegis_str_t   match, none;
+    aegis_code_t  code;
 
     static const struct {
-        const char  *header;
-        int          rc;
+        const char  *match;         /* NULL: not there */
+        const char  *none;
+        const char  *out;           /* NULL: malformed */
     } cases[] = {
-        { "*", 1 }, { "\"3\"", 1 }, { "W/\"3\"", 1 }, { "\"1\", W/\"3\"", 1 },
-        { "\"4\"", 0 }, { "\"03\"", 0 }, { "\"33\"", 0 }, { "", 0 }, { "\"x\"", 0 },
-        { "3", -1 }, { "\"3\" x", -1 }, { "\"3\", \"", -1 }, { "*, *", -1 }
+        { NULL, NULL, "*" },
+        { NULL, "*", "" }, { NULL, "\"3\"", "!3" }, { NULL, "W/\"3\", \"5\"", "!3,!5" },
+        { NULL, "\"abc\"", "*" }, { NULL, "", "*" }, { NULL, "3", NULL },
+        { "*", "\"3\"", "!3" }, { "*", "*", "" }, { "\"3\"", "*", "" },
+        { "\"3\", \"5\"", "\"3\"", "5" }, { "\"3\", \"5\"", "W/\"5\"", "3" },
+        { "\"3\"", "\"3\"", "" }, { "\"33\"", "\"3\"", "33" }, { "\"3\"", "\"33\"", "3" },
+        { "\"3\"", "3", NULL }, { "3", "\"3\"", NULL }, { "W/\"3\"", "\"4\"", "" },
+        { NULL, "\"1111\",\"2222\",\"33\"", "!1111,!2222,!33" },
+        { NULL, "\"1111\",\"2222\",\"333\"", NULL }
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        if (aegis_http_none_match(aegis_unit_str(cases[i].header), 3) != cases[i].rc) {
-            fail_msg("%s is not %d", cases[i].header, cases[i].rc);
+        match = cases[i].match ? aegis_unit_str(cases[i].match) : AEGIS_NO_STR;
+        none = cases[i].none ? aegis_unit_str(cases[i].none) : AEGIS_NO_STR;
+        code = aegis_http_condition(match, none, out, sizeof(out));
+
+        if (code != (cases[i].out ? AEGIS_E_OK : AEGIS_E_PRECOND_INVALID)) {
+            fail_msg("case %d gives %d", (int) i, (int) code);
+        }
+        if (cases[i].out) {
+            assert_string_equal(out, cases[i].out);
+        }
+    }
+}
+
+
+static void
+test_etag_match(void **state)
+{
+    int          weak;
+    size_t       i;
+    aegis_str_t  tag = aegis_str("3");
+
+    static const struct {
+        const char  *header;
+        int          rc[2];         /* strong, weak */
+    } cases[] = {
+        { "*", { 1, 1 } }, { "\"3\"", { 1, 1 } }, { "W/\"3\"", { 0, 1 } },
+        { "\"1\", W/\"3\"", { 0, 1 } }, { "W/\"3\", \"3\"", { 1, 1 } },
+        { "\"4\"", { 0, 0 } }, { "\"03\"", { 0, 0 } }, { "\"33\"", { 0, 0 } },
+        { "", { 0, 0 } }, { "\"x\"", { 0, 0 } },
+        { "3", { -1, -1 } }, { "\"3\" x", { -1, -1 } }, { "\"3\", \"", { -1, -1 } },
+        { "*, *", { -1, -1 } }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        for (weak = 0; weak < 2; weak++) {
+            if (aegis_http_etag_match(aegis_unit_str(cases[i].header), tag, weak)
+                != cases[i].rc[weak])
+            {
+                fail_msg("%s is not %d", cases[i].header, cases[i].rc[weak]);
+            }
         }
     }
 
-    assert_int_equal(aegis_http_none_match(AEGIS_NO_STR, 3), 0);
+    assert_int_equal(aegis_http_etag_match(AEGIS_NO_STR, tag, 1), 0);
 }
 
 
@@ -151,7 +199,8 @@ main(void)
 {
     const struct CMUnitTest  tests[] = {
         AEGIS_TEST("If-Match gives the strong tags that can be versions", test_if_match),
-        AEGIS_TEST("If-None-Match compares weakly", test_none_match),
+        AEGIS_TEST("the two conditions of a write become one", test_condition),
+        AEGIS_TEST("If-None-Match compares weakly, If-Match strongly", test_etag_match),
         AEGIS_TEST("Accept refuses only when no form of ours is left", test_accept),
         AEGIS_TEST("Content-Type is JSON in UTF-8 and nothing else", test_content_type)
     };
