@@ -15,9 +15,10 @@ use Aegis::Test;
 $| = 1;
 my $ROUNDS = $ENV{ROUNDS} || 3;
 my $SECS = $ENV{SECS} || 5;
-my $CASES = $ENV{CASES} || 60_000;
 my $WORKS = $ENV{WORKS} || 'default';
-$WORKS = 'transition get create tls memory overload' if $WORKS eq 'default';
+my $QUICK = $ROUNDS eq '1' && $SECS < 3;          # the cells that may decide, and smaller tables
+my $CASES = $ENV{CASES} || ($QUICK ? 20_000 : 60_000);
+$WORKS = 'transition get create tls' . ($QUICK ? '' : ' memory overload') if $WORKS eq 'default';
 die "ROUNDS, SECS and CASES are numbers\n" if grep { !/^\d+$/ } $ROUNDS, $SECS, $CASES;
 
 my %rows = (
@@ -41,15 +42,18 @@ for my $w (split ' ', $WORKS) {
 my %shapes = (transition => ['func', 'lean', 'cte', 'seq'], create => ['func', 'lean', 'seq'], get => ['func', 'lean']);
 
 sub limit_cells ($work, $conns) {
-    my @clients = $conns == 1 ? (1) : do { my %seen; grep { !$seen{$_}++ } $conns, 8, 16 };
+    my @clients = $conns == 1 ? (1) : do { my %seen; grep { !$seen{$_}++ } $conns, $QUICK ? () : 8, 16 };
     my @cells;
     for my $shape (@{ $shapes{$work} }) {
-        # one statement at a time is far behind: once is enough
-        push @cells, map { ['pgbench', $work, $shape, $_] } $shape eq 'seq' ? $conns > 32 ? () : $clients[0] : @clients;
+        # what is far behind is measured with one client count
+        my @c = $shape eq 'seq' || ($QUICK && $shape eq 'func') ? $clients[0] : @clients;
+        push @cells, map { ['pgbench', $work, $shape, $_] } grep { $shape !~ /seq|func/ || $_ <= 32 } @c;
     }
     return @cells;
 }
-sub peer_cells ($work, $conns, $tls) { return map { ['peer', $work, $_, $conns, $tls] } 'func', 'seq' }
+sub peer_cells ($work, $conns, $tls) {
+    return map { ['peer', $work, $_, $conns, $tls] } $QUICK && ($conns != 32 || $tls) ? 'func' : ('func', 'seq');
+}
 sub our_cell ($work, $conns, $tls) { return ['ours', $work, $conns, $tls] }
 
 my (%runs, $bench);
@@ -89,13 +93,13 @@ sub row ($r) {
         of_limit => round2($o->{rps} / $limit->{rps}), x_peer => round2($o->{rps} / $peer->{rps}),
         nginx_us => round2($o->{server_us}, 1), pg_us => round2($o->{pg_us}, 1),
         pgbench_pg_us => round2($limit->{pg_us}, 1), peer_us => round2($peer->{server_us}, 1), peer_pg_us => round2($peer->{pg_us}, 1),
-        load_us => round2($o->{load_us}, 1), foreign_cores => round2((sort { $b <=> $a } @foreign)[0]) };
+        load_us => round2($o->{load_us}, 1), group => round2($o->{group}, 1), foreign_cores => round2((sort { $b <=> $a } @foreign)[0]) };
 }
 
 # --- the run
 
 my $t0 = time;
-$bench = Aegis::Bench->start(cases => $CASES, secs => $SECS, roles => $ENV{ROLES} // '');
+$bench = Aegis::Bench->start(cases => $CASES, secs => $SECS);
 printf "%d cases, %d x %d s a cell; %s\n", $CASES, $ROUNDS, $SECS, $bench->machine;
 
 for my $round (1 .. (@rows ? $ROUNDS : 0)) {
@@ -105,29 +109,32 @@ for my $round (1 .. (@rows ? $ROUNDS : 0)) {
             next if $done{"@$cell"}++;
             my $v = measure($cell);
             push @{ $runs{"@$cell"} }, $v;
-            printf "%4d s  round %d  %-28s %8.0f/s  p99 %7s ms  PG %5.0f us  server %5s us  foreign %.2f%s\n", time - $t0, $round,
+            printf "%4d s  round %d  %-28s %8.0f/s  p99 %7s ms  PG %5.0f us  server %5s us  foreign %.2f%s%s\n", time - $t0, $round,
                 "@$cell", $v->{rps}, map({ defined $_ ? sprintf '%.1f', $_ : '-' } $v->{p99_ms}), $v->{pg_us},
-                defined $v->{server_us} ? sprintf('%.0f', $v->{server_us}) : '-', $v->{foreign}, $v->{foreign} > 0.3 ? '  (not alone)' : '';
+                defined $v->{server_us} ? sprintf('%.0f', $v->{server_us}) : '-', $v->{foreign}, $v->{foreign} > 0.3 ? '  (not alone)' : '',
+                $v->{group} ? sprintf('  %.1f a statement', $v->{group}) : '';
         }
     }
 }
 my @out = map { row($_) } @rows;
 
+my $machine = $bench->machine;
 my %x;
 $x{memory} = Aegis::BenchLimits::memory($bench) if $extra{memory};
 $x{overload} = Aegis::BenchLimits::overload($bench) if $extra{overload};
-$x{pages} = Aegis::BenchPages::run($bench) if $extra{pages};
+$x{workers} = Aegis::BenchLimits::workers($bench, $ROUNDS) if $extra{workers};
+$x{pages} = Aegis::BenchPages::measure($bench) if $extra{pages};
 
 my $dir = root . '/run';
 make_path($dir) unless -e $dir;
 my $file = $ENV{JSON} || "$dir/bench.json";
 spew($file, json_encode(\@out) . "\n") if @out;
-spew($file =~ s/\.json$/-raw.json/r, json_encode({ machine => $bench->machine, rounds => $ROUNDS, secs => $SECS, cases => $CASES,
+spew($file =~ s/\.json$/-raw.json/r, json_encode({ machine => $machine, rounds => $ROUNDS, secs => $SECS, cases => $CASES,
     runs => \%runs, extra => \%x }) . "\n");
 
 my $table = Aegis::BenchGoals::table(\@out, \%x);
 print "\n$table\n";
 Aegis::BenchGoals::write_page(root . '/docs/benchmarks.md', $table,
-    "make bench ROUNDS=$ROUNDS SECS=$SECS" . ($ENV{WORKS} && $ENV{WORKS} ne 'default' ? " WORKS='$WORKS'" : ''), $bench->machine)
+    "make bench ROUNDS=$ROUNDS SECS=$SECS" . ($ENV{WORKS} && $ENV{WORKS} ne 'default' ? " WORKS='$WORKS'" : ''), $machine)
     if $ENV{PAGE};
 printf "%d s; every figure is in %s\n", time - $t0, $file =~ s/\.json$/-raw.json/r;

@@ -27,13 +27,14 @@ CREATE UNLOGGED TABLE bench.case_timeline AS
            replace(case_id::text, '-', '') AS trace_id, 'fill-' || case_id AS idem_key, created_at
       FROM bench.ops_case;
 
+-- published, as they are when a relay runs
 CREATE UNLOGGED TABLE bench.outbox AS
     SELECT tenant, case_id, 1 AS version, aegis.outbox_part(case_id) AS part,
            case_id || ':1:created' AS msg_id, 'evt.case.created.v1' AS subject,
            json_build_object('case_id', case_id, 'tenant', tenant, 'case_version', 1,
                'title', title, 'kind', kind, 'severity', severity, 'mode', mode,
                'tags', tags, 'labels', labels, 'actor', 'bench', 'correlation_id', '',
-               'at', created_at) AS data
+               'at', created_at) AS data, created_at AS published_at
       FROM bench.ops_case;
 
 CREATE UNLOGGED TABLE bench.idempotency AS
@@ -49,7 +50,7 @@ CREATE FUNCTION bench.reset() RETURNS void LANGUAGE sql AS $$
     INSERT INTO aegis.ops_case SELECT * FROM bench.ops_case;
     INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, to_status, actor,
            principal, trace_id, idem_key, created_at) SELECT * FROM bench.case_timeline;
-    INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data)
+    INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, published_at)
            SELECT * FROM bench.outbox;
     INSERT INTO aegis.idempotency (tenant, principal, key, hash, status, code, version, body, extra)
            SELECT * FROM bench.idempotency;

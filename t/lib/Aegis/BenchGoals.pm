@@ -58,11 +58,15 @@ sub _markdown ($head, @lines) {
 sub table ($rows, $extra) {
     my $text = '';
     $text .= _markdown(['work', 'connections', 'ours/s', 'p50 ms', 'p99 ms', 'pgbench/s', 'peer/s', 'of the limit', 'x peer',
-            'nginx us', 'PG us', 'others\' cores'],
+            'nginx us', 'PG us', 'a group', 'others\' cores'],
         map { [ $_->{work} . (${ $_->{tls} } ? ', TLS 1.3' : ''), $_->{conns}, $_->{ours_rps}, _f($_->{p50_ms}), _f($_->{p99_ms}),
             "$_->{pgbench_tps} ($_->{pgbench_best})", "$_->{peer_rps} ($_->{peer_best})", _f($_->{of_limit}), _f($_->{x_peer}),
-            _f($_->{nginx_us}, 1), _f($_->{pg_us}, 1),
+            _f($_->{nginx_us}, 1), _f($_->{pg_us}, 1), _f($_->{group}, 1),
             _f($_->{foreign_cores}) . ($_->{foreign_cores} > $ALONE ? ' *' : '') ] } @$rows) . "\n" if @$rows;
+    if (my $w = $extra->{workers}) {
+        $text .= sprintf "With the quick start's workers beside, transition over 32 connections: %.0f/s, p50 %.2f ms, p99 %.2f ms, nginx %.1f us, "
+            . "PG %.1f us%s\n\n", @$w{qw(ours_rps p50_ms p99_ms nginx_us pg_us)}, $w->{foreign_cores} > $ALONE ? ' *' : '';
+    }
     my @v = verdicts($rows, $extra);
     $text .= _markdown(['work', 'goal', 'figure', ''], map { [ @$_[0 .. 2], $_->[3] . $_->[4] ] } @v) if @v;
     $text .= "\n\\* something else used more than $ALONE cores meanwhile: not to be trusted\n"

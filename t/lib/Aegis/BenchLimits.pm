@@ -12,10 +12,15 @@ sub _rss_mib ($pid) {
 }
 
 # The highest resident size of the one worker while 1000 connections are open and
-# used in turn.
+# used in turn. With 1024 worker_connections nginx would close idle ones to make
+# room.
 sub memory ($b) {
     my $s = $b->stack;
-    my $undo = $s->nginx_edit(sub ($conf) { $conf =~ s/^worker_processes.*/worker_processes 1;/m or die; $conf });
+    my $undo = $s->nginx_edit(sub ($conf) {
+        $conf =~ s/^worker_processes.*/worker_processes 1;/m or die;
+        $conf =~ s/worker_connections .*/worker_connections 2048;/ or die;
+        $conf;
+    });
     $b->reset;
     my ($max, $busy) = (0, 0);
     my $look = sub {
@@ -31,17 +36,30 @@ sub memory ($b) {
     return { rss_mib => $max, rss_before_mib => $before, conns => 1000, n => $j->{ok}, foreign_cores => $j->{foreign} };
 }
 
+# Transitions with the quick start's workers beside: the relay publishes each.
+# The installation without workers is stopped first.
+sub workers ($bench, $rounds) {
+    $bench->stack->down;
+    my $w = Aegis::Bench->start(cases => $bench->{cases}, secs => $bench->{secs}, roles => join(' ', $bench->stack->roles), name => 'bench-workers');
+    my @r = sort { $a->{rps} <=> $b->{rps} } map { $w->ours('transition', 32) } 1 .. $rounds;
+    $w->stack->down;
+    my $r = $r[ $#r / 2 ];
+    return { ours_rps => $r->{rps}, p50_ms => $r->{p50_ms}, p99_ms => $r->{p99_ms}, nginx_us => $r->{server_us}, pg_us => $r->{pg_us},
+        foreign_cores => $r->{foreign} };
+}
+
+# Peak is the closed loop over as many connections.
 sub overload ($b) {
     my %to = (port => $b->{plain}, work => 'transition');
     $b->reset;
-    my $peak = $b->load(%to, conns => 128);
+    my $peak = $b->load(%to, conns => 600);
     $b->verify($peak);
     my $rps = $peak->{phases}[0]{rps};
 
     # what is normal at half of it; three times as much; half again
     my ($half, $much) = (int $rps / 2, int $rps * 3);
     $b->reset;
-    my $j = $b->load(%to, conns => 1000, phases => "$half:4,$much:5,$half:8", tolerant => 1,
+    my $j = $b->load(%to, conns => 600, phases => "$half:4,$much:5,$half:8", tolerant => 1,
         args => ['--slices', '--probe', 50, '--allow', '503', '--patience', 1, '--timeout', 15]);
     die 'overload: ' . json_encode({ %$j, slices => 0 }) if $j->{wrong} || $j->{closed} || $j->{unanswered};
     $b->verify($j) unless $j->{timeouts} || $j->{settled};
