@@ -119,8 +119,8 @@ ngx_http_aegis_reply_headers(ngx_http_aegis_job_t *job)
 }
 
 
-ngx_int_t
-ngx_http_aegis_reply(ngx_http_aegis_job_t *job)
+static ngx_int_t
+ngx_http_aegis_reply_send(ngx_http_aegis_job_t *job)
 {
     ngx_int_t            rc;
     ngx_buf_t           *b;
@@ -158,6 +158,20 @@ ngx_http_aegis_reply(ngx_http_aegis_job_t *job)
     out.next = NULL;
 
     return ngx_http_output_filter(r, &out);
+}
+
+
+/* NGX_AGAIN, a client that does not take all of it yet, is not for the step
+ * loop, to which it would mean that the request waits for a row: nginx sends
+ * the rest when the request is finalized with anything else. */
+ngx_int_t
+ngx_http_aegis_reply(ngx_http_aegis_job_t *job)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_aegis_reply_send(job);
+
+    return rc == NGX_AGAIN ? NGX_OK : rc;
 }
 
 
