@@ -101,6 +101,35 @@ ngx_http_aegis_conf_cursor(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* It is shown to everybody: a file that was named by mistake must not be. */
+static ngx_int_t
+ngx_http_aegis_conf_is_openapi(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
+{
+    json_t        *doc;
+    ngx_int_t      rc;
+    json_error_t   err;
+
+    doc = json_loadb((char *) text->data, text->len, 0, &err);
+    if (doc == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "aegis_openapi: %V:%d: this is no JSON; is it the right file?",
+                           name, err.line);
+        return NGX_ERROR;
+    }
+
+    rc = json_is_string(json_object_get(doc, "openapi")) ? NGX_OK : NGX_ERROR;
+    json_decref(doc);
+
+    if (rc != NGX_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "aegis_openapi: \"%V\" is no OpenAPI description; it is "
+                           "docs/openapi.json that belongs here", name);
+    }
+
+    return rc;
+}
+
+
 char *
 ngx_http_aegis_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
@@ -119,7 +148,8 @@ ngx_http_aegis_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     p = ngx_pnalloc(cf->pool, 35);
 
     if (file == NULL || p == NULL
-        || ngx_http_aegis_conf_read(cf, &value[1], &file->body) != NGX_OK)
+        || ngx_http_aegis_conf_read(cf, &value[1], &file->body) != NGX_OK
+        || ngx_http_aegis_conf_is_openapi(cf, &value[1], &file->body) != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -214,6 +244,28 @@ ngx_http_aegis_conf_is_address(const char *hosts)
 }
 
 
+static ngx_uint_t
+ngx_http_aegis_conf_is_port(const char *ports)
+{
+    size_t       len;
+    ngx_int_t    n;
+    const char  *p;
+
+    for (p = ports; /* void */ ; p += len + 1) {
+        len = strcspn(p, ",");
+        n = ngx_atoi((u_char *) p, len);
+
+        if (len && (n < 1 || n > 65535)) {
+            return 0;
+        }
+
+        if (p[len] == '\0') {
+            return 1;
+        }
+    }
+}
+
+
 /* Settings of ours that a connection string may override. */
 static const char *const  ngx_http_aegis_defaults[][2] = {
     { "application_name",    "aegis-gateway" },
@@ -289,7 +341,7 @@ ngx_http_aegis_conf_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     char                        *err;
     ngx_int_t                    rc;
     ngx_str_t                   *value;
-    const char                  *host, *hostaddr;
+    const char                  *host, *hostaddr, *port;
     PQconninfoOption            *options, *o;
     ngx_http_aegis_db_t         *db, **slot;
     ngx_http_aegis_srv_conf_t   *scf = conf;
@@ -304,22 +356,34 @@ ngx_http_aegis_conf_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     options = PQconninfoParse((char *) value[1].data, &err);
     if (options == NULL) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "aegis_database: %*s",
-                           err ? strcspn(err, "\n") : sizeof("no memory") - 1,
-                           err ? err : "no memory");
+        /* what libpq says repeats a part of it, which may be the password */
         PQfreemem(err);
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+            "aegis_database: this is no connection string of PostgreSQL: write "
+            "keyword=value words, a value with blanks in single quotes, or a "
+            "postgresql:// URI; psql says more about the same string");
         return NGX_CONF_ERROR;
     }
 
     host = NULL;
     hostaddr = NULL;
+    port = "";
 
     for (o = options; o->keyword; o++) {
         if (ngx_strcmp(o->keyword, "host") == 0) {
             host = o->val;
         } else if (ngx_strcmp(o->keyword, "hostaddr") == 0) {
             hostaddr = o->val;
+        } else if (ngx_strcmp(o->keyword, "port") == 0 && o->val) {
+            port = o->val;
         }
+    }
+
+    if (!ngx_http_aegis_conf_is_port(port)) {
+        PQconninfoFree(options);
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "aegis_database: the port must be a number up to 65535");
+        return NGX_CONF_ERROR;
     }
 
     if (host && !(hostaddr && *hostaddr) && !ngx_http_aegis_conf_is_address(host)) {

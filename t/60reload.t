@@ -41,32 +41,6 @@ subtest 'nginx -t' => sub {
     my $r = nginx_t($dead);
     is($r->{rc}, 0, 'nginx -t is content without a database') or diag($r->{err});
     cmp_ok(time - $began, '<', 5 * (is_san ? 3 : 1), 'at once');
-    my @bad = (
-        ['a database by name',           sub { $dead =~ s/hostaddr=127\.0\.0\.1/host=db.example.org/gr }, qr/host|address/],
-        ['a database string of nonsense', sub { $dead =~ s/^(\s*aegis_database\s+)"[^"]*"/$1"colour=red"/mr }, qr/colour|conninfo|connection/],
-        ['no connection at all',         sub { $dead =~ s/^(\s*aegis_zone)/aegis_connections 0;\n    $1/mr }, qr/between 1/],
-        ['a directive twice',            sub { $dead =~ s/(aegis_keys\s+\S+;)/$1\n    $1/r }, qr/duplicate/],
-        ['a keys file that is not there', sub { $dead =~ s/(aegis_keys\s+)\S+;/$1\/nowhere\/keys;/r }, qr/nowhere/],
-        ['a queue that is no number',    sub { $dead =~ s/^(\s*aegis_zone)/aegis_queue many;\n    $1/mr }, qr/aegis_queue|invalid/],
-        ['a zone without a size',        sub { $dead =~ s/aegis_zone\s+\S+;/aegis_zone aegis;/r }, qr/zone|size/],
-        ['a zone that is too small',     sub { $dead =~ s/aegis_zone\s+\S+;/aegis_zone aegis:1;/r }, qr/zone|size|small/],
-    );
-    for my $b (@bad) {
-        my ($what, $code, $re) = @$b;
-        my $text = $code->();
-        isnt($text, $dead, "$what: there is something to refuse");
-        my $x = nginx_t($text);
-        isnt($x->{rc}, 0, "$what is refused");
-        like($x->{err}, $re, "$what: it says what");
-        like($x->{err}, qr/\[emerg\].*nginx\.conf:\d+/, "$what: and where");
-    }
-    my $keys = scratch() . '/keys';
-    for my $k (['too short a hash', "abc default x *\n", 1], ['no scopes', ('a' x 64) . " default x\n", 1], ['a comment', "# nobody\n", 0]) {
-        spew($keys, $k->[1]);
-        my $x = nginx_t($dead =~ s/(aegis_keys\s+)\S+;/$1$keys;/r);
-        is($x->{rc} ne '0' ? 1 : 0, $k->[2], "a keys file with $k->[0] is " . ($k->[2] ? 'refused' : 'fine')) or diag($x->{err});
-        like($x->{err}, qr/\Q$keys\E:1/, 'with file and line') if $k->[2];
-    }
 };
 
 sub no_leftover ($what) {

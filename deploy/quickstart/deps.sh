@@ -16,6 +16,9 @@ packages="gcc make libc6-dev pkg-config nginx nginx-dev libpq-dev libnats-dev li
 test_packages="libcmocka-dev perl libdbd-pg-perl libio-socket-ssl-perl libjson-xs-perl prometheus
     kcat git shellcheck mandoc nghttp2-client"
 
+# node may come from elsewhere than Debian
+command -v npm >/dev/null || test_packages="$test_packages nodejs npm"
+
 wanted=$packages
 [ "${1:-}" != --tests ] || wanted="$packages $test_packages"
 

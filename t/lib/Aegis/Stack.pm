@@ -26,6 +26,7 @@ my %keys = (
     second => ['default', 'second', '*'],
     alice => ['default', 'alice', '*'],
     reader => ['default', 'reader', 'case:read,plan:read,exec:read'],
+    mute => ['default', 'mute', 'gate:write'],
     starter => ['default', 'starter', join ',', qw(case:read case:create case:transition:start_analysis case:transition:plan_ready plan:write)],
     approver => ['default', 'approver', 'case:read,case:transition:gate_approved,case:transition:gate_rejected'],
 );

@@ -1,4 +1,4 @@
-# 04directives.t: the module's manual against its code, both ways: a page and a
+# 06directives.t: the module's manual against its code, both ways: a page and a
 # row of the index for each directive, with the context and the default that the
 # code has; a row for each variable and each metric; the log format has all
 # variables.
