@@ -38,6 +38,14 @@ aegis_jwt_reason(aegis_jwt_reason_t reason)
 }
 
 
+const char *
+aegis_jwt_sentence(aegis_jwt_reason_t reason)
+{
+    return aegis_jwt_reasons[reason < AEGIS_N_JWT_REASONS ? reason
+                             : AEGIS_JWT_INTERNAL].sentence;
+}
+
+
 /* 1: three parts; header and signature are not empty. */
 static int
 aegis_jws_split(aegis_str_t token, aegis_jws_t *ret_jws)

@@ -59,6 +59,7 @@ typedef struct {
 } aegis_jwt_t;
 
 const char *aegis_jwt_reason(aegis_jwt_reason_t reason);
+const char *aegis_jwt_sentence(aegis_jwt_reason_t reason);
 
 /* AEGIS_JWT_OK and *ret_jwt, or why not; err is then set to UNAUTHORIZED (or
  * INTERNAL) with the reason's sentence. now is seconds since 1970. */

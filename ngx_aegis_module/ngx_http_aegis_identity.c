@@ -25,6 +25,7 @@ typedef ngx_int_t (*ngx_http_aegis_method_pt)(ngx_http_aegis_job_t *job,
     ngx_str_t token);
 
 static const ngx_http_aegis_method_pt  ngx_http_aegis_identity_methods[] = {
+    ngx_http_aegis_identity_jwt,
     ngx_http_aegis_identity_key
 };
 

@@ -234,6 +234,53 @@ ngx_http_aegis_metrics_workers(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 }
 
 
+/* Nothing at all where no key set is in use. */
+static void
+ngx_http_aegis_metrics_jwks(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
+{
+    ngx_uint_t          i, n;
+    ngx_core_conf_t    *ccf;
+    ngx_atomic_uint_t   oldest;
+
+    static const char  *names[NGX_HTTP_AEGIS_JWKS_N_RESULTS] = {
+#define NGX_HTTP_AEGIS_JWKS_RESULT(id, name)  name,
+        NGX_HTTP_AEGIS_JWKS_RESULTS(NGX_HTTP_AEGIS_JWKS_RESULT)
+#undef NGX_HTTP_AEGIS_JWKS_RESULT
+    };
+
+    for (i = 0, n = 0; i < NGX_HTTP_AEGIS_JWKS_N_RESULTS; i++) {
+        if (s->jwks[i] == 0) {
+            continue;
+        }
+
+        if (n++ == 0) {
+            ngx_http_aegis_metrics_head(b, "aegis_jwks_fetch_total", "counter",
+                "Looks at the source of a key set, by how they ended.");
+        }
+
+        aegis_buf_printf(b, "aegis_jwks_fetch_total{result=\"%s\"} %lu\n", names[i],
+                         (unsigned long) s->jwks[i]);
+    }
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx, ngx_core_module);
+    n = ngx_min((ngx_uint_t) ccf->worker_processes, NGX_HTTP_AEGIS_MAX_WORKERS);
+    oldest = 0;
+
+    for (i = 0; i < n; i++) {
+        if (s->workers[i].jwks_at && (oldest == 0 || s->workers[i].jwks_at < oldest)) {
+            oldest = s->workers[i].jwks_at;
+        }
+    }
+
+    if (oldest) {
+        ngx_http_aegis_metrics_head(b, "aegis_jwks_age_seconds", "gauge",
+            "Time since the source was last read well, of the worker where it is longest.");
+        aegis_buf_printf(b, "aegis_jwks_age_seconds %ld\n",
+                         (long) (ngx_time() - (time_t) oldest));
+    }
+}
+
+
 char *
 ngx_http_aegis_metrics_text(size_t *ret_len)
 {
@@ -247,6 +294,7 @@ ngx_http_aegis_metrics_text(size_t *ret_len)
     ngx_http_aegis_metrics_requests(&b, s);
     ngx_http_aegis_metrics_seconds(&b, s);
     ngx_http_aegis_metrics_refused(&b, s);
+    ngx_http_aegis_metrics_jwks(&b, s);
     ngx_http_aegis_metrics_groups(&b, s);
     ngx_http_aegis_metrics_workers(&b, s);
 

@@ -68,6 +68,16 @@ static ngx_command_t  ngx_http_aegis_commands[] = {
       ngx_http_aegis_conf_keys,
       NGX_HTTP_SRV_CONF_OFFSET, 0, NULL },
 
+    { ngx_string("aegis_jwt"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_1MORE,
+      ngx_http_aegis_conf_jwt,
+      NGX_HTTP_SRV_CONF_OFFSET, 0, NULL },
+
+    { ngx_string("aegis_jwks"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_1MORE,
+      ngx_http_aegis_conf_jwks,
+      NGX_HTTP_SRV_CONF_OFFSET, 0, NULL },
+
     { ngx_string("aegis_cursor_secret"),
       NGX_HTTP_AEGIS_SRV,
       ngx_http_aegis_conf_cursor,
@@ -284,6 +294,8 @@ ngx_http_aegis_create_main_conf(ngx_conf_t *cf)
 
     if (amcf == NULL
         || ngx_array_init(&amcf->dbs, cf->pool, 1, sizeof(ngx_http_aegis_db_t *))
+           != NGX_OK
+        || ngx_array_init(&amcf->jwks, cf->pool, 1, sizeof(ngx_http_aegis_jwks_t *))
            != NGX_OK)
     {
         return NULL;
@@ -377,6 +389,14 @@ ngx_http_aegis_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->keys = prev->keys;
     }
 
+    if (conf->jwt == NULL) {
+        conf->jwt = prev->jwt;
+    }
+
+    if (conf->jwks == NULL) {
+        conf->jwks = prev->jwks;
+    }
+
     if (conf->openapi == NULL) {
         conf->openapi = prev->openapi;
     }
@@ -408,6 +428,7 @@ ngx_http_aegis_create_loc_conf(ngx_conf_t *cf)
 static char *
 ngx_http_aegis_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
+    const char                 *missing;
     ngx_http_aegis_srv_conf_t  *scf;
     ngx_http_aegis_loc_conf_t  *prev = parent;
     ngx_http_aegis_loc_conf_t  *conf = child;
@@ -426,11 +447,14 @@ ngx_http_aegis_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     scf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_aegis_module);
 
-    if (scf->db == NULL || scf->keys == NULL) {
+    missing = scf->db == NULL ? "aegis_database"
+              : scf->keys == NULL && scf->jwt == NULL ? "aegis_keys or aegis_jwt"
+              : ngx_http_aegis_conf_jwt_use(scf);
+
+    if (missing) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "\"aegis on\" needs %s in its server or in http, in %s:%ui",
-                      scf->db == NULL ? "aegis_database" : "aegis_keys",
-                      conf->file, conf->line);
+                      missing, conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
 
@@ -526,7 +550,7 @@ ngx_http_aegis_init_process(ngx_cycle_t *cycle)
         }
     }
 
-    return NGX_OK;
+    return ngx_http_aegis_jwks_init_process(cycle, &amcf->jwks);
 }
 
 

@@ -21,6 +21,7 @@
 #include "aegis_body.h"
 #include "aegis_error.h"
 #include "aegis_fsm.h"
+#include "aegis_hash.h"
 #include "aegis_http.h"
 #include "aegis_module.h"
 #include "aegis_query.h"
@@ -40,6 +41,8 @@ typedef struct ngx_http_aegis_db_s    ngx_http_aegis_db_t;
 typedef struct ngx_http_aegis_lane_s  ngx_http_aegis_lane_t;
 typedef struct ngx_http_aegis_pg_s    ngx_http_aegis_pg_t;
 typedef struct ngx_http_aegis_job_s   ngx_http_aegis_job_t;
+typedef struct ngx_http_aegis_jwt_s   ngx_http_aegis_jwt_t;     /* jwt.h */
+typedef struct ngx_http_aegis_jwks_s  ngx_http_aegis_jwks_t;
 
 /* --- configuration: written while the configuration is read, then constant */
 
@@ -81,6 +84,7 @@ typedef struct {
 
 typedef struct {
     ngx_array_t               dbs;          /* ngx_http_aegis_db_t * */
+    ngx_array_t               jwks;         /* ngx_http_aegis_jwks_t * */
     ngx_shm_zone_t           *zone;         /* the shared counters */
     ngx_int_t                 request_id;   /* index of $request_id */
 } ngx_http_aegis_main_conf_t;
@@ -88,6 +92,8 @@ typedef struct {
 typedef struct {
     ngx_http_aegis_db_t      *db;           /* own, or the http level's */
     ngx_http_aegis_list_t    *keys;
+    ngx_http_aegis_jwt_t     *jwt;          /* what is asked of tokens */
+    ngx_http_aegis_jwks_t    *jwks;         /* their issuer's keys */
     ngx_str_t                 cursor_secret;
     ngx_http_aegis_file_t    *openapi;
     ngx_uint_t                connections;
@@ -356,6 +362,13 @@ ngx_uint_t ngx_http_aegis_key_id_char(u_char c);
 ngx_http_aegis_entry_t *ngx_http_aegis_entry(ngx_http_aegis_list_t *list,
     ngx_str_t name);
 
+/* conf_jwt.c, jwt.c, jwks.c. use: NULL, or what "aegis on" needs as well. */
+char *ngx_http_aegis_conf_jwt(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_jwks(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+const char *ngx_http_aegis_conf_jwt_use(ngx_http_aegis_srv_conf_t *scf);
+ngx_int_t ngx_http_aegis_identity_jwt(ngx_http_aegis_job_t *job, ngx_str_t token);
+ngx_int_t ngx_http_aegis_jwks_init_process(ngx_cycle_t *cycle, ngx_array_t *list);
+
 /* query.c: {"items":..,"next":..} and Link */
 ngx_int_t ngx_http_aegis_page(ngx_http_aegis_job_t *job, ngx_str_t items,
     aegis_str_t next);
@@ -430,6 +443,8 @@ void ngx_http_aegis_stats_outcome(const ngx_http_aegis_job_t *job,
 void ngx_http_aegis_stats_group(ngx_uint_t n);
 void ngx_http_aegis_stats_rejected(void);
 void ngx_http_aegis_stats_refused(aegis_refusal_t why);
+void ngx_http_aegis_stats_jwks(ngx_uint_t result);
+void ngx_http_aegis_stats_jwks_at(time_t at);
 void ngx_http_aegis_stats_conn(ngx_int_t from, ngx_int_t to);
 void ngx_http_aegis_stats_queued(ngx_int_t delta);
 ngx_uint_t ngx_http_aegis_stats_lag_turn(void);

@@ -90,6 +90,7 @@ ngx_http_aegis_stats_attach(ngx_shm_zone_t *zone)
     ngx_http_aegis_mine = &ngx_http_aegis_shared->workers[ngx_worker];
     ngx_http_aegis_mine->pid = ngx_pid;
     ngx_http_aegis_mine->queued = 0;
+    ngx_http_aegis_mine->jwks_at = 0;
 
     for (i = 0; i < NGX_HTTP_AEGIS_PG_STATES; i++) {
         ngx_http_aegis_mine->connections[i] = 0;
@@ -264,6 +265,26 @@ ngx_http_aegis_stats_mine(void)
 {
     return ngx_http_aegis_mine && ngx_http_aegis_mine->pid == (ngx_atomic_uint_t) ngx_pid
            ? ngx_http_aegis_mine : NULL;
+}
+
+
+void
+ngx_http_aegis_stats_jwks(ngx_uint_t result)
+{
+    ngx_atomic_fetch_add(&ngx_http_aegis_shared->jwks[result], 1);
+}
+
+
+void
+ngx_http_aegis_stats_jwks_at(time_t at)
+{
+    ngx_http_aegis_worker_t  *w;
+
+    w = ngx_http_aegis_stats_mine();
+
+    if (w) {
+        w->jwks_at = at;
+    }
 }
 
 

@@ -6,7 +6,7 @@
 #ifndef NGX_HTTP_AEGIS_STATS_H
 #define NGX_HTTP_AEGIS_STATS_H
 
-#include "ngx_http_aegis_module.h"
+#include "ngx_http_aegis_jwt.h"
 
 #define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454732    /* changes with the struct */
 #define NGX_HTTP_AEGIS_MAX_RULES      64
@@ -39,6 +39,7 @@ typedef struct {
     ngx_atomic_t   pid;
     ngx_atomic_t   connections[NGX_HTTP_AEGIS_PG_STATES];
     ngx_atomic_t   queued;
+    ngx_atomic_t   jwks_at;         /* of its oldest key set's last good look, s */
 } ngx_http_aegis_worker_t;
 
 typedef struct {
@@ -51,6 +52,7 @@ typedef struct {
     ngx_atomic_t   replays[AEGIS_N_ROUTES];
     ngx_atomic_t   rejected;
     ngx_atomic_t   refused[AEGIS_N_REFUSALS];
+    ngx_atomic_t   jwks[NGX_HTTP_AEGIS_JWKS_N_RESULTS];
     ngx_atomic_t   requests[AEGIS_N_ROUTES + 1][NGX_HTTP_AEGIS_N_METHODS]
                            [NGX_HTTP_AEGIS_N_CODES];
     ngx_http_aegis_seconds_t  seconds[AEGIS_N_ROUTES + 1];

@@ -27,7 +27,7 @@ my %room = (
     edge    => { from => ['core', 'ngx_aegis_module'],
                  system => [ (map { "$_.h" } @libc), 'arpa/inet.h', 'ngx_config.h', 'ngx_core.h', 'ngx_http.h', 'ngx_event.h',
                              'libpq-fe.h', 'jansson.h', 'openssl/sha.h', 'openssl/rand.h', 'openssl/crypto.h',
-                             'openssl/evp.h' ] },
+                             'openssl/evp.h', 'curl/curl.h' ] },
     lib     => { from => ['core', 'workers/lib'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', @clients, 'openssl/rand.h', 'openssl/sha.h',
                              'openssl/evp.h', 'openssl/ssl.h' ] },
@@ -71,6 +71,9 @@ cmp_ok($n{$_} // 0, '>', 0, "room $_ was looked at") for qw(core edge lib role p
 
 my @tables = grep { /tables\// } map { lines_match($_, qr/#\s*include\s+"(?:\.\.\/)*(?:core\/)?tables\//) } @sources;
 is_deeply([ grep { !m{^(core|workers/lib|workers/ctl|t)/} } @tables ], [], 'nobody but core and lib expands a table');
+
+is_deeply([ grep { m{^ngx_aegis_module/} && slurp(root . "/$_") =~ /\bcurl_(?:easy_perform|easy_init|multi_)/ } @sources ],
+    ['ngx_aegis_module/ngx_http_aegis_jwks_fetch.c'], 'one file of the edge transfers with libcurl: the one that threads run');
 
 my %base;
 push @{ $base{ m{([^/]+)$} ? $1 : '' } }, $_ for grep { m{^(core|ngx_aegis_module)/.*\.c$} } @sources;
