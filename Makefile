@@ -159,6 +159,17 @@ down: ## stop what demo or up started
 clean-run: down ## forget the quick start's data: remove run/
 	@$(QS)/clean.sh
 
+# --- Debian packages, and clean Debian roots to try them in; see docs/packages.md
+PK := deploy/package
+
+.PHONY: package-deps deb deb-test
+package-deps: ## install what the packages are built, linted and tried with
+	@$(QS)/deps.sh --package
+deb: ## build the Debian packages into build/deb/<release>, and lint them
+	@$(PK)/deb.sh --lint
+deb-test: ## as root: in clean roots build, install, run and purge them, move a case
+	@$(PK)/deb_test.sh
+
 # --- what is made from core/tables: kept in git, a test says when it is stale.
 # GENERATED moves all of it to another folder.
 GENERATED ?= .
@@ -179,11 +190,12 @@ $(B)/aegis-tables: $(call obj,workers/aegis_tables.c) $(CORE_LIB)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
 
 # --- tests
-.PHONY: test test-built asan-test reload-storm
+.PHONY: test test-build test-built asan-test reload-storm
 test: ## install, build and run everything in t/
 	@$(MAKE) --no-print-directory test-deps
-	@$(MAKE) --no-print-directory -j$(shell nproc) all unit tools replays tables-built
+	@$(MAKE) --no-print-directory -j$(shell nproc) test-build
 	@$(MAKE) --no-print-directory test-built
+test-build: all unit tools replays tables-built ## build all that t/ runs
 test-built: ## run t/ on what is built; T= chooses files, V=1 shows each assertion
 	SAN="$(SAN)" B="$(abspath $(B))" prove --timer $(if $(V),-v) $(if $(T),$(T),-r t/)
 reload-storm: ## 200 reloads under load, an upgrade and a roll-back

@@ -1,26 +1,30 @@
 #!/bin/bash
-# deps.sh [--tests]: install the Debian packages that are missing: as root with
-# apt-get, else by saying the command. Packages' own services are not started:
-# the quick start brings its own processes, and touches nothing else.
+# deps.sh [--tests | --package]: install the Debian packages that are missing: as
+# root with apt-get, else by saying the command. Packages' own services are not
+# started: the quick start brings its own processes, and touches nothing else.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
 
 case ${1:-} in
-'' | --tests) ;;
-*) die "usage: deps.sh [--tests]" ;;
+'' | --tests | --package) ;;
+*) die "usage: deps.sh [--tests | --package]" ;;
 esac
 
 packages="gcc make libc6-dev pkg-config nginx nginx-dev libpq-dev libnats-dev librdkafka-dev
     libjansson-dev libyaml-dev libcurl4-openssl-dev libssl-dev libsystemd-dev
     postgresql nats-server openssl curl ca-certificates"
 test_packages="libcmocka-dev perl libdbd-pg-perl libio-socket-ssl-perl libjson-xs-perl prometheus
-    kcat git shellcheck mandoc nghttp2-client"
+    kcat git shellcheck mandoc nghttp2-client debhelper lintian"
+package_packages="dpkg-dev debhelper fakeroot libcmocka-dev perl lintian debootstrap git"
 
 # node may come from elsewhere than Debian
 command -v npm >/dev/null || test_packages="$test_packages nodejs npm"
 
 wanted=$packages
-[ "${1:-}" != --tests ] || wanted="$packages $test_packages"
+case ${1:-} in
+--tests) wanted="$packages $test_packages" ;;
+--package) wanted="$packages $package_packages" ;;
+esac
 
 missing=
 for p in $wanted; do
@@ -36,7 +40,11 @@ if [ ! -r /etc/debian_version ] || ! command -v apt-get >/dev/null; then
         "install them with this system's package manager and run this again"
 fi
 if [ "$(id -u)" != 0 ]; then
-    target=${1:+test-}deps
+    case ${1:-} in
+    --tests) target=test-deps ;;
+    --package) target=package-deps ;;
+    *) target=deps ;;
+    esac
     die "these Debian packages are missing:$missing" \
         "let root install them, once: make -C $ROOT $target" \
         "or: apt-get update && apt-get install -y --no-install-recommends$missing"
