@@ -210,7 +210,7 @@ tables-built: $(B)/aegis-tables
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 	@echo; echo "Variables: SAN=1 (ASan and UBSan), B=<build folder>, RUN_DIR=<folder of the quick start>,"
-	@echo "KAFKA_BROKERS=<host:port> (evt.* goes over Kafka)"
+	@echo "KAFKA_BROKERS=<host:port> (evt.* goes over Kafka), ROUNDS=, SECS=, WORKS= (make bench)"
 
 # --- fuzzing: libFuzzer under clang; the corpus is kept in t/data/fuzz
 FUZZ      := $(filter-out replay,$(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/*.c)))

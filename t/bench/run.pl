@@ -52,6 +52,7 @@ sub limit_cells ($work, $conns) {
     return @cells;
 }
 sub peer_cells ($work, $conns, $tls) {
+    return () unless -x build_dir . '/t/bench/peer';           # make bench PEER=
     return map { ['peer', $work, $_, $conns, $tls] } $QUICK && ($conns != 32 || $tls) ? 'func' : ('func', 'seq');
 }
 sub our_cell ($work, $conns, $tls) { return ['ours', $work, $conns, $tls] }
@@ -73,7 +74,7 @@ sub cell ($cell) {
 
 sub best (@cells) {
     my @r = sort { $b->[0]{rps} <=> $a->[0]{rps} } map { [cell($_), $_] } @cells;
-    return @{ $r[0] };
+    return @{ $r[0] // [{}, []] };
 }
 
 sub round2 ($v, $n = 2) { return defined $v ? 0 + sprintf "%.${n}f", $v : undef }
@@ -84,13 +85,14 @@ sub row ($r) {
     my ($limit, $lcell) = best(limit_cells($work, $conns));
     my ($same) = best(grep { $_->[3] == $conns } limit_cells($work, $conns));
     my ($peer, $pcell) = best(peer_cells($work, $conns, $tls));
-    my @foreign = map { map { $_->{foreign} } @{ $runs{"@$_"} } } our_cell(@$r), peer_cells(@$r), limit_cells($work, $conns);
+    # a median, as the figures are: what one round suffered does not decide them
+    my @foreign = map { cell($_)->{foreign} } our_cell(@$r), peer_cells(@$r), limit_cells($work, $conns);
     return { work => $work, conns => $conns, tls => $tls ? \1 : \0,
         ours_rps => round2($o->{rps}, 0), p50_ms => round2($o->{p50_ms}), p99_ms => round2($o->{p99_ms}),
         pgbench_tps => round2($limit->{rps}, 0), pgbench_best => "$lcell->[2] c=$lcell->[3]",
         pgbench_mean_ms => round2($same->{mean_ms}), pgbench_p50_ms => round2($same->{p50_ms}),
         peer_rps => round2($peer->{rps}, 0), peer_best => $pcell->[2], peer_p99_ms => round2($peer->{p99_ms}),
-        of_limit => round2($o->{rps} / $limit->{rps}), x_peer => round2($o->{rps} / $peer->{rps}),
+        of_limit => round2($o->{rps} / $limit->{rps}), x_peer => $peer->{rps} ? round2($o->{rps} / $peer->{rps}) : undef,
         nginx_us => round2($o->{server_us}, 1), pg_us => round2($o->{pg_us}, 1),
         pgbench_pg_us => round2($limit->{pg_us}, 1), peer_us => round2($peer->{server_us}, 1), peer_pg_us => round2($peer->{pg_us}, 1),
         load_us => round2($o->{load_us}, 1), group => round2($o->{group}, 1), foreign_cores => round2((sort { $b <=> $a } @foreign)[0]) };

@@ -74,7 +74,7 @@ sub _plain_port ($self) {
 sub _psql ($self, $file, @args) {
     my $pg = $self->pg;
     run_ok(['psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-h', $pg->{host}, '-p', $pg->{port}, '-U', $pg->{superuser},
-        '-d', 'aegis', @args, '-f', $file], timeout => 600, env => { PGPASSWORD => $pg->{password} });
+        '-d', 'aegis', @args, '-f', $file], timeout => 1800, env => { PGPASSWORD => $pg->{password} });
 }
 
 sub _fill ($self) {

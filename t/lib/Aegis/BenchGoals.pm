@@ -14,7 +14,7 @@ sub _f ($v, $n = 2) { return defined $v ? sprintf("%.${n}f", $v) : '-' }
 # [what, goal, code: (row, rows by name) -> (figure, is it met)]
 my @goals = (
     ['transition 32', 'of the limit >= 2.0', sub ($r, $) { (_f($r->{of_limit}), $r->{of_limit} >= 2.0) }],
-    ['transition 32', 'of the best peer >= 2.8', sub ($r, $) { (_f($r->{x_peer}), $r->{x_peer} >= 2.8) }],
+    ['transition 32', 'of the best peer >= 2.8', sub ($r, $) { defined $r->{x_peer} ? (_f($r->{x_peer}), $r->{x_peer} >= 2.8) : () }],
     ['transition 32', 'p99 < pgbench\'s mean + 3 ms', sub ($r, $) {
         ("$r->{p99_ms} ms, pgbench $r->{pgbench_mean_ms} ms", $r->{p99_ms} < $r->{pgbench_mean_ms} + 3) }],
     ['transition 32', 'nginx <= 30 us a request', sub ($r, $) { (_f($r->{nginx_us}, 1), $r->{nginx_us} <= 30) }],
@@ -23,7 +23,7 @@ my @goals = (
         my $x = $r->{p50_ms} / $r->{pgbench_p50_ms};
         (_f($x) . " ($r->{p50_ms} ms, pgbench $r->{pgbench_p50_ms} ms)", $x <= 1.3) }],
     ['get 32', 'of the limit >= 1.5', sub ($r, $) { (_f($r->{of_limit}), $r->{of_limit} >= 1.5) }],
-    ['get 32', 'of the best peer >= 3.3', sub ($r, $) { (_f($r->{x_peer}), $r->{x_peer} >= 3.3) }],
+    ['get 32', 'of the best peer >= 3.3', sub ($r, $) { defined $r->{x_peer} ? (_f($r->{x_peer}), $r->{x_peer} >= 3.3) : () }],
     ['create 32', 'of the limit >= 1.8', sub ($r, $) { (_f($r->{of_limit}), $r->{of_limit} >= 1.8) }],
     ['transition 32 tls', '>= 0.9 of plain', sub ($r, $all) {
         my $plain = $all->{'transition 32'} or return;
@@ -60,7 +60,7 @@ sub table ($rows, $extra) {
     $text .= _markdown(['work', 'connections', 'ours/s', 'p50 ms', 'p99 ms', 'pgbench/s', 'peer/s', 'of the limit', 'x peer',
             'nginx us', 'PG us', 'a group', 'others\' cores'],
         map { [ $_->{work} . (${ $_->{tls} } ? ', TLS 1.3' : ''), $_->{conns}, $_->{ours_rps}, _f($_->{p50_ms}), _f($_->{p99_ms}),
-            "$_->{pgbench_tps} ($_->{pgbench_best})", "$_->{peer_rps} ($_->{peer_best})", _f($_->{of_limit}), _f($_->{x_peer}),
+            "$_->{pgbench_tps} ($_->{pgbench_best})", defined $_->{peer_rps} ? "$_->{peer_rps} ($_->{peer_best})" : '-', _f($_->{of_limit}), _f($_->{x_peer}),
             _f($_->{nginx_us}, 1), _f($_->{pg_us}, 1), _f($_->{group}, 1),
             _f($_->{foreign_cores}) . ($_->{foreign_cores} > $ALONE ? ' *' : '') ] } @$rows) . "\n" if @$rows;
     if (my $w = $extra->{workers}) {
