@@ -50,6 +50,11 @@ aegis_json_parse(aegis_str_t text, json_t **ret_json, aegis_error_t *err)
         return aegis_error_set(err, AEGIS_E_MALFORMED_JSON, "There is no document.");
     }
 
+    /* jansson overlooks one behind a number */
+    if (memchr(text.data, '\0', text.len)) {
+        return aegis_error_set(err, AEGIS_E_MALFORMED_JSON, "It has a NUL byte.");
+    }
+
     json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
 
     if (json == NULL) {

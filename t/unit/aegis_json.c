@@ -60,8 +60,9 @@ test_refused(void **state)
         }
     }
 
-    /* NUL bytes: between tokens, in a string, behind the document */
+    /* NUL bytes: between tokens, behind a number, in a string, behind the document */
     assert_int_equal(parse("{\"a\":\0 1}", 9), AEGIS_E_MALFORMED_JSON);
+    assert_int_equal(parse("{\"a\":1\0}", 8), AEGIS_E_MALFORMED_JSON);
     assert_int_equal(parse("{\"a\":\"\0\"}", 9), AEGIS_E_MALFORMED_JSON);
     assert_int_equal(parse("{}\0", 3), AEGIS_E_MALFORMED_JSON);
     assert_int_equal(parse(NULL, 0), AEGIS_E_MALFORMED_JSON);
