@@ -220,7 +220,7 @@ FUZZ_DEPS := $(wildcard t/fuzz/*.h core/*.h core/tables/*.def)
 FUZZ_ONE  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 .PHONY: fuzz fuzzers $(FUZZ:%=fuzz-%)
 fuzzers: $(FUZZ_BIN)
-fuzz: $(FUZZ:%=fuzz-%) ## fuzz the core's parsers, FUZZ_S seconds each, FUZZ= chooses
+fuzz: $(FUZZ:%=fuzz-%) ## fuzz the core's parsers, FUZZ_S seconds each (needs clang)
 $(FUZZ:%=fuzz-%): fuzz-%: build/fuzz/%
 	@t/fuzz/run.sh $* $(FUZZ_S)
 $(FUZZ_BIN): build/fuzz/%: t/fuzz/%.c $(FUZZ_DEPS) build/fuzz/libaegis_core.a
@@ -235,6 +235,12 @@ $(FUZZ_OBJ): build/fuzz/core/%.o: core/%.c $(FUZZ_DEPS)
 build/fuzz/libaegis_core.a: $(FUZZ_OBJ)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
+
+# the whole door under the sanitizers: t/27wire.t for FUZZ_S seconds
+.PHONY: fuzz-http
+fuzz-http: ## the same for the gateway as a whole, over TCP
+	@$(MAKE) --no-print-directory SAN=1 -j$(shell nproc) all tables-built
+	SAN=1 B=$(abspath build/asan) FUZZ_S=$(FUZZ_S) prove -v t/27wire.t
 
 # the same targets without clang, always under the sanitizers, for t/04corpus.t
 REPLAY_BIN := $(FUZZ:%=build/replay/%)

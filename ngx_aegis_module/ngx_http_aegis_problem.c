@@ -36,26 +36,49 @@ static const ngx_http_aegis_status_t  ngx_http_aegis_statuses[] = {
 };
 
 
+static ngx_uint_t
+ngx_http_aegis_problem_is(aegis_str_t line, const char *method)
+{
+    size_t  len;
+
+    len = ngx_strlen(method);
+
+    return line.len > len && ngx_memcmp(line.data, method, len) == 0;
+}
+
+
 /* The route that the request's own line names, for the counters and, when it
- * has other methods, for the Allow that 405 owes. */
+ * has other methods, for the Allow that 405 owes. nginx refuses TRACE and CONNECT
+ * before it looks at the path: one that nobody has is 404, as for other methods. */
 static ngx_int_t
-ngx_http_aegis_problem_route(ngx_http_aegis_job_t *job, aegis_code_t code)
+ngx_http_aegis_problem_route(ngx_http_aegis_job_t *job, aegis_code_t *code)
 {
     ngx_str_t             value;
-    aegis_str_t           id;
+    aegis_str_t           line, id;
     const char           *allow;
     aegis_code_t          found;
     const aegis_route_t  *route;
 
-    found = aegis_route_find_raw(ngx_http_aegis_view(job->r->request_line),
-                                 ngx_http_aegis_view(job->r->unparsed_uri), &route, &id,
-                                 &allow);
+    line = ngx_http_aegis_view(job->r->request_line);
+
+    found = aegis_route_find_raw(line, ngx_http_aegis_view(job->r->unparsed_uri), &route,
+                                 &id, &allow);
 
     if (found == AEGIS_E_OK && job->route == NULL) {
         job->route = route;
     }
 
-    if (found != AEGIS_E_METHOD || code != AEGIS_E_METHOD) {
+    if (*code != AEGIS_E_METHOD) {
+        return NGX_OK;
+    }
+
+    if (found != AEGIS_E_METHOD) {
+        /* r->method is that of the error page */
+        if (ngx_http_aegis_problem_is(line, "TRACE ")
+            || ngx_http_aegis_problem_is(line, "CONNECT "))
+        {
+            *code = AEGIS_E_NOT_FOUND;
+        }
         return NGX_OK;
     }
 
@@ -110,7 +133,7 @@ ngx_http_aegis_problem_handler(ngx_http_request_t *r)
         r->keepalive = 0;
     }
 
-    if (ngx_http_aegis_problem_route(job, code) != NGX_OK) {
+    if (ngx_http_aegis_problem_route(job, &code) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
