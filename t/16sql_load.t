@@ -21,6 +21,8 @@ $pg->do(q{INSERT INTO aegis.ops_case (tenant, case_id, status, version, title, t
            CASE WHEN g % 2000 = 7 THEN 'PLANNING' ELSE 'CLOSED' END, 7, 'case ' || g,
            jsonb_build_array('often', 't' || g % 5000), now() - g * interval '1 minute', now() - interval '1 hour'
       FROM generate_series(1, 20000) g});
+$pg->do(q{INSERT INTO aegis.case_tag SELECT c.tenant, t.tag, c.created_at, c.case_id
+    FROM aegis.ops_case c, jsonb_array_elements_text(c.tags) AS t(tag)});
 $pg->do(q{INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data)
     SELECT 'acme', c.id, 1, aegis.outbox_part(c.id), g || ':x', 'evt.case.transition.v1', '{}'
       FROM generate_series(1, 30000) g, LATERAL (SELECT md5(g::text)::uuid AS id) c});

@@ -18,22 +18,32 @@ DO $$ BEGIN
                                 c_version int, c_body text, c_extra text);
 EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 
+-- Say for whom the rest of this transaction acts: row-level security shows and
+-- takes rows of these tenants only. It ends with the transaction, so nothing is
+-- left on a connection that the next request uses. Every statement says it first.
+CREATE OR REPLACE FUNCTION aegis.act_for(p_tenant text[]) RETURNS text
+LANGUAGE sql AS $$
+    SELECT set_config('aegis.tenants', E'\x1f' || array_to_string(p_tenant, E'\x1f') || E'\x1f', true)
+$$;
+
+-- For all of them: the housekeeping of workers, which no request reaches.
+CREATE OR REPLACE FUNCTION aegis.act_for_all() RETURNS text
+LANGUAGE sql AS $$
+    SELECT set_config('aegis.tenants', '*', true)
+$$;
+
 -- How long a key is remembered. Partitions are kept one day longer.
 CREATE OR REPLACE FUNCTION aegis.idempotency_ttl() RETURNS interval
 LANGUAGE sql STABLE AS $$
     SELECT coalesce(nullif(current_setting('aegis.idempotency_ttl', true), ''), '24 hours')::interval
 $$;
 
--- The case as clients see it. json, not jsonb: the order of keys is kept.
+-- The case as clients see it. json, not jsonb: the order of members is kept.
 CREATE OR REPLACE FUNCTION aegis.case_json(c aegis.ops_case) RETURNS json
 LANGUAGE sql STABLE AS $$
-    SELECT json_build_object(
-        'case_id', c.case_id, 'tenant', c.tenant, 'status', c.status,
-        'version', c.version, 'title', c.title, 'kind', c.kind,
-        'severity', c.severity, 'mode', c.mode, 'tags', c.tags,
-        'labels', c.labels, 'plan_id', c.plan_id, 'exec_id', c.exec_id,
-        'reason', c.reason, 'correlation_id', c.correlation_id,
-        'created_at', c.created_at, 'updated_at', c.updated_at)
+    SELECT row_to_json(ROW(c.case_id, c.tenant, c.status, c.version, c.title, c.kind,
+        c.severity, c.mode, c.tags, c.labels, c.plan_id, c.exec_id, c.reason,
+        c.correlation_id, c.created_at, c.updated_at)::aegis.case_view)
 $$;
 
 -- RFC 9457. ext is an object whose members follow the standard ones. request_id
@@ -70,87 +80,100 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT (get_byte(uuid_send(p_case_id), 15) & 15)::smallint
 $$;
 
--- Claim keys, at once and without waiting. The advisory lock is held to the
--- commit, so between our look-up and our insert nobody else can write the same
--- key; it is taken in a statement before the look-up, because only the next
--- statement's snapshot is sure to see what the lock's last holder committed.
+-- Lock keys, at once and without waiting; true where the lock is ours. It is held
+-- to the commit, so between a look-up in the next statement and the insert nobody
+-- else can write the same key. It must be taken in a statement before the look-up:
+-- only the next one's snapshot is sure to see what the last holder committed.
+CREATE OR REPLACE FUNCTION aegis.lock_keys(p_tenant text[], p_principal text[],
+    p_key text[], p_consumer text[])
+RETURNS boolean[] LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN ARRAY(SELECT pg_try_advisory_xact_lock(hashtextextended(
+               i.tenant || E'\x1f' || coalesce(i.consumer, i.principal) || E'\x1f' || i.key, 0))
+      FROM unnest(p_tenant, p_principal, p_key, p_consumer) AS i(tenant, principal, key, consumer));
+END $$;
+
+-- What became of messages that were handled before: the inbox's word, or NULL.
+CREATE OR REPLACE FUNCTION aegis.seen_messages(p_tenant text[], p_consumer text[], p_key text[])
+RETURNS text[] LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN ARRAY(SELECT (SELECT n.outcome FROM aegis.inbox n WHERE n.tenant = i.tenant
+                            AND n.consumer = i.consumer AND n.msg_id = i.key LIMIT 1)
+      FROM unnest(p_tenant, p_consumer, p_key) WITH ORDINALITY AS i(tenant, consumer, key, ord)
+     ORDER BY i.ord);
+END $$;
+
+-- Claim keys: each is new, or what is known of it.
 -- consumer NULL: the key is an Idempotency-Key, the ledger is idempotency.
 -- consumer set: the key is a message id, the ledger is inbox.
 CREATE OR REPLACE FUNCTION aegis.claim_keys(p_tenant text[], p_principal text[],
     p_key text[], p_hash bytea[], p_consumer text[])
 RETURNS aegis.claim[] LANGUAGE plpgsql AS $$
 DECLARE
-    v_got boolean[];
-    v_out aegis.claim[];
+    v_since timestamptz := now() - aegis.idempotency_ttl();
+    v_from  date := (v_since AT TIME ZONE 'UTC')::date;
+    v_today date := (now() AT TIME ZONE 'UTC')::date;
+    v_got   boolean[] := aegis.lock_keys(p_tenant, p_principal, p_key, p_consumer);
+    v_seen  text[];
 BEGIN
-    SELECT array_agg(pg_try_advisory_xact_lock(hashtextextended(
-               i.tenant || E'\x1f' || coalesce(i.consumer, i.principal) || E'\x1f' || i.key, 0))
-               ORDER BY i.ord)
-      INTO v_got
-      FROM unnest(p_tenant, p_principal, p_key, p_consumer)
-           WITH ORDINALITY AS i(tenant, principal, key, consumer, ord);
+    IF array_remove(p_consumer, NULL) <> '{}' THEN
+        v_seen := aegis.seen_messages(p_tenant, p_consumer, p_key);
+    END IF;
 
-    SELECT array_agg(ROW(CASE
+    RETURN ARRAY(SELECT ROW(CASE
                WHEN NOT i.got THEN 'idempotency-key-in-flight'
                WHEN i.nth > 1 THEN 'again'
-               WHEN k.code IS NULL THEN 'new'
-               WHEN i.consumer IS NULL AND k.hash IS DISTINCT FROM i.hash THEN 'idempotency-key-reused'
-               ELSE 'replay' END,
-               k.status, k.code, k.version, k.body, k.extra)::aegis.claim ORDER BY i.ord)
-      INTO v_out
+               WHEN k.hash <> i.hash THEN 'idempotency-key-reused'
+               WHEN k.code IS NOT NULL OR i.seen IS NOT NULL THEN 'replay'
+               ELSE 'new' END,
+               coalesce(k.status, 200), coalesce(k.code, i.seen), k.version,
+               coalesce(k.body, ''), k.extra)::aegis.claim
       FROM (SELECT u.*, row_number() OVER (PARTITION BY u.tenant,
                        coalesce(u.consumer, u.principal), u.key ORDER BY u.ord) AS nth
-              FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, v_got)
-                   WITH ORDINALITY AS u(tenant, principal, key, hash, consumer, got, ord)) i
-      LEFT JOIN LATERAL (
-           SELECT d.hash, d.status, d.code, d.version, d.body, d.extra
-             FROM aegis.idempotency d
-            WHERE i.consumer IS NULL AND d.tenant = i.tenant
-              AND d.principal = i.principal AND d.key = i.key
-              AND d.day >= ((now() - aegis.idempotency_ttl()) AT TIME ZONE 'UTC')::date
-              -- its day is part of the primary key: until the day is over, a
-              -- key of today stays known even when the time set is shorter
-              AND (d.created_at > now() - aegis.idempotency_ttl()
-                   OR d.day = (now() AT TIME ZONE 'UTC')::date)
-           UNION ALL
-           SELECT NULL, 200, n.outcome, NULL, '', NULL
-             FROM aegis.inbox n
-            WHERE i.consumer IS NOT NULL AND n.tenant = i.tenant
-              AND n.consumer = i.consumer AND n.msg_id = i.key
-           LIMIT 1) k ON true;
-
-    RETURN v_out;
+              FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, v_got, v_seen)
+                   WITH ORDINALITY AS u(tenant, principal, key, hash, consumer, got, seen, ord)) i
+      LEFT JOIN aegis.idempotency k ON i.consumer IS NULL AND k.tenant = i.tenant
+       AND k.principal = i.principal AND k.key = i.key
+       AND k.day >= v_from AND k.day <= v_today
+       -- its day is part of the primary key: until the day is over, a key of
+       -- today stays known even when the time set is shorter
+       AND (k.created_at > v_since OR k.day = v_today)
+     ORDER BY i.ord);
 END $$;
 
--- Lock the cases of the items whose claim is new, in key order; the items that
--- got their lock are returned. Alone, wait (lock_timeout bounds it); in a group,
--- skip what is locked, so that one case never stalls its neighbours.
-CREATE OR REPLACE FUNCTION aegis.lock_cases(p_tenant text[], p_case_id uuid[],
-    p_claim aegis.claim[])
+DROP FUNCTION IF EXISTS aegis.lock_cases(text[], uuid[], aegis.claim[]);
+-- Lock the cases of items, in key order; the items that got their lock are
+-- returned. In a group, skip what is locked, so that one case never stalls its
+-- neighbours. An item alone waits (lock_timeout bounds it).
+CREATE OR REPLACE FUNCTION aegis.lock_cases(p_tenant text[], p_case_id uuid[], p_wait boolean)
 RETURNS int[] LANGUAGE plpgsql AS $$
-DECLARE
-    v_locked int[];
 BEGIN
-    IF cardinality(p_tenant) = 1 THEN
-        SELECT array_agg(x.ord) INTO v_locked FROM (
-            SELECT 1 AS ord FROM aegis.ops_case c
-             WHERE (p_claim[1]).verdict = 'new'
-               AND c.tenant = p_tenant[1] AND c.case_id = p_case_id[1]
-               FOR NO KEY UPDATE) x;
-    ELSE
-        SELECT array_agg(x.ord) INTO v_locked FROM (
-            SELECT i.ord::int FROM unnest(p_tenant, p_case_id, p_claim)
-                   WITH ORDINALITY AS i(tenant, case_id, verdict, s, k, v, b, e, ord)
-              JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
-             WHERE i.verdict = 'new'
-             ORDER BY c.tenant, c.case_id
-               FOR NO KEY UPDATE OF c SKIP LOCKED) x;
+    IF p_wait THEN
+        RETURN ARRAY(SELECT 1 FROM aegis.ops_case c
+                      WHERE c.tenant = p_tenant[1] AND c.case_id = p_case_id[1]
+                        FOR NO KEY UPDATE);
     END IF;
-    RETURN v_locked;
+    RETURN ARRAY(SELECT i.ord::int FROM unnest(p_tenant, p_case_id)
+                        WITH ORDINALITY AS i(tenant, case_id, ord)
+                   JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
+                  ORDER BY c.tenant, c.case_id
+                    FOR NO KEY UPDATE OF c SKIP LOCKED);
 END $$;
 
--- Write what the claimed keys answered. Only answers that are final are kept:
--- success and the refusals of the domain. For a consumer, done and stale.
+-- The refusals that are final: the key remembers them as it does a success.
+CREATE OR REPLACE FUNCTION aegis.is_final(p_code text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_code IN ('ok', 'illegal-transition', 'wrong-state', 'already-exists',
+                      'guard-failed', 'version-mismatch', 'version-conflict')
+$$;
+
+-- The same for a consumer's message: done and stale.
+CREATE OR REPLACE FUNCTION aegis.is_done(p_code text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_code IN ('ok', 'stale-fact', 'already-exists')
+$$;
+
+-- Write what the claimed keys answered.
 CREATE OR REPLACE FUNCTION aegis.remember(p_tenant text[], p_principal text[],
     p_key text[], p_hash bytea[], p_consumer text[], p_claim aegis.claim[], p_out aegis.result[])
 RETURNS void LANGUAGE plpgsql AS $$
@@ -160,14 +183,26 @@ BEGIN
            o.status, o.code, o.version, o.body, o.extra
       FROM unnest(p_out) o
      WHERE p_consumer[o.ord] IS NULL AND (p_claim[o.ord]).verdict = 'new'
-       AND o.code IN ('ok', 'illegal-transition', 'wrong-state', 'already-exists',
-                      'guard-failed', 'version-mismatch', 'version-conflict');
+       AND aegis.is_final(o.code);
 
     INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome)
     SELECT p_tenant[o.ord], p_consumer[o.ord], p_key[o.ord], o.code
       FROM unnest(p_out) o
      WHERE p_consumer[o.ord] IS NOT NULL AND (p_claim[o.ord]).verdict = 'new'
-       AND o.code IN ('ok', 'stale-fact', 'already-exists');
+       AND aegis.is_done(o.code);
+END $$;
+
+-- The answer to an item that was not done: a problem document, or "send it
+-- again" (status 0) for again and busy. ext is what the document adds.
+CREATE OR REPLACE FUNCTION aegis.refused(p_ord int, p_code text, p_version int,
+    p_request_id text, p_detail text, p_ext jsonb, p_extra text DEFAULT NULL)
+RETURNS aegis.result LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF p_code IN ('again', 'busy') THEN
+        RETURN ROW(p_ord, 0, p_code, p_version, '', NULL)::aegis.result;
+    END IF;
+    RETURN ROW(p_ord, (SELECT e.status FROM aegis.error_def e WHERE e.code = p_code), p_code,
+               p_version, aegis.problem(p_code, p_request_id, p_detail, p_ext), p_extra)::aegis.result;
 END $$;
 
 -- The answer of an item whose claim is not 'new'.
@@ -176,8 +211,5 @@ RETURNS aegis.result LANGUAGE sql STABLE AS $$
     SELECT CASE p_claim.verdict
         WHEN 'replay' THEN ROW(p_ord, p_claim.c_status, 'replay', p_claim.c_version,
                                p_claim.c_body, p_claim.c_extra)::aegis.result
-        WHEN 'again' THEN ROW(p_ord, 0, 'again', NULL, '', NULL)::aegis.result
-        ELSE (SELECT ROW(p_ord, e.status, e.code, NULL,
-                     aegis.problem(e.code, p_request_id, NULL, NULL), NULL)::aegis.result
-                FROM aegis.error_def e WHERE e.code = p_claim.verdict) END
+        ELSE aegis.refused(p_ord, p_claim.verdict, NULL, p_request_id, NULL, NULL) END
 $$;

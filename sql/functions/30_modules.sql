@@ -5,9 +5,15 @@
 -- The case, and what its modules need to know, as one json document.
 CREATE OR REPLACE FUNCTION aegis.module_load(p_module text[], p_tenant text[],
     p_case_id uuid[], p_plan_id uuid[], p_request_id text[])
-RETURNS SETOF aegis.result LANGUAGE sql STABLE AS $$
-    SELECT (CASE WHEN c.case_id IS NULL THEN aegis.not_found(i.ord::int, i.request_id)
-        ELSE ROW(i.ord, 200, 'ok', c.version, json_build_object(
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+BEGIN
+    RETURN QUERY
+    SELECT i.ord::int, CASE WHEN c.version IS NULL THEN 404 ELSE 200 END,
+        CASE WHEN c.version IS NULL THEN 'not-found' ELSE 'ok' END, c.version,
+        CASE WHEN c.version IS NULL THEN aegis.not_found_body(i.request_id)
+        ELSE json_build_object(
             'case', aegis.case_json(c), 'now', now(),
             'next_revision', CASE WHEN i.module = 'plan' THEN (
                  SELECT coalesce(max(p.revision), 0) + 1 FROM aegis.plan_proposed p
@@ -69,11 +75,11 @@ RETURNS SETOF aegis.result LANGUAGE sql STABLE AS $$
                           WHERE m.tenant = c.tenant AND m.resource = c.labels ->> 'resource'
                             AND m.bucket > now() - interval '15 minutes'
                           GROUP BY m.resource, m.metric ORDER BY m.metric LIMIT 50) x) END
-            )::text, NULL)::aegis.result END).*
+            )::text END, NULL::text
       FROM unnest(p_module, p_tenant, p_case_id, p_plan_id, p_request_id)
            WITH ORDINALITY AS i(module, tenant, case_id, plan_id, request_id, ord)
-      LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
-$$;
+      LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id;
+END $$;
 
 -- Commit what a module decided. doc is what the core made:
 --   table     plan_proposed | gate_decision | verify_checkpoint | event_envelope
@@ -89,8 +95,10 @@ CREATE OR REPLACE FUNCTION aegis.module_commit(
     p_traceparent text[], p_request_id text[], p_notify boolean)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
+    v_scope  text := aegis.act_for(p_tenant);
     v_claim  aegis.claim[] := aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer);
-    v_locked int[] := aegis.lock_cases(p_tenant, p_case_id, v_claim);
+    v_locked int[] := aegis.lock_cases(p_tenant, p_case_id,
+                          cardinality(p_tenant) = 1 AND (v_claim[1]).verdict = 'new');
     v_code   text[];
     v_out    aegis.result[];
 BEGIN
@@ -177,13 +185,19 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION aegis.plan_get(p_tenant text[], p_plan_id uuid[], p_request_id text[])
-RETURNS SETOF aegis.result LANGUAGE sql STABLE AS $$
-    SELECT (CASE WHEN p.plan_id IS NULL THEN aegis.not_found(i.ord::int, i.request_id)
-            ELSE ROW(i.ord, 200, 'ok', p.revision, json_build_object('plan_id', p.plan_id,
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+BEGIN
+    RETURN QUERY
+    SELECT i.ord::int, CASE WHEN p.plan_id IS NULL THEN 404 ELSE 200 END,
+           CASE WHEN p.plan_id IS NULL THEN 'not-found' ELSE 'ok' END, p.revision,
+           CASE WHEN p.plan_id IS NULL THEN aegis.not_found_body(i.request_id)
+                ELSE json_build_object('plan_id', p.plan_id,
                  'case_id', p.case_id, 'revision', p.revision, 'template', p.template,
                  'hash', p.hash, 'complete', p.complete, 'missing', p.missing,
                  'risk_score', p.risk_score, 'created_by', p.created_by,
-                 'created_at', p.created_at, 'plan', p.plan), NULL)::aegis.result END).*
+                 'created_at', p.created_at, 'plan', p.plan)::text END, NULL::text
       FROM unnest(p_tenant, p_plan_id, p_request_id) WITH ORDINALITY AS i(tenant, plan_id, request_id, ord)
-      LEFT JOIN aegis.plan_proposed p ON p.tenant = i.tenant AND p.plan_id = i.plan_id
-$$;
+      LEFT JOIN aegis.plan_proposed p ON p.tenant = i.tenant AND p.plan_id = i.plan_id;
+END $$;

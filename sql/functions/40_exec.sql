@@ -16,12 +16,18 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION aegis.exec_get(p_tenant text[], p_exec_id uuid[], p_request_id text[])
-RETURNS SETOF aegis.result LANGUAGE sql STABLE AS $$
-    SELECT (CASE WHEN r.exec_id IS NULL THEN aegis.not_found(i.ord::int, i.request_id)
-            ELSE ROW(i.ord, 200, 'ok', r.epoch, aegis.exec_json(r), NULL)::aegis.result END).*
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+BEGIN
+    RETURN QUERY
+    SELECT i.ord::int, CASE WHEN r.exec_id IS NULL THEN 404 ELSE 200 END,
+           CASE WHEN r.exec_id IS NULL THEN 'not-found' ELSE 'ok' END, r.epoch,
+           CASE WHEN r.exec_id IS NULL THEN aegis.not_found_body(i.request_id)
+                ELSE aegis.exec_json(r)::text END, NULL::text
       FROM unnest(p_tenant, p_exec_id, p_request_id) WITH ORDINALITY AS i(tenant, exec_id, request_id, ord)
-      LEFT JOIN aegis.exec_run r ON r.tenant = i.tenant AND r.exec_id = i.exec_id
-$$;
+      LEFT JOIN aegis.exec_run r ON r.tenant = i.tenant AND r.exec_id = i.exec_id;
+END $$;
 
 -- The fact of a finished run. suffix makes a re-announcement a new message.
 CREATE OR REPLACE FUNCTION aegis.exec_announce(r aegis.exec_run, p_suffix text)
@@ -43,6 +49,7 @@ CREATE OR REPLACE FUNCTION aegis.exec_accept(
     p_correlation_id text[], p_traceparent text[], p_request_id text[], p_notify boolean)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
+    v_scope text := aegis.act_for(p_tenant);
     v_claim aegis.claim[] := aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer);
     v_out   aegis.result[];
     n int; c aegis.ops_case; r aegis.exec_run; v_code text;
@@ -99,7 +106,12 @@ END $$;
 -- on with them: the plan and the attempts that were made.
 CREATE OR REPLACE FUNCTION aegis.exec_claim(p_owner text, p_limit int, p_lease_s int)
 RETURNS TABLE (tenant text, case_id uuid, exec_id uuid, epoch int, traceparent text, body text)
-LANGUAGE sql AS $$
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_scope text := aegis.act_for_all();
+BEGIN
+    RETURN QUERY
     WITH open AS (
         SELECT r.tenant, r.case_id, r.exec_id FROM aegis.exec_run r
          WHERE r.state IN ('QUEUED', 'RUNNING') AND r.lease_until < now()
@@ -122,14 +134,18 @@ LANGUAGE sql AS $$
                   FROM aegis.exec_step s
                  WHERE s.tenant = m.tenant AND s.exec_id = m.exec_id))::text
       FROM mine m
-      JOIN aegis.plan_proposed p ON p.tenant = m.tenant AND p.plan_id = m.plan_id
-$$;
+      JOIN aegis.plan_proposed p ON p.tenant = m.tenant AND p.plan_id = m.plan_id;
+END $$;
 
 -- Keep the lease. code: ok · fenced (not ours any more) · cancelled (the case
 -- has left the state in which it asked for this run: stop what runs).
 CREATE OR REPLACE FUNCTION aegis.exec_heartbeat(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
     p_epoch int[], p_lease_s int)
-RETURNS SETOF aegis.result LANGUAGE sql AS $$
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+BEGIN
+    RETURN QUERY
     WITH i AS (
         SELECT * FROM unnest(p_tenant, p_case_id, p_exec_id, p_epoch)
                WITH ORDINALITY AS i(tenant, case_id, exec_id, epoch, ord)),
@@ -143,8 +159,8 @@ RETURNS SETOF aegis.result LANGUAGE sql AS $$
                 WHEN c.version <> k.for_version THEN 'cancelled' ELSE 'ok' END,
                 NULL, '', NULL)::aegis.result).*
       FROM i LEFT JOIN kept k USING (ord)
-      LEFT JOIN aegis.ops_case c ON c.tenant = k.tenant AND c.case_id = k.case_id
-$$;
+      LEFT JOIN aegis.ops_case c ON c.tenant = k.tenant AND c.case_id = k.case_id;
+END $$;
 
 -- Intent before act: the attempt's row, committed before the adapter starts.
 -- Sending it again is the same as sending it once: the token tells an owner's
@@ -153,7 +169,11 @@ $$;
 CREATE OR REPLACE FUNCTION aegis.exec_step_begin(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
     p_epoch int[], p_phase text[], p_step_no int[], p_attempt int[], p_action text[],
     p_retry_safe boolean[], p_token text[])
-RETURNS SETOF aegis.result LANGUAGE sql AS $$
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+BEGIN
+    RETURN QUERY
     WITH i AS (
         SELECT * FROM unnest(p_tenant, p_case_id, p_exec_id, p_epoch, p_phase, p_step_no,
                    p_attempt, p_action, p_retry_safe, p_token)
@@ -181,14 +201,16 @@ RETURNS SETOF aegis.result LANGUAGE sql AS $$
       FROM i LEFT JOIN own USING (ord)
       LEFT JOIN ins ON ins.tenant = i.tenant AND ins.exec_id = i.exec_id
       LEFT JOIN aegis.exec_step s ON s.tenant = i.tenant AND s.exec_id = i.exec_id
-       AND s.phase = i.phase AND s.step_no = i.step_no AND s.attempt = i.attempt
-$$;
+       AND s.phase = i.phase AND s.step_no = i.step_no AND s.attempt = i.attempt;
+END $$;
 
 -- The outcome of an attempt, and its fact.
 CREATE OR REPLACE FUNCTION aegis.exec_step_end(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
     p_epoch int[], p_phase text[], p_step_no int[], p_attempt int[], p_state text[],
     p_exit_code int[], p_error text[], p_stdout_ref text[], p_stderr_ref text[], p_notify boolean)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
 BEGIN
     RETURN QUERY
     WITH i AS MATERIALIZED (
@@ -231,6 +253,7 @@ CREATE OR REPLACE FUNCTION aegis.exec_finish(p_tenant text[], p_case_id uuid[], 
     p_epoch int[], p_state text[], p_reason text[], p_notify boolean)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
+    v_scope text := aegis.act_for(p_tenant);
     n int; r aegis.exec_run;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP

@@ -5,7 +5,12 @@
 CREATE OR REPLACE FUNCTION aegis.outbox_fetch(p_parts smallint[], p_limit int)
 RETURNS TABLE (id bigint, tenant text, case_id uuid, version int, part smallint, msg_id text,
                subject text, data text, traceparent text, created_at timestamptz)
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_scope text := aegis.act_for_all();
+BEGIN
+    RETURN QUERY
     -- part by part, so that the index gives the oldest: to sort a backlog for
     -- every batch of it would keep a relay from ever working it off
     SELECT o.id, o.tenant, o.case_id, o.version, o.part, o.msg_id, o.subject, o.data::text,
@@ -15,22 +20,26 @@ LANGUAGE sql STABLE AS $$
            SELECT * FROM aegis.outbox x
             WHERE x.published_at IS NULL AND x.part = p.part
             ORDER BY x.id LIMIT p_limit) o
-     ORDER BY o.id LIMIT p_limit
-$$;
+     ORDER BY o.id LIMIT p_limit;
+END $$;
 
 CREATE OR REPLACE FUNCTION aegis.outbox_mark(p_parts smallint[], p_ids bigint[]) RETURNS bigint
-LANGUAGE sql AS $$
-    WITH m AS (
-        UPDATE aegis.outbox o SET published_at = clock_timestamp()
-         WHERE o.published_at IS NULL AND o.part = ANY (p_parts) AND o.id = ANY (p_ids)
-        RETURNING 1)
-    SELECT count(*) FROM m
-$$;
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for_all();
+    v_n     bigint;
+BEGIN
+    UPDATE aegis.outbox o SET published_at = clock_timestamp()
+     WHERE o.published_at IS NULL AND o.part = ANY (p_parts) AND o.id = ANY (p_ids);
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    RETURN v_n;
+END $$;
 
 -- Asked every two seconds, and most when the backlog is deep: so rows are
 -- counted up to 100000, and the oldest is the head of one of the partitions.
+-- The gateway asks as well: it may know how many there are, not what they are.
 CREATE OR REPLACE FUNCTION aegis.outbox_lag(OUT pending bigint, OUT oldest_s double precision)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, aegis, pg_temp AS $$
     SELECT (SELECT count(*) FROM (SELECT FROM aegis.outbox
                 WHERE published_at IS NULL LIMIT 100000) n),
            coalesce(extract(epoch FROM now() - min(o.created_at)), 0)
@@ -43,7 +52,10 @@ $$;
 
 CREATE OR REPLACE FUNCTION aegis.dead_letter_put(p_tenant text, p_consumer text, p_subject text,
     p_msg_id text, p_case_id uuid, p_code text, p_reason text, p_payload bytea, p_deliveries int)
-RETURNS void LANGUAGE sql AS $$
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for_all();
+BEGIN
     INSERT INTO aegis.dead_letter AS d (tenant, consumer, subject, msg_id, case_id, code, reason,
                                    payload, deliveries)
     VALUES (p_tenant, p_consumer, p_subject, p_msg_id, p_case_id, p_code, p_reason,
@@ -53,15 +65,17 @@ RETURNS void LANGUAGE sql AS $$
        SET state = 'NEW', code = excluded.code, reason = excluded.reason,
            payload = excluded.payload, changed_at = now(),
            deliveries = d.deliveries + excluded.deliveries
-     WHERE d.state <> 'NEW'
-$$;
+     WHERE d.state <> 'NEW';
+END $$;
 
 -- Commands (and the start of an auto case) whose effect did not show in time
 -- are sent once more, under a new message id. PostgreSQL is the truth, the bus
 -- may lose what it acknowledged. One caller at a time; others get 0.
 CREATE OR REPLACE FUNCTION aegis.reconcile(p_after interval, p_limit int) RETURNS int
 LANGUAGE plpgsql AS $$
-DECLARE v_n int;
+DECLARE
+    v_scope text := aegis.act_for_all();
+    v_n     int;
 BEGIN
     IF NOT pg_try_advisory_xact_lock(hashtextextended('aegis.reconcile', 0)) THEN
         RETURN 0;
@@ -177,6 +191,7 @@ END $$;
 CREATE OR REPLACE FUNCTION aegis.dead_letter_retry(p_id bigint) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
+    v_scope text := aegis.act_for_all();
     v_letter aegis.dead_letter; v_message json; v_case uuid; v_msg_id text;
 BEGIN
     SELECT * INTO v_letter FROM aegis.dead_letter d WHERE d.id = p_id FOR UPDATE;
@@ -215,7 +230,9 @@ END $$;
 
 CREATE OR REPLACE FUNCTION aegis.dead_letter_drop(p_id bigint) RETURNS text
 LANGUAGE plpgsql AS $$
-DECLARE v_msg_id text;
+DECLARE
+    v_scope  text := aegis.act_for_all();
+    v_msg_id text;
 BEGIN
     UPDATE aegis.dead_letter SET state = 'DROPPED', changed_at = now()
      WHERE id = p_id AND state = 'NEW' RETURNING msg_id INTO v_msg_id;

@@ -5,11 +5,22 @@ REVOKE ALL ON ALL TABLES IN SCHEMA aegis FROM aegis_gateway, aegis_worker, aegis
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA aegis FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA aegis TO aegis_gateway, aegis_worker, aegis_reader;
-GRANT SELECT ON ALL TABLES IN SCHEMA aegis TO aegis_gateway, aegis_worker, aegis_reader;
+-- Partitions are reached through their table alone: the policies that keep
+-- tenants apart are the table's.
+DO $$
+DECLARE t regclass;
+BEGIN
+    FOR t IN SELECT c.oid::regclass FROM pg_class c
+              WHERE c.relnamespace = 'aegis'::regnamespace AND c.relkind IN ('r', 'p')
+                AND NOT c.relispartition
+    LOOP
+        EXECUTE format('GRANT SELECT ON %s TO aegis_gateway, aegis_worker, aegis_reader', t);
+    END LOOP;
+END $$;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA aegis TO aegis_gateway, aegis_worker;
 
 -- Timelines, decisions, plans and checkpoints are only ever added to.
-GRANT INSERT ON aegis.case_timeline, aegis.plan_proposed, aegis.gate_decision,
+GRANT INSERT ON aegis.case_timeline, aegis.case_tag, aegis.plan_proposed, aegis.gate_decision,
     aegis.plan_approved, aegis.verify_checkpoint, aegis.event_envelope,
     aegis.evidence_link, aegis.idempotency, aegis.inbox, aegis.outbox, aegis.exec_run
     TO aegis_gateway, aegis_worker;
