@@ -18,10 +18,11 @@ typedef struct {
 } question_t;
 
 /* Every right that a role has on a table and should not have, or the other way
- * round: what sql/functions/90_grants.sql says, as rows. */
+ * round: what sql/functions/90_grants.sql says, as rows; and the tables that row-level
+ * security does not guard (sql/migrations/0003_tenants.sql). */
 static const char  rights[] =
     "WITH want AS (SELECT r, t, p FROM (VALUES"
-    " ('{aegis_gateway,aegis_worker}'::text[], '{ops_case,case_timeline,plan_proposed,"
+    " ('{aegis_gateway,aegis_worker}'::text[], '{ops_case,case_tag,case_timeline,plan_proposed,"
     "gate_decision,plan_approved,verify_checkpoint,event_envelope,evidence_link,idempotency,"
     "inbox,outbox,exec_run}'::text[], 'INSERT'),"
     " ('{aegis_gateway,aegis_worker}', '{ops_case}', 'UPDATE'),"
@@ -37,9 +38,14 @@ static const char  rights[] =
     "  AND NOT c.relispartition),"
     " open AS (SELECT f.oid FROM pg_proc f WHERE f.pronamespace = 'aegis'::regnamespace"
     "  AND has_function_privilege('public', f.oid, 'EXECUTE')),"
+    " bare AS (SELECT c.oid FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
+    "  AND a.attname = 'tenant' WHERE c.relnamespace = 'aegis'::regnamespace"
+    "  AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+    "  AND NOT (c.relrowsecurity AND c.relforcerowsecurity)),"
     " said AS (SELECT r || CASE WHEN has THEN ' may ' ELSE ' may not ' END || p || ' ' || t AS s"
     "  FROM diff WHERE has <> should"
     "  UNION ALL SELECT 'everybody may call ' || oid::regprocedure FROM open"
+    "  UNION ALL SELECT 'no tenant is kept out of ' || oid::regclass FROM bare"
     "  UNION ALL SELECT r || ' may create in schema aegis'"
     "  FROM unnest('{aegis_gateway,aegis_worker,aegis_reader}'::text[]) r"
     "  WHERE has_schema_privilege(r, 'aegis', 'CREATE'))"
