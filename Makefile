@@ -113,6 +113,7 @@ $(UNIT_BIN): $(B)/t/unit/%: t/unit/%.c $(CORE_LIB)
 
 # --- programs that only tests run
 TOOL_BIN := $(patsubst t/tools/%.c,$(B)/t/tools/%,$(wildcard t/tools/*.c))
+LOAD     := $(B)/t/bench/load
 .PHONY: tools
 tools: $(TOOL_BIN) $(LOAD)
 $(TOOL_BIN): $(B)/t/tools/%: t/tools/%.c $(CORE_LIB)
@@ -124,7 +125,6 @@ $(TOOL_BIN): $(B)/t/tools/%: t/tools/%.c $(CORE_LIB)
 ROUNDS ?= 3
 SECS   ?= 5
 WORKS  ?= default
-LOAD   := $(B)/t/bench/load
 PEER   := $(B)/t/bench/peer
 .PHONY: bench bench-pages bench-built
 bench: all bench-built ## measure transition, create and get against pgbench and a peer

@@ -44,6 +44,8 @@ const (
 		nudges = 0, nudged_at = NULL WHERE tenant = $1 AND case_id = $2 RETURNING updated_at, aegis.case_json(c)::text`
 	qCreate = `INSERT INTO aegis.ops_case AS c (tenant, case_id, title, mode, tags, labels)
 		VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at, aegis.case_json(c)::text`
+	qTag = `INSERT INTO aegis.case_tag (tenant, tag, created_at, case_id)
+		SELECT $1, t.tag, $3, $2 FROM jsonb_array_elements_text($4::jsonb) AS t(tag)`
 	qTimeline = `INSERT INTO aegis.case_timeline (tenant, case_id, version, kind, event, from_status, to_status, rule,
 		actor, principal, reason, trace_id, idem_key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12)`
 	qOutbox = `INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
@@ -151,6 +153,9 @@ func createSeq(ctx context.Context, q *request) (answer, error) {
 		return *a, err
 	}
 	if err = tx.QueryRow(ctx, qCreate, q.tenant, q.caseID, q.Title, q.Mode, q.Tags, q.Labels).Scan(&at, &out.body); err != nil {
+		return out, err
+	}
+	if _, err = tx.Exec(ctx, qTag, q.tenant, q.caseID, at, q.Tags); err != nil {
 		return out, err
 	}
 	_, err = tx.Exec(ctx, qTimeline, q.tenant, q.caseID, 1, "create", "create", nil, "NEW", nil, q.principal, q.Reason,

@@ -46,8 +46,9 @@ CREATE UNLOGGED TABLE bench.idempotency AS
             SELECT tenant, case_id, ROW(b.*)::aegis.ops_case FROM bench.ops_case b) c;
 
 CREATE FUNCTION bench.reset() RETURNS void LANGUAGE sql AS $$
-    TRUNCATE aegis.ops_case, aegis.case_timeline, aegis.outbox, aegis.idempotency;
+    TRUNCATE aegis.ops_case, aegis.case_tag, aegis.case_timeline, aegis.outbox, aegis.idempotency;
     INSERT INTO aegis.ops_case SELECT * FROM bench.ops_case;
+    INSERT INTO aegis.case_tag SELECT tenant, 'bench', created_at, case_id FROM bench.ops_case;
     INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, to_status, actor,
            principal, trace_id, idem_key, created_at) SELECT * FROM bench.case_timeline;
     INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, published_at)

@@ -9,9 +9,12 @@ CREATE FUNCTION bench.transition(p_tenant text, p_principal text, p_key text, p_
     OUT status int, OUT code text, OUT version int, OUT body text, OUT extra text)
 LANGUAGE plpgsql AS $$
 DECLARE
+    v_today date := (now() AT TIME ZONE 'UTC')::date;
+    v_from date := ((now() - interval '24 hours') AT TIME ZONE 'UTC')::date;
     v_hash bytea; v_mode text; v_plan uuid; v_exec uuid; v_cur text; v_ver int; v_at timestamptz;
     v_rule int; v_to text; v_command text;
 BEGIN
+    PERFORM aegis.act_for(ARRAY[p_tenant]);
     IF NOT pg_try_advisory_xact_lock(hashtextextended(
             p_tenant || E'\x1f' || p_principal || E'\x1f' || p_key, 0)) THEN
         status := 409; code := 'idempotency-key-in-flight'; RETURN;
@@ -20,7 +23,7 @@ BEGIN
       INTO v_hash, status, code, version, body, extra
       FROM aegis.idempotency d
      WHERE d.tenant = p_tenant AND d.principal = p_principal AND d.key = p_key
-       AND d.day >= ((now() - interval '24 hours') AT TIME ZONE 'UTC')::date;
+       AND d.day >= v_from AND d.day <= v_today;
     IF FOUND THEN
         IF v_hash <> p_hash THEN status := 422; code := 'idempotency-key-reused'; END IF;
         RETURN;
@@ -50,16 +53,15 @@ BEGIN
     INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
     VALUES (p_tenant, p_case_id, version, aegis.outbox_part(p_case_id),
            p_case_id || ':' || version || ':transition', 'evt.case.transition.v1',
-           json_build_object('case_id', p_case_id, 'tenant', p_tenant, 'case_version', version,
-               'event', p_event, 'from_status', v_cur, 'to_status', v_to, 'rule', v_rule,
-               'actor', p_actor, 'reason', p_reason, 'correlation_id', p_correlation_id, 'at', v_at),
+           row_to_json(ROW(p_case_id, p_tenant, version, p_event, v_cur, v_to, v_rule, p_actor,
+               p_reason, p_correlation_id, v_at)::aegis.transition_fact),
            p_traceparent);
     IF v_command <> '' AND v_mode = 'auto' THEN
         INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
         VALUES (p_tenant, p_case_id, version, aegis.outbox_part(p_case_id),
                p_case_id || ':' || version || ':command', v_command,
-               json_build_object('case_id', p_case_id, 'tenant', p_tenant, 'case_version', version,
-                   'plan_id', v_plan, 'exec_id', v_exec, 'correlation_id', p_correlation_id),
+               row_to_json(ROW(p_case_id, p_tenant, version, v_plan, v_exec,
+                   p_correlation_id)::aegis.command_data),
                p_traceparent);
     END IF;
     status := 200; code := 'ok'; extra := v_rule::text;
@@ -75,8 +77,11 @@ CREATE FUNCTION bench.create_case(p_tenant text, p_principal text, p_key text, p
     OUT status int, OUT code text, OUT version int, OUT body text, OUT extra text)
 LANGUAGE plpgsql AS $$
 DECLARE
+    v_today date := (now() AT TIME ZONE 'UTC')::date;
+    v_from date := ((now() - interval '24 hours') AT TIME ZONE 'UTC')::date;
     v_hash bytea; v_at timestamptz;
 BEGIN
+    PERFORM aegis.act_for(ARRAY[p_tenant]);
     IF NOT pg_try_advisory_xact_lock(hashtextextended(
             p_tenant || E'\x1f' || p_principal || E'\x1f' || p_key, 0)) THEN
         status := 409; code := 'idempotency-key-in-flight'; RETURN;
@@ -85,7 +90,7 @@ BEGIN
       INTO v_hash, status, code, version, body, extra
       FROM aegis.idempotency d
      WHERE d.tenant = p_tenant AND d.principal = p_principal AND d.key = p_key
-       AND d.day >= ((now() - interval '24 hours') AT TIME ZONE 'UTC')::date;
+       AND d.day >= v_from AND d.day <= v_today;
     IF FOUND THEN
         IF v_hash <> p_hash THEN status := 422; code := 'idempotency-key-reused'; END IF;
         RETURN;
@@ -95,16 +100,17 @@ BEGIN
     VALUES (p_tenant, p_case_id, p_title, p_kind, p_severity, p_mode, p_tags::jsonb, p_labels::jsonb,
            p_reason, p_correlation_id)
     RETURNING c.created_at, aegis.case_json(c)::text INTO v_at, body;
+    INSERT INTO aegis.case_tag (tenant, tag, created_at, case_id)
+    SELECT p_tenant, t.tag, v_at, p_case_id FROM json_array_elements_text(p_tags::json) AS t(tag);
     INSERT INTO aegis.case_timeline (tenant, case_id, version, kind, event, to_status, actor,
            principal, reason, correlation_id, trace_id, idem_key)
     VALUES (p_tenant, p_case_id, 1, 'create', 'create', 'NEW', p_actor, p_principal, p_reason,
            p_correlation_id, split_part(p_traceparent, '-', 2), p_key);
     INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
     VALUES (p_tenant, p_case_id, 1, aegis.outbox_part(p_case_id), p_case_id || ':1:created',
-           'evt.case.created.v1', json_build_object('case_id', p_case_id, 'tenant', p_tenant,
-               'case_version', 1, 'title', p_title, 'kind', p_kind, 'severity', p_severity,
-               'mode', p_mode, 'tags', p_tags::json, 'labels', p_labels::json, 'actor', p_actor,
-               'correlation_id', p_correlation_id, 'at', v_at), p_traceparent);
+           'evt.case.created.v1', row_to_json(ROW(p_case_id, p_tenant, 1, p_title, p_kind, p_severity,
+               p_mode, p_tags::json, p_labels::json, p_actor, p_correlation_id, v_at)::aegis.created_fact),
+           p_traceparent);
     status := 201; code := 'ok'; version := 1; extra := p_case_id::text;
     INSERT INTO aegis.idempotency (tenant, principal, key, hash, status, code, version, body, extra)
     VALUES (p_tenant, p_principal, p_key, p_hash, status, code, version, body, extra);

@@ -1,6 +1,7 @@
 -- A transition for one item as one statement. Everything sees one snapshot, which
 -- is all right for one caller a case; with several, a second look would be needed.
--- p_<column> stands for a value.
+-- p_<column> stands for a value. For whom it acts is a setting of the session:
+-- one statement cannot say it before it looks.
 WITH got AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtextextended(
         p_tenant || E'\x1f' || p_principal || E'\x1f' || p_key, 0)) AS got),
@@ -38,15 +39,14 @@ ob AS (
     INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
     SELECT p_tenant, p_case_id, u.version, aegis.outbox_part(p_case_id),
            p_case_id || ':' || u.version || ':' || 'transition', 'evt.case.transition.v1',
-           json_build_object('case_id', p_case_id, 'tenant', p_tenant, 'case_version', u.version,
-               'event', p_event, 'from_status', j.cur_status, 'to_status', u.status,
-               'rule', j.rule, 'actor', p_actor, 'reason', p_reason,
-               'correlation_id', p_correlation_id, 'at', u.updated_at), p_traceparent FROM j, u
+           row_to_json(ROW(p_case_id, p_tenant, u.version, p_event, j.cur_status, u.status, j.rule,
+               p_actor, p_reason, p_correlation_id, u.updated_at)::aegis.transition_fact),
+           p_traceparent FROM j, u
     UNION ALL
     SELECT p_tenant, p_case_id, u.version, aegis.outbox_part(p_case_id),
            p_case_id || ':' || u.version || ':' || 'command', j.command,
-           json_build_object('case_id', p_case_id, 'tenant', p_tenant, 'case_version', u.version,
-               'plan_id', u.plan_id, 'exec_id', u.exec_id, 'correlation_id', p_correlation_id),
+           row_to_json(ROW(p_case_id, p_tenant, u.version, u.plan_id, u.exec_id,
+               p_correlation_id)::aegis.command_data),
            p_traceparent FROM j, u WHERE j.command <> '' AND u.mode = 'auto'),
 ans AS MATERIALIZED (
     SELECT CASE WHEN j.code = 'ok' THEN 200 ELSE 409 END AS status, j.code,
