@@ -38,10 +38,11 @@ ngx_http_aegis_jwks_init_zone(ngx_shm_zone_t *zone, void *data)
 }
 
 
-/* The shared text when it is newer than ours; the look then parses it. */
+/* The shared text when it is newer than ours and not older than max_age; the look
+ * then parses it. */
 static void
 ngx_http_aegis_jwks_borrow(ngx_http_aegis_jwks_t *jwks,
-    ngx_http_aegis_jwks_look_t *look)
+    ngx_http_aegis_jwks_look_t *look, time_t max_age)
 {
     ngx_slab_pool_t               *shpool;
     ngx_http_aegis_jwks_shared_t  *shared;
@@ -57,7 +58,7 @@ ngx_http_aegis_jwks_borrow(ngx_http_aegis_jwks_t *jwks,
 
     /* of one in the future, after the clock was set back, nothing is believed */
     if (shared->at > jwks->at && shared->at <= ngx_time()
-        && shared->at + jwks->refresh > ngx_time())
+        && shared->at + max_age > ngx_time())
     {
         look->text = malloc(shared->len + 1);
 
@@ -170,6 +171,9 @@ ngx_http_aegis_jwks_took(ngx_http_aegis_jwks_t *jwks,
         }
         break;
 
+    case NGX_HTTP_AEGIS_JWKS_ABORTED:
+        break;
+
     default:
         jwks->n_failed++;
 
@@ -248,8 +252,8 @@ ngx_http_aegis_jwks_start(ngx_http_aegis_jwks_t *jwks)
     }
 
     look = jwks->task->ctx;
-    jwks->looked = ngx_time();
-    ngx_http_aegis_jwks_borrow(jwks, look);
+    jwks->looked = ngx_current_msec;
+    ngx_http_aegis_jwks_borrow(jwks, look, jwks->refresh);
 
     if (ngx_thread_task_post(jwks->pool, jwks->task) != NGX_OK) {
         free(look->text);
@@ -302,7 +306,7 @@ ngx_http_aegis_jwks_missing(ngx_http_aegis_jwks_t *jwks, const char *kid)
     aegis_str_t    s;
     unsigned char  out[AEGIS_SHA256_LEN];
 
-    if (jwks->busy || ngx_time() - jwks->looked < jwks->early) {
+    if (jwks->busy || ngx_current_msec - jwks->looked < (ngx_msec_t) jwks->early * 1000) {
         return;
     }
 
@@ -352,8 +356,9 @@ ngx_http_aegis_jwks_init(ngx_cycle_t *cycle, ngx_http_aegis_jwks_t *jwks)
     jwks->timer.log = cycle->log;
     jwks->timer.cancelable = 1;
 
-    /* no request is waiting yet: what is at hand is taken at once */
-    ngx_http_aegis_jwks_borrow(jwks, look);
+    /* no request is waiting yet: what is at hand is taken at once, even when it is
+     * time to look again */
+    ngx_http_aegis_jwks_borrow(jwks, look, jwks->max_stale);
 
     if (look->text || !jwks->is_url) {
         ngx_http_aegis_jwks_look(look);

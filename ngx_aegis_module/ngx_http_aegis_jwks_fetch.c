@@ -222,9 +222,13 @@ ngx_http_aegis_jwks_judge(CURL *curl, ngx_http_aegis_jwks_transfer_t *t, CURLcod
         ngx_http_aegis_jwks_end(look, NGX_HTTP_AEGIS_JWKS_STATUS, "HTTP status %ld", status);
 
     } else {
-        memcpy(look->etag, t->etag, sizeof(look->etag));
         ngx_http_aegis_jwks_take(look, t->text, t->len);
         t->text = NULL;
+
+        /* the tag of what cannot be used must not be answered with 304 */
+        if (look->result == NGX_HTTP_AEGIS_JWKS_OK) {
+            memcpy(look->etag, t->etag, sizeof(look->etag));
+        }
     }
 }
 
@@ -290,7 +294,8 @@ ngx_http_aegis_jwks_read(ngx_http_aegis_jwks_look_t *look)
     }
 
     if (look->stamp.ino == fi.st_ino && look->stamp.size == fi.st_size
-        && look->stamp.mtime == fi.st_mtime)
+        && look->stamp.mtime == fi.st_mtim.tv_sec
+        && look->stamp.nsec == fi.st_mtim.tv_nsec)
     {
         ngx_http_aegis_jwks_end(look, NGX_HTTP_AEGIS_JWKS_UNCHANGED, "%s", "");
         goto done;
@@ -316,7 +321,8 @@ ngx_http_aegis_jwks_read(ngx_http_aegis_jwks_look_t *look)
     if (look->result == NGX_HTTP_AEGIS_JWKS_OK) {
         look->stamp.ino = fi.st_ino;
         look->stamp.size = fi.st_size;
-        look->stamp.mtime = fi.st_mtime;
+        look->stamp.mtime = fi.st_mtim.tv_sec;
+        look->stamp.nsec = fi.st_mtim.tv_nsec;
     }
 
 done:

@@ -34,6 +34,7 @@ typedef enum {
 /* Which file was read, so that the same one is not read again. */
 typedef struct {
     time_t                    mtime;
+    long                      nsec;
     off_t                     size;
     ino_t                     ino;
 } ngx_http_aegis_jwks_stamp_t;
@@ -81,7 +82,7 @@ struct ngx_http_aegis_jwks_s {
     aegis_jwks_t             *keys;         /* NULL: none yet */
     ngx_uint_t                generation;   /* of keys */
     time_t                    at;           /* of the last good look */
-    time_t                    looked;       /* when the last look began */
+    ngx_msec_t                looked;       /* when the last look began */
     ngx_uint_t                n_failed;     /* in a row */
     ngx_thread_task_t        *task;
     ngx_event_t               timer;        /* the next look; cancelable */

@@ -19,7 +19,7 @@ my $server = Aegis::JwksServer->new(dir => $dir, cert => "$tls/server.pem", key 
 my %k = (rs => make_jwk($keys, 'RS256', 'rs-1'), es => make_jwk($keys, 'ES256', 'es-1'), ed => make_jwk($keys, 'EdDSA', 'ed-1'));
 my ($new, $newer, $evil) = map { make_jwk($keys, 'ES256', $_) } 'es-2', 'es-3', 'es-1';
 my $first = jwks(values %k);
-$server->put($_, 'set', $first) for qw(main short);
+$server->put($_, 'set', $first) for qw(main short six);
 $server->put('none', 'status-500', 'sorry');
 $server->start;
 
@@ -35,6 +35,7 @@ my $http = <<"CONF" =~ s/URL\((\w+)\)/$server->url($1)/ger;
              location / { aegis on; } }
     server { listen 127.0.0.1:\@P4\@; aegis_keys \@RUN\@/nginx/aegis_keys; aegis_jwks URL(none) $ca refresh=1s; location / { aegis on; } }
     server { listen 127.0.0.1:\@P5\@; aegis_jwks URL(main) early=1s; location / { aegis on; } }
+    server { listen 127.0.0.1:\@P6\@; aegis_jwks URL(six) $ca refresh=1s max_stale=1h; location / { aegis on; } }
 CONF
 my $nginx = Aegis::Nginx->new(stack => $stack, name => 'jwt', http => $http);
 $nginx->file('keys.json', $first);
@@ -155,9 +156,16 @@ subtest 'a server that fails' => sub {
         ok(good($t{ed}), 'and the keys at hand are kept');
     }
     is($server->count('other set') + $server->count('other moved'), 0, 'a redirection is not followed');
+    $server->put(main => 'set', 'sorry');
+    ok($look->('invalid'), 'a set that became invalid is seen');
+    ok($look->('invalid'), 'and again: its tag is not taken for the one of the keys at hand');
+    ok(wait_for('keys', 15, sub { good($t{ed}, 6) }), 'another source is fine');
     $server->stop;
+    my $stopped = time;
     ok($look->('unreachable'), 'a server that is down is unreachable');
     ok(good($t{ed}), 'and the keys at hand are kept');
+    wait_for('refresh to pass', 10, sub { time - $stopped > 2 });
+    ok($nginx->reload && good($t{ed}, 6), 'also over a reload, when they are older than refresh');
     $server->put($_, 'set', jwks($k{ed}, $newer)) for qw(main short);
     $server->start;
     ok(wait_for('the newest key', 20, sub { good(token($newer)) || do { ask(token({ %$new, kid => new_key() })); 0 } }), 'when it is back its keys are found');
