@@ -162,13 +162,15 @@ clean-run: down ## forget the quick start's data: remove run/
 # --- Debian packages, and clean Debian roots to try them in; see docs/packages.md
 PK := deploy/package
 
-.PHONY: package-deps deb deb-test
+.PHONY: package-deps deb deb-test trixie-test
 package-deps: ## install what the packages are built, linted and tried with
 	@$(QS)/deps.sh --package
 deb: ## build the Debian packages into build/deb/<release>, and lint them
 	@$(PK)/deb.sh --lint
 deb-test: ## as root: in clean roots build, install, run and purge them, move a case
 	@$(PK)/deb_test.sh
+trixie-test: ## as root: build, test and package all of this on Debian 13
+	@$(PK)/trixie.sh $(T)
 
 # --- what is made from core/tables: kept in git, a test says when it is stale.
 # GENERATED moves all of it to another folder.

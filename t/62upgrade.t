@@ -72,7 +72,7 @@ subtest "$reloads reloads under load" => sub {
     }, 20 + 2 * $reloads);
     ok($in_time, sprintf '%d reloads in %.1f s', $done, time - $began);
     settle($load, "$done reloads");
-    cmp_ok($load->n('answered'), '>', 10 * $done, 'requests went on all the while');
+    cmp_ok($load->n('answered'), '>=', 4 * $done, 'requests went on all the while');
     at_rest("$done reloads");
     cmp_ok($fds->($master), '<=', $fds_was + 2, "the master has no more open files than after the third reload: $fds_was, " . $fds->($master));
     cmp_ok($rss->($master), '<=', $rss_was + 4096 + 16 * $done * (is_san ? 100 : 1), "nor more memory to speak of: $rss_was KiB, " . $rss->($master) . ' KiB');
