@@ -71,6 +71,7 @@ for ([ 'plain', 0 ], [ 'TLS 1.3', 1 ]) {
 }
 my $r = eval { $b->ours('create', 4) };
 ok($r && $r->{n} > 0, 'creations: the same') or diag($@);
+cmp_ok($r->{group} // 0, '>=', 1, 'and how many shared a statement is known');
 $r = eval { $b->ours('get', 4) };
 ok($r && $r->{n} > 0, 'reads are of the right case') or diag($@);
 

@@ -338,8 +338,8 @@ sub _http ($self, $port, $work, $conns, $tls, $server) {
         load_us => $j->{cpu_us} };
 }
 
-# Statements sent so far, and requests in them.
-sub _groups ($self) { return map { $self->{stack}->metric('gateway', "aegis_group_size_$_") // 0 } 'sum', 'count' }
+# Requests that statements have carried so far, and those statements.
+sub _groups ($self) { return map { $self->{stack}->metric('gateway', "aegis_db_group_size_$_") // die "no metric of groups\n" } 'sum', 'count' }
 
 # Ours; group is the mean number of requests in a statement.
 sub ours ($self, $work, $conns, $tls = 0) {

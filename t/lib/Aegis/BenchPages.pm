@@ -69,8 +69,9 @@ sub measure ($bench) {
         spew("$bench->{dir}/paths", join '', map { "$_\n" } @paths);
         my $j = $bench->load(port => $bench->{plain}, work => 'paths', conns => 4, warm => 0.3, phases => "0:$bench->{secs}", args => [ '--paths', "$bench->{dir}/paths" ]);
         my $p = $j->{phases}[0];
-        printf "  %-50s %7.0f/s  p50 %6.2f ms  p99 %6.2f ms  foreign %.2f\n", $name, $p->{rps}, $p->{p50_ms}, $p->{p99_ms}, $j->{foreign};
-        push @out, { name => $name, rps => $p->{rps}, p50_ms => $p->{p50_ms}, p99_ms => $p->{p99_ms}, max_ms => $p->{max_ms}, foreign_cores => $j->{foreign} };
+        my $us = $j->{cpu}{pg} / $j->{sent} * 1e6;
+        printf "  %-50s %7.0f/s  p50 %6.2f ms  p99 %6.2f ms  PG %6.0f us  foreign %.2f\n", $name, $p->{rps}, $p->{p50_ms}, $p->{p99_ms}, $us, $j->{foreign};
+        push @out, { name => $name, pg_us => $us, rps => $p->{rps}, p50_ms => $p->{p50_ms}, p99_ms => $p->{p99_ms}, max_ms => $p->{max_ms}, foreign_cores => $j->{foreign} };
         $worst = [$p->{p99_ms}, $name] if $p->{p99_ms} > $worst->[0];
     }
     my ($plans, @bad) = _plans($bench, \%at);
