@@ -5,7 +5,6 @@
  */
 #include "ngx_http_aegis_stats.h"
 
-#include <arpa/inet.h>
 #include <openssl/sha.h>
 
 #define NGX_HTTP_AEGIS_MAX_FILE  (4 * 1024 * 1024)
@@ -66,6 +65,40 @@ done:
 }
 
 
+static void
+ngx_http_aegis_conf_forget(void *data)
+{
+    ngx_str_t  *text = data;
+
+    explicit_bzero(text->data, text->len);
+}
+
+
+/* A file's one line; its bytes do not outlive the configuration. */
+ngx_int_t
+ngx_http_aegis_conf_secret(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text)
+{
+    ngx_pool_cleanup_t  *cln;
+
+    cln = ngx_pool_cleanup_add(cf->pool, sizeof(ngx_str_t));
+
+    if (cln == NULL || ngx_http_aegis_conf_read(cf, name, text) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    *(ngx_str_t *) cln->data = *text;
+    cln->handler = ngx_http_aegis_conf_forget;
+
+    while (text->len && (text->data[text->len - 1] == '\n'
+                         || text->data[text->len - 1] == '\r'))
+    {
+        text->data[--text->len] = '\0';
+    }
+
+    return NGX_OK;
+}
+
+
 char *
 ngx_http_aegis_conf_cursor(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
@@ -78,14 +111,8 @@ ngx_http_aegis_conf_cursor(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (ngx_http_aegis_conf_read(cf, &value[1], &text) != NGX_OK) {
+    if (ngx_http_aegis_conf_secret(cf, &value[1], &text) != NGX_OK) {
         return NGX_CONF_ERROR;
-    }
-
-    while (text.len && (text.data[text.len - 1] == '\n'
-                        || text.data[text.len - 1] == '\r'))
-    {
-        text.len--;
     }
 
     if (text.len < 16) {
@@ -209,208 +236,61 @@ ngx_http_aegis_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* host may be an address or the folder of a socket: libpq would look a name up
- * on the event loop, and all requests would wait for the name server. */
-static ngx_uint_t
-ngx_http_aegis_conf_is_address(const char *hosts)
+/* Of two that would answer a location nginx takes the last, and says nothing. */
+static char *
+ngx_http_aegis_conf_answer(ngx_conf_t *cf, ngx_http_handler_pt handler)
 {
-    char         one[64];
-    size_t       len;
-    const char  *p, *end;
+    ngx_http_core_loc_conf_t  *clcf;
 
-    for (p = hosts; /* void */ ; p = end + 1) {
-        end = strchr(p, ',');
-        len = end ? (size_t) (end - p) : ngx_strlen(p);
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-        if (len && *p != '/' && *p != '@') {
-            if (len >= sizeof(one)) {
-                return 0;
-            }
-
-            ngx_memcpy(one, p, len);
-            one[len] = '\0';
-
-            if (inet_pton(AF_INET, one, &(struct in_addr) { 0 }) != 1
-                && inet_pton(AF_INET6, one, &(struct in6_addr) { 0 }) != 1)
-            {
-                return 0;
-            }
-        }
-
-        if (end == NULL) {
-            return 1;
-        }
-    }
-}
-
-
-static ngx_uint_t
-ngx_http_aegis_conf_is_port(const char *ports)
-{
-    size_t       len;
-    ngx_int_t    n;
-    const char  *p;
-
-    for (p = ports; /* void */ ; p += len + 1) {
-        len = strcspn(p, ",");
-        n = ngx_atoi((u_char *) p, len);
-
-        if (len && (n < 1 || n > 65535)) {
-            return 0;
-        }
-
-        if (p[len] == '\0') {
-            return 1;
-        }
-    }
-}
-
-
-/* Settings of ours that a connection string may override. */
-static const char *const  ngx_http_aegis_defaults[][2] = {
-    { "application_name",    "aegis-gateway" },
-    { "client_encoding",     "UTF8" },
-    { "gssencmode",          "disable" },
-    { "connect_timeout",     "5" },
-    { "tcp_user_timeout",    "5000" },
-    { "keepalives",          "1" },
-    { "keepalives_idle",     "30" },
-    { "keepalives_interval", "10" },
-    { "keepalives_count",    "3" }
-};
-
-#define NGX_HTTP_AEGIS_N_DEFAULTS                                              \
-    (sizeof(ngx_http_aegis_defaults) / sizeof(ngx_http_aegis_defaults[0]))
-
-
-static ngx_int_t
-ngx_http_aegis_conf_options(ngx_conf_t *cf, ngx_http_aegis_db_t *db,
-    PQconninfoOption *options)
-{
-    size_t             i, n;
-    ngx_str_t          s;
-    PQconninfoOption  *o;
-
-    for (n = 0, o = options; o->keyword; o++) {
-        n++;
+    if (clcf->handler) {
+        return "is in a location that another directive (proxy_pass, "
+               "aegis_problem, ...) answers already";
     }
 
-    n += NGX_HTTP_AEGIS_N_DEFAULTS + 1;
-    db->names = ngx_pcalloc(cf->pool, n * sizeof(char *));
-    db->values = ngx_pcalloc(cf->pool, n * sizeof(char *));
-    if (db->names == NULL || db->values == NULL) {
-        return NGX_ERROR;
-    }
+    clcf->handler = handler;
 
-    /* of two with one name, libpq takes the last */
-    for (n = 0; n < NGX_HTTP_AEGIS_N_DEFAULTS; n++) {
-        db->names[n] = (char *) ngx_http_aegis_defaults[n][0];
-        db->values[n] = (char *) ngx_http_aegis_defaults[n][1];
-    }
-
-    for (o = options; o->keyword; o++) {
-        if (o->val == NULL) {
-            continue;
-        }
-
-        for (i = 0; i < 2; i++) {
-            s.data = (u_char *) (i ? o->val : o->keyword);
-            s.len = ngx_strlen(s.data) + 1;
-            s.data = ngx_pstrdup(cf->pool, &s);
-            if (s.data == NULL) {
-                return NGX_ERROR;
-            }
-
-            if (i) {
-                db->values[n] = (char *) s.data;
-            } else {
-                db->names[n] = (char *) s.data;
-            }
-        }
-
-        n++;
-    }
-
-    return NGX_OK;
+    return NGX_CONF_OK;
 }
 
 
 char *
-ngx_http_aegis_conf_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_http_aegis_conf_on(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    char                        *err;
-    ngx_int_t                    rc;
-    ngx_str_t                   *value;
-    const char                  *host, *hostaddr, *port;
-    PQconninfoOption            *options, *o;
-    ngx_http_aegis_db_t         *db, **slot;
-    ngx_http_aegis_srv_conf_t   *scf = conf;
-    ngx_http_aegis_main_conf_t  *amcf;
+    char                       *rv;
+    ngx_http_aegis_loc_conf_t  *lcf = conf;
 
-    if (scf->db) {
+    rv = ngx_conf_set_flag_slot(cf, cmd, conf);
+    if (rv != NGX_CONF_OK || !lcf->enable) {
+        return rv;
+    }
+
+    lcf->file = cf->conf_file->file.name.data;
+    lcf->line = cf->conf_file->line;
+
+    return ngx_http_aegis_conf_answer(cf, ngx_http_aegis_handler);
+}
+
+
+char *
+ngx_http_aegis_conf_problem(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_core_loc_conf_t   *clcf;
+    ngx_http_aegis_loc_conf_t  *lcf = conf;
+
+    if (lcf->problem) {
         return "is duplicate";
     }
 
-    value = cf->args->elts;
-    err = NULL;
+    lcf->problem = 1;
 
-    options = PQconninfoParse((char *) value[1].data, &err);
-    if (options == NULL) {
-        /* what libpq says repeats a part of it, which may be the password */
-        PQfreemem(err);
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-            "aegis_database: this is no connection string of PostgreSQL: write "
-            "keyword=value words, a value with blanks in single quotes, or a "
-            "postgresql:// URI; psql says more about the same string");
-        return NGX_CONF_ERROR;
+    /* a body that was too large is so here too, when it comes by HTTP/2: it is
+     * thrown away, but nginx looks at its length again */
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    if (clcf->client_max_body_size == NGX_CONF_UNSET) {
+        clcf->client_max_body_size = 0;
     }
 
-    host = NULL;
-    hostaddr = NULL;
-    port = "";
-
-    for (o = options; o->keyword; o++) {
-        if (ngx_strcmp(o->keyword, "host") == 0) {
-            host = o->val;
-        } else if (ngx_strcmp(o->keyword, "hostaddr") == 0) {
-            hostaddr = o->val;
-        } else if (ngx_strcmp(o->keyword, "port") == 0 && o->val) {
-            port = o->val;
-        }
-    }
-
-    if (!ngx_http_aegis_conf_is_port(port)) {
-        PQconninfoFree(options);
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "aegis_database: the port must be a number up to 65535");
-        return NGX_CONF_ERROR;
-    }
-
-    if (host && !(hostaddr && *hostaddr) && !ngx_http_aegis_conf_is_address(host)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-            "aegis_database: host=%s is a name, which would be looked up while "
-            "requests wait; give hostaddr=, an IP address, or the folder of a "
-            "unix socket", host);
-        PQconninfoFree(options);
-        return NGX_CONF_ERROR;
-    }
-
-    amcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_aegis_module);
-
-    db = ngx_pcalloc(cf->pool, sizeof(ngx_http_aegis_db_t));
-    slot = ngx_array_push(&amcf->dbs);
-
-    rc = db && slot ? ngx_http_aegis_conf_options(cf, db, options) : NGX_ERROR;
-
-    PQconninfoFree(options);
-
-    if (rc != NGX_OK) {
-        return NGX_CONF_ERROR;
-    }
-
-    *slot = db;
-    db->conf = scf;
-    scf->db = db;
-
-    return NGX_CONF_OK;
+    return ngx_http_aegis_conf_answer(cf, ngx_http_aegis_problem_handler);
 }

@@ -1,8 +1,8 @@
 /*
  * ngx_http_aegis_conf_keys.c: the files that say who may come in, one line for
- * each: API keys (aegis_keys). Every mistake is shown by `nginx -t` with the
- * file and the line, and without the words of the line: a key that was put
- * where its hash belongs must not go to a log.
+ * each: API keys (aegis_keys), client certificates (aegis_certs). Every mistake
+ * is shown by `nginx -t` with the file and the line, and without the words of
+ * the line: a key that was put where its hash belongs must not go to a log.
  */
 #include "ngx_http_aegis_module.h"
 
@@ -333,6 +333,59 @@ ngx_http_aegis_line_key(ngx_http_aegis_line_t *l)
 }
 
 
+/* sha256:<fingerprint, with or without colons>, uri:<a URI of the certificate's
+ * alternative names>, dn:"<subject as of RFC 2253>". */
+static char *
+ngx_http_aegis_line_cert(ngx_http_aegis_line_t *l)
+{
+    char                    *rv;
+    size_t                   i;
+    u_char                  *p;
+    ngx_str_t                name, hex;
+    ngx_http_aegis_entry_t  *e;
+
+    e = ngx_pcalloc(l->cf->pool, sizeof(ngx_http_aegis_entry_t));
+    if (e == NULL) {
+        return ngx_http_aegis_line_wrong(l, "no memory");
+    }
+
+    ngx_http_aegis_line_word(l, &name);
+    e->who.method = "mtls";
+
+    if (name.len > 7 && ngx_strncmp(name.data, "sha256:", 7) == 0) {
+        p = name.data + 7;
+
+        for (i = 7; i < name.len; i++) {
+            if (name.data[i] != ':') {
+                *p++ = ngx_tolower(name.data[i]);
+            }
+        }
+
+        name.len = p - name.data;
+        hex.data = name.data + 7;
+        hex.len = name.len - 7;
+
+        if (ngx_http_aegis_line_hash(&hex, e->hash) != NGX_OK) {
+            return ngx_http_aegis_line_wrong(l, "sha256: is followed by the 64 hex"
+                                             " digits of the certificate's fingerprint");
+        }
+
+    } else if (!(name.len > 4 && ngx_strncmp(name.data, "uri:", 4) == 0)
+               && !(name.len > 3 && ngx_strncmp(name.data, "dn:", 3) == 0))
+    {
+        return ngx_http_aegis_line_wrong(l, "a line begins with sha256:<fingerprint>,"
+                                         " uri:<name> or dn:\"<subject>\"");
+    }
+
+    rv = ngx_http_aegis_line_who(l, e, &name, "<certificate>");
+
+    e->who.id = e->node.str;
+    e->who.id.len = ngx_min(e->who.id.len, 128);
+
+    return rv;
+}
+
+
 static char *
 ngx_http_aegis_lines(ngx_conf_t *cf, ngx_http_aegis_list_t **list,
     ngx_http_aegis_line_pt one)
@@ -396,4 +449,13 @@ ngx_http_aegis_conf_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_http_aegis_srv_conf_t  *scf = conf;
 
     return ngx_http_aegis_lines(cf, &scf->keys, ngx_http_aegis_line_key);
+}
+
+
+char *
+ngx_http_aegis_conf_certs(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_aegis_srv_conf_t  *scf = conf;
+
+    return ngx_http_aegis_lines(cf, &scf->certs, ngx_http_aegis_line_cert);
 }

@@ -25,8 +25,10 @@ typedef ngx_int_t (*ngx_http_aegis_method_pt)(ngx_http_aegis_job_t *job,
     ngx_str_t token);
 
 static const ngx_http_aegis_method_pt  ngx_http_aegis_identity_methods[] = {
+    ngx_http_aegis_identity_cert,
     ngx_http_aegis_identity_jwt,
-    ngx_http_aegis_identity_key
+    ngx_http_aegis_identity_key,
+    ngx_http_aegis_identity_trusted
 };
 
 #define NGX_HTTP_AEGIS_N_METHODS_OF_IDENTITY                                   \
@@ -205,6 +207,23 @@ ngx_http_aegis_identity_set(ngx_http_aegis_job_t *job, const char *method,
 }
 
 
+ngx_int_t
+ngx_http_aegis_identity_entry(ngx_http_aegis_job_t *job, ngx_http_aegis_entry_t *e)
+{
+    if (e->not_before && ngx_time() < e->not_before) {
+        return ngx_http_aegis_refuse(job, AEGIS_R_EARLY, "");
+    }
+
+    if (e->not_after && ngx_time() >= e->not_after) {
+        return ngx_http_aegis_refuse(job, AEGIS_R_EXPIRED, "");
+    }
+
+    job->who = &e->who;
+
+    return NGX_OK;
+}
+
+
 /* aegis_<id>_<secret>; the secret may have a _ of its own. */
 static ngx_uint_t
 ngx_http_aegis_identity_parts(ngx_str_t token, ngx_str_t *id, ngx_str_t *secret)
@@ -274,17 +293,7 @@ ngx_http_aegis_identity_key(ngx_http_aegis_job_t *job, ngx_str_t token)
         return NGX_DECLINED;
     }
 
-    if (e->not_before && ngx_time() < e->not_before) {
-        return ngx_http_aegis_refuse(job, AEGIS_R_KEY_EARLY, "");
-    }
-
-    if (e->not_after && ngx_time() >= e->not_after) {
-        return ngx_http_aegis_refuse(job, AEGIS_R_KEY_EXPIRED, "");
-    }
-
-    job->who = &e->who;
-
-    return NGX_OK;
+    return ngx_http_aegis_identity_entry(job, e);
 }
 
 

@@ -7,9 +7,6 @@
 
 #include <time.h>
 
-static char *ngx_http_aegis_conf_on(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-static char *ngx_http_aegis_conf_problem(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static char *ngx_http_aegis_conf_number(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_aegis_conf_least(ngx_conf_t *cf, void *post, void *data);
@@ -76,6 +73,21 @@ static ngx_command_t  ngx_http_aegis_commands[] = {
     { ngx_string("aegis_jwks"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_1MORE,
       ngx_http_aegis_conf_jwks,
+      NGX_HTTP_SRV_CONF_OFFSET, 0, NULL },
+
+    { ngx_string("aegis_certs"),
+      NGX_HTTP_AEGIS_SRV,
+      ngx_http_aegis_conf_certs,
+      NGX_HTTP_SRV_CONF_OFFSET, 0, NULL },
+
+    { ngx_string("aegis_trusted_identity"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE3,
+      ngx_http_aegis_conf_trusted,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+
+    { ngx_string("aegis_database_password_file"),
+      NGX_HTTP_AEGIS_SRV,
+      ngx_http_aegis_conf_password,
       NGX_HTTP_SRV_CONF_OFFSET, 0, NULL },
 
     { ngx_string("aegis_cursor_secret"),
@@ -190,66 +202,6 @@ ngx_http_aegis_now_us(void)
     clock_gettime(CLOCK_MONOTONIC, &ts);
 
     return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-
-/* Of two that would answer a location nginx takes the last, and says nothing. */
-static char *
-ngx_http_aegis_conf_answer(ngx_conf_t *cf, ngx_http_handler_pt handler)
-{
-    ngx_http_core_loc_conf_t  *clcf;
-
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-
-    if (clcf->handler) {
-        return "is in a location that another directive (proxy_pass, "
-               "aegis_problem, ...) answers already";
-    }
-
-    clcf->handler = handler;
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_aegis_conf_on(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    char                       *rv;
-    ngx_http_aegis_loc_conf_t  *lcf = conf;
-
-    rv = ngx_conf_set_flag_slot(cf, cmd, conf);
-    if (rv != NGX_CONF_OK || !lcf->enable) {
-        return rv;
-    }
-
-    lcf->file = cf->conf_file->file.name.data;
-    lcf->line = cf->conf_file->line;
-
-    return ngx_http_aegis_conf_answer(cf, ngx_http_aegis_handler);
-}
-
-
-static char *
-ngx_http_aegis_conf_problem(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_core_loc_conf_t   *clcf;
-    ngx_http_aegis_loc_conf_t  *lcf = conf;
-
-    if (lcf->problem) {
-        return "is duplicate";
-    }
-
-    lcf->problem = 1;
-
-    /* a body that was too large is so here too, when it comes by HTTP/2: it is
-     * thrown away, but nginx looks at its length again */
-    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    if (clcf->client_max_body_size == NGX_CONF_UNSET) {
-        clcf->client_max_body_size = 0;
-    }
-
-    return ngx_http_aegis_conf_answer(cf, ngx_http_aegis_problem_handler);
 }
 
 
@@ -381,6 +333,17 @@ ngx_http_aegis_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_msec_value(conf->timeout, prev->timeout, 5000);
     ngx_conf_merge_str_value(conf->cursor_secret, prev->cursor_secret, "");
 
+    if (prev->password.data && prev->db == NULL) {
+        conf = prev;
+    }
+
+    if (conf->password.data && conf->db == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0, "aegis_database_password_file has no"
+                      " aegis_database on its level, in %s:%ui", conf->password_in,
+                      conf->password_line);
+        return NGX_CONF_ERROR;
+    }
+
     if (conf->db == NULL) {
         conf->db = prev->db;
     }
@@ -395,6 +358,10 @@ ngx_http_aegis_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->jwks == NULL) {
         conf->jwks = prev->jwks;
+    }
+
+    if (conf->certs == NULL) {
+        conf->certs = prev->certs;
     }
 
     if (conf->openapi == NULL) {
@@ -438,6 +405,10 @@ ngx_http_aegis_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
     ngx_conf_merge_ptr_value(conf->deprecated, prev->deprecated, NULL);
 
+    if (conf->trusted == NULL) {
+        conf->trusted = prev->trusted;
+    }
+
     /* the handler is the location's own, so the flag is not inherited */
     ngx_conf_init_value(conf->enable, 0);
 
@@ -448,8 +419,9 @@ ngx_http_aegis_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     scf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_aegis_module);
 
     missing = scf->db == NULL ? "aegis_database"
-              : scf->keys == NULL && scf->jwt == NULL ? "aegis_keys or aegis_jwt"
-              : ngx_http_aegis_conf_jwt_use(scf);
+              : scf->keys || scf->jwt || scf->certs || conf->trusted
+                ? ngx_http_aegis_conf_jwt_use(scf)
+                : "aegis_keys, aegis_jwt, aegis_certs or aegis_trusted_identity";
 
     if (missing) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
@@ -485,6 +457,9 @@ ngx_http_aegis_postconf(ngx_conf_t *cf)
     }
 
     *h = ngx_http_aegis_problem_phase;
+
+    ngx_http_aegis_conf_passwords(
+        ngx_http_conf_get_module_main_conf(cf, ngx_http_aegis_module));
 
     return NGX_OK;
 }

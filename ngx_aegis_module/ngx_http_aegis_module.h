@@ -55,10 +55,10 @@ typedef struct {
     const char               *method;       /* key, jwt, mtls, trusted */
 } ngx_http_aegis_who_t;
 
-/* A line of aegis_keys. */
+/* A line of aegis_keys or aegis_certs. */
 typedef struct {
-    ngx_str_node_t            node;         /* by id, or by hash alone */
-    u_char                    hash[32];     /* sha256 of the secret */
+    ngx_str_node_t            node;         /* by id, by hash alone, by sha256:, uri:, dn: */
+    u_char                    hash[32];     /* of keys: sha256 of the secret */
     time_t                    not_before;   /* 0: no such bound */
     time_t                    not_after;
     ngx_http_aegis_who_t      who;
@@ -94,6 +94,10 @@ typedef struct {
     ngx_http_aegis_list_t    *keys;
     ngx_http_aegis_jwt_t     *jwt;          /* what is asked of tokens */
     ngx_http_aegis_jwks_t    *jwks;         /* their issuer's keys */
+    ngx_http_aegis_list_t    *certs;
+    ngx_str_t                 password;     /* of aegis_database_password_file */
+    u_char                   *password_in;  /* where that stands */
+    ngx_uint_t                password_line;
     ngx_str_t                 cursor_secret;
     ngx_http_aegis_file_t    *openapi;
     ngx_uint_t                connections;
@@ -106,6 +110,12 @@ typedef struct {
 } ngx_http_aegis_srv_conf_t;
 
 typedef struct {
+    ngx_http_complex_value_t  tenant;
+    ngx_http_complex_value_t  principal;
+    ngx_http_complex_value_t  scopes;
+} ngx_http_aegis_trusted_t;
+
+typedef struct {
     ngx_flag_t                enable;
     u_char                   *file;         /* where "aegis on" is */
     ngx_uint_t                line;
@@ -114,6 +124,7 @@ typedef struct {
     ngx_flag_t                strict_key;   /* Idempotency-Key must be quoted */
     ngx_array_t              *origins;      /* ngx_str_t: CORS is for these */
     ngx_array_t              *deprecated;   /* ngx_http_aegis_deprecated_t */
+    ngx_http_aegis_trusted_t *trusted;
 } ngx_http_aegis_loc_conf_t;
 
 /* --- the database side, one per worker process */
@@ -184,6 +195,7 @@ struct ngx_http_aegis_db_s {
     unsigned                  used:1;       /* a location asks it: connect */
     char                    **names;        /* of PQconnectStartParams */
     char                    **values;
+    unsigned                  with_password:1;
     ngx_http_aegis_lane_t    *write;        /* NULL outside a worker */
     ngx_http_aegis_lane_t    *read;
     struct ngx_http_aegis_watch_s *watch;   /* what /readyz answers from */
@@ -302,10 +314,19 @@ extern ngx_module_t  ngx_http_aegis_module;
 /* module.c */
 uint64_t ngx_http_aegis_now_us(void);
 
-/* conf.c: directives that read files or check text; conf_keys.c: keys */
+/* conf.c: directives that read files or check text; conf_keys.c: who may come
+ * in; conf_db.c: the database */
 ngx_int_t ngx_http_aegis_conf_read(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text);
+ngx_int_t ngx_http_aegis_conf_secret(ngx_conf_t *cf, ngx_str_t *name,
+    ngx_str_t *text);
+char *ngx_http_aegis_conf_on(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_problem(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_certs(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_trusted(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_aegis_conf_password(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+void ngx_http_aegis_conf_passwords(ngx_http_aegis_main_conf_t *amcf);
 char *ngx_http_aegis_conf_cursor(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_openapi(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -354,6 +375,12 @@ ngx_int_t ngx_http_aegis_identity_set(ngx_http_aegis_job_t *job, const char *met
 ngx_int_t ngx_http_aegis_refuse(ngx_http_aegis_job_t *job, aegis_refusal_t why,
     const char *detail);
 ngx_int_t ngx_http_aegis_identity_body(ngx_http_aegis_job_t *job);
+/* It is this one, when its time is now. */
+ngx_int_t ngx_http_aegis_identity_entry(ngx_http_aegis_job_t *job,
+    ngx_http_aegis_entry_t *e);
+/* identity_nginx.c: methods of identity.c's table */
+ngx_int_t ngx_http_aegis_identity_cert(ngx_http_aegis_job_t *job, ngx_str_t token);
+ngx_int_t ngx_http_aegis_identity_trusted(ngx_http_aegis_job_t *job, ngx_str_t token);
 /* A request may repeat its tenant: NGX_OK when it is the credential's. */
 ngx_int_t ngx_http_aegis_identity_tenant(ngx_http_aegis_job_t *job,
     const char *tenant, size_t len);

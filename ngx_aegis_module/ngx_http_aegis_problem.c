@@ -137,6 +137,14 @@ ngx_http_aegis_problem_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (job->refusal == AEGIS_R_NONE
+        && (r->err_status == 401 || r->err_status == 403 || r->err_status == 495
+            || r->err_status == 496))
+    {
+        job->refusal = AEGIS_R_NGINX;
+        ngx_http_aegis_stats_refused(AEGIS_R_NGINX);
+    }
+
     r->err_status = aegis_error_def(code)->http;
 
     aegis_error_clear(&job->err);

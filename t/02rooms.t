@@ -27,7 +27,7 @@ my %room = (
     edge    => { from => ['core', 'ngx_aegis_module'],
                  system => [ (map { "$_.h" } @libc), 'arpa/inet.h', 'ngx_config.h', 'ngx_core.h', 'ngx_http.h', 'ngx_event.h',
                              'libpq-fe.h', 'jansson.h', 'openssl/sha.h', 'openssl/rand.h', 'openssl/crypto.h',
-                             'openssl/evp.h', 'curl/curl.h' ] },
+                             'openssl/evp.h', 'openssl/ssl.h', 'openssl/x509v3.h', 'curl/curl.h' ] },
     lib     => { from => ['core', 'workers/lib'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', @clients, 'openssl/rand.h', 'openssl/sha.h',
                              'openssl/evp.h', 'openssl/ssl.h' ] },

@@ -18,27 +18,12 @@ my $http = $stack->http;
 my $conns = sub { $pg->one(q{SELECT count(*) FROM pg_stat_activity WHERE usename = 'aegis_gateway'}) };
 my ($pg_bin) = sort { $b cmp $a } glob '/usr/lib/postgresql/*/bin';
 
-sub preload () {
-    return () unless is_san;
-    my @lib = map { run_ok(['gcc', "-print-file-name=$_.so"]) =~ s/\s+//gr } qw(libasan libubsan);
-    return (LD_PRELOAD => "@lib", ASAN_OPTIONS => 'detect_leaks=0');
-}
-
-# nginx -t on a text, in a folder of our own.
-sub nginx_t ($text) {
-    my $dir = scratch('nginx-t');
-    mkdir "$dir/$_" for qw(logs nginx);
-    spew("$dir/nginx.conf", $text =~ s{^\s*(?:pid|error_log)\s.*$}{}mgr =~ s{^(\s*access_log)\s.*$}{$1 off;}mgr
-        =~ s{\Q$run\E/nginx/(client_body|proxy|fastcgi|uwsgi|scgi)}{$dir/nginx/$1}gr);
-    return run(['nginx', '-t', '-p', $dir, '-c', "$dir/nginx.conf", '-e', "$dir/error.log", '-g', "pid $dir/nginx.pid;"], env => {preload});
-}
-
 subtest 'nginx -t' => sub {
     my $conf = slurp("$run/nginx/nginx.conf");
     my $dead = $conf =~ s/hostaddr=127\.0\.0\.1 port=\d+/'hostaddr=127.0.0.1 port=' . free_port()/ger;
     isnt($dead, $conf, 'the database is pointed to where none is');
     my $began = time;
-    my $r = nginx_t($dead);
+    my $r = $stack->nginx_t($dead);
     is($r->{rc}, 0, 'nginx -t is content without a database') or diag($r->{err});
     cmp_ok(time - $began, '<', 5 * (is_san ? 3 : 1), 'at once');
 };
@@ -121,7 +106,7 @@ subtest 'nginx comes up without a database, and heals' => sub {
     wait_for('nginx to end', 20, sub { !$stack->pid('nginx') });
     pg_ctl('stop', '-m', 'fast');
     my @as = $> == 0 ? ('setpriv', '--reuid=nobody', '--regid=' . (getgrgid((getpwnam 'nobody')[3]))[0], '--clear-groups') : ();
-    run_ok([@as, 'nginx', '-p', "$run/nginx", '-c', "$run/nginx/nginx.conf", '-e', "$run/log/nginx-error.log"], cwd => $run, env => {preload});
+    run_ok([@as, 'nginx', '-p', "$run/nginx", '-c', "$run/nginx/nginx.conf", '-e', "$run/log/nginx-error.log"], cwd => $run, env => { Aegis::Stack::preload() });
     ok(wait_for('nginx to answer', 15, sub { $http->get('/livez')->status == 200 }), 'it starts and is alive');
     is($http->get('/readyz')->status, 503, 'it is not ready, and says so');
     my $began = time;

@@ -107,7 +107,8 @@ subtest 'the manual\'s examples' => sub {
             my $at_http = join '', grep { !/^(?:location|error_page|aegis_(?!zone|cert|jw))/ } @line;
             my $text = $ngx->text("aegis_database \"\@DB\@\"; aegis_keys $run/nginx/aegis_keys; upstream grafana { server 127.0.0.1:1; }\n$at_http"
                 . "server { listen 127.0.0.1:\@P1\@;\n$at_server }\n") =~ s{/etc/aegis/aegis_}{$run/conf/aegis_}gr
-                =~ s{/etc/aegis/cursor\.secret}{$run/nginx/cursor_secret}gr =~ s{/var/log/nginx}{$ngx->{dir}/log}gr;
+                =~ s{/etc/aegis/cursor\.secret}{$run/nginx/cursor_secret}gr =~ s{/var/log/nginx}{$ngx->{dir}/log}gr
+                =~ s{/etc/aegis/certs\b}{/dev/null}gr =~ s{/etc/aegis/clients-ca\.pem}{$run/tls/ca.pem}gr;
             my $r = $ngx->check($text);
             is($r->{rc}, 0, "$f, example " . ++$n . ': nginx takes it') or diag($text . $r->{err});
         }

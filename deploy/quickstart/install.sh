@@ -158,18 +158,40 @@ write_nginx_conf() {
     put "$(id -un)" 644 "$RUN/conf/openapi.json" <"$openapi"
     secret cursor >/dev/null
     put "$SVC_USER" 600 "$RUN/nginx/cursor_secret" <"$RUN/secrets/cursor"
+    secret gateway >/dev/null
+    put "$SVC_USER" 600 "$RUN/nginx/database_password" <"$RUN/secrets/gateway"
     sed -e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT_HTTPS|g" -e "s|@WORKERS@|$NGX_WORKERS|g" \
-        -e "s|@DATABASE@|hostaddr=127.0.0.1 port=$PORT_PG dbname=aegis user=aegis_gateway password=$(secret gateway)|g" \
+        -e "s|@DATABASE@|hostaddr=127.0.0.1 port=$PORT_PG dbname=aegis user=aegis_gateway|g" \
         "$QS/nginx.conf.in" | put "$SVC_USER" 600 "$RUN/nginx/nginx.conf"
 }
 
 # --- identity
 
-# One line a key: sha256 of the token, tenant, principal, scopes.
+# token name id: an API key, the same each time: aegis_<id>_<256 bits in base64url>.
+token() {
+    [ -s "$RUN/secrets/$1" ] || echo "aegis_$2_$(openssl rand -base64 32 | tr '+/' '-_' | tr -d '=\n')" \
+        | put "$(id -un)" 600 "$RUN/secrets/$1"
+    cat "$RUN/secrets/$1"
+}
+
+# key_line token tenant principal scopes: its line of aegis_keys.
+key_line() {
+    local token=$1 id='' secret
+    shift
+    secret=$token
+    case $token in aegis_*)
+        id=${token#aegis_}
+        id="${id%%_*} "
+        secret=${token#aegis_*_}
+        ;;
+    esac
+    echo "$id$(printf %s "$secret" | sha256sum | cut -d' ' -f1) $*"
+}
+
 make_keys() {
     {
-        echo "$(printf %s "$(secret token)" | sha256sum | cut -d' ' -f1) default quickstart *"
-        echo "$(printf %s "$(secret token_other)" | sha256sum | cut -d' ' -f1) other quickstart-other *"
+        key_line "$(token token quickstart)" default quickstart '*'
+        key_line "$(token token_other other)" other quickstart-other '*'
     } | put "$SVC_USER" 600 "$RUN/nginx/aegis_keys"
 }
 

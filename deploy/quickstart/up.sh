@@ -160,8 +160,8 @@ write_env() {
     put "$(id -un)" 600 "$RUN/aegis.env" <<END
 AEGIS_URL=https://127.0.0.1:$PORT_HTTPS
 AEGIS_CA=$RUN/tls/ca.pem
-AEGIS_TOKEN=$(secret token)
-AEGIS_TOKEN_OTHER=$(secret token_other)
+AEGIS_TOKEN=$(token token quickstart)
+AEGIS_TOKEN_OTHER=$(token token_other other)
 DATABASE_URL=postgresql://aegis_migrator:$(secret migrator)@127.0.0.1:$PORT_PG/aegis
 DATABASE_ADMIN_URL=postgresql://postgres:$(secret postgres)@127.0.0.1:$PORT_PG/aegis
 NATS_URL=nats://aegis:$(secret nats)@127.0.0.1:$PORT_NATS

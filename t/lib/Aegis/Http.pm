@@ -14,7 +14,7 @@ use Aegis::Test;
 
 $SIG{PIPE} = 'IGNORE';
 
-# args: url, ca (file), token, timeout
+# args: url, ca (file), token, timeout; cert and key (files) of a client
 sub new ($class, %args) {
     my $self = bless { timeout => 30, %args }, $class;
     ($self->{scheme}, $self->{host}, $self->{port}) =
@@ -28,7 +28,8 @@ sub open_socket ($self) {
     my %to = (PeerHost => $self->{host}, PeerPort => $self->{port}, Timeout => 10);
     my $s = $self->{scheme} eq 'http' ? IO::Socket::INET->new(%to, Proto => 'tcp')
         : IO::Socket::SSL->new(%to, SSL_ca_file => $self->{ca},
-              SSL_verifycn_scheme => 'http', SSL_hostname => $self->{host});
+              SSL_verifycn_scheme => 'http', SSL_hostname => $self->{host},
+              ($self->{cert} ? (SSL_cert_file => $self->{cert}, SSL_key_file => $self->{key}) : ()));
     die "cannot connect to $self->{host}:$self->{port}: "
         . ($IO::Socket::SSL::SSL_ERROR || $@ || $!) . "\n" unless $s;
     $s->blocking(0);

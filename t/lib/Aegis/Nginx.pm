@@ -40,6 +40,7 @@ sub file ($self, $name, $text) {
 sub fill ($self, $text) {
     my $run = $self->{stack}->run_dir;
     my ($db) = slurp("$run/nginx/nginx.conf") =~ /^\s*aegis_database\s+"([^"]*)"/m;
+    $db .= " password=" . slurp("$run/secrets/gateway") =~ s/\s+//gr;
     $text =~ s/\@DB\@/$db/g;
     $text =~ s/\@RUN\@/$run/g;
     $text =~ s/\@DIR\@/$self->{dir}/g;

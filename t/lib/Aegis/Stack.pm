@@ -306,6 +306,22 @@ sub nginx_edit ($self, $code) {
     return sub { $put->($was) };
 }
 
+# nginx -t (or -T) on a text, in a folder of our own. {rc, out, err}
+sub nginx_t ($self, $text, $what = '-t') {
+    my $dir = scratch('nginx-t');
+    mkdir "$dir/$_" for qw(logs nginx);
+    spew("$dir/nginx.conf", $text =~ s{^\s*(?:pid|error_log)\s.*$}{}mgr =~ s{^(\s*access_log)\s.*$}{$1 off;}mgr
+        =~ s{\Q$self->{rundir}\E/nginx/(client_body|proxy|fastcgi|uwsgi|scgi)}{$dir/nginx/$1}gr);
+    return run(['nginx', $what, '-p', $dir, '-c', "$dir/nginx.conf", '-e', "$dir/error.log", '-g', "pid $dir/nginx.pid;"], env => { preload() });
+}
+
+# What a plain nginx needs around a module of the sanitizer build.
+sub preload () {
+    return () unless is_san;
+    my @lib = map { run_ok(['gcc', "-print-file-name=$_.so"]) =~ s/\s+//gr } qw(libasan libubsan);
+    return (LD_PRELOAD => "@lib", ASAN_OPTIONS => 'detect_leaks=0');
+}
+
 # --- what a suite puts into the installation
 
 # A script that plans may run. It is there at once.
