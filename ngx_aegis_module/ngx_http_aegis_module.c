@@ -164,6 +164,11 @@ static ngx_command_t  ngx_http_aegis_commands[] = {
       ngx_http_aegis_conf_deprecated,
       NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
 
+    { ngx_string("aegis_quota"),
+      NGX_HTTP_AEGIS_LOC|NGX_CONF_TAKE12,
+      ngx_http_aegis_conf_quota,
+      NGX_HTTP_LOC_CONF_OFFSET, 0, NULL },
+
       ngx_null_command
 };
 
@@ -387,6 +392,7 @@ ngx_http_aegis_create_loc_conf(ngx_conf_t *cf)
     lcf->strict_key = NGX_CONF_UNSET;
     lcf->origins = NGX_CONF_UNSET_PTR;
     lcf->deprecated = NGX_CONF_UNSET_PTR;
+    lcf->quota = NGX_CONF_UNSET_PTR;
 
     return lcf;
 }
@@ -404,6 +410,7 @@ ngx_http_aegis_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->strict_key, prev->strict_key, 0);
     ngx_conf_merge_ptr_value(conf->origins, prev->origins, NULL);
     ngx_conf_merge_ptr_value(conf->deprecated, prev->deprecated, NULL);
+    ngx_conf_merge_ptr_value(conf->quota, prev->quota, NULL);
 
     if (conf->trusted == NULL) {
         conf->trusted = prev->trusted;

@@ -43,6 +43,7 @@ typedef struct ngx_http_aegis_pg_s    ngx_http_aegis_pg_t;
 typedef struct ngx_http_aegis_job_s   ngx_http_aegis_job_t;
 typedef struct ngx_http_aegis_jwt_s   ngx_http_aegis_jwt_t;     /* jwt.h */
 typedef struct ngx_http_aegis_jwks_s  ngx_http_aegis_jwks_t;
+typedef struct ngx_http_aegis_quota_s ngx_http_aegis_quota_t;
 
 /* --- configuration: written while the configuration is read, then constant */
 
@@ -125,6 +126,7 @@ typedef struct {
     ngx_array_t              *origins;      /* ngx_str_t: CORS is for these */
     ngx_array_t              *deprecated;   /* ngx_http_aegis_deprecated_t */
     ngx_http_aegis_trusted_t *trusted;
+    ngx_http_aegis_quota_t   *quota;
 } ngx_http_aegis_loc_conf_t;
 
 /* --- the database side, one per worker process */
@@ -250,6 +252,7 @@ struct ngx_http_aegis_job_s {
     const ngx_http_aegis_who_t *who;        /* who asks; NULL until it is known */
     aegis_refusal_t           refusal;      /* why who asks was refused */
     const char               *allow;        /* Allow, when it was sent */
+    ngx_uint_t                retry_after;  /* seconds; 0: by the error's code */
     ngx_http_aegis_header_t   headers[NGX_HTTP_AEGIS_N_HEADERS];
     ngx_http_event_handler_pt body_handler; /* nginx's, while the body arrives */
     json_t                   *body;
@@ -353,6 +356,9 @@ ngx_int_t ngx_http_aegis_headers_out(ngx_http_aegis_job_t *job);
 /* Link to the description of Idempotency-Key. */
 ngx_int_t ngx_http_aegis_describe_key(ngx_http_aegis_job_t *job);
 
+/* quota.c */
+char *ngx_http_aegis_conf_quota(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
 /* headers_conf.c */
 char *ngx_http_aegis_conf_cors(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_deprecated(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -360,6 +366,7 @@ char *ngx_http_aegis_conf_deprecated(ngx_conf_t *cf, ngx_command_t *cmd, void *c
 /* The steps: NGX_OK: next; NGX_DONE: job->reply is set; NGX_AGAIN: parked, the
  * same step is entered again; NGX_ERROR: job->err is set; else nginx's status. */
 ngx_int_t ngx_http_aegis_step_route(ngx_http_aegis_job_t *job);     /* route.c */
+ngx_int_t ngx_http_aegis_step_quota(ngx_http_aegis_job_t *job);
 ngx_int_t ngx_http_aegis_step_media(ngx_http_aegis_job_t *job);     /* route.c */
 ngx_int_t ngx_http_aegis_step_identity(ngx_http_aegis_job_t *job);
 ngx_int_t ngx_http_aegis_step_precond(ngx_http_aegis_job_t *job);

@@ -196,7 +196,7 @@ ngx_http_aegis_reply_retry_after(ngx_http_aegis_job_t *job, aegis_code_t code)
     case AEGIS_E_OVERLOADED:
     case AEGIS_E_UNKNOWN_OUTCOME:
     case AEGIS_E_DEADLINE:
-        s = 1 + ngx_random() % 3;
+        s = job->retry_after ? job->retry_after : 1 + (ngx_uint_t) ngx_random() % 3;
         break;
 
     default:

@@ -12,6 +12,7 @@ use Aegis::Test;
 
 my $stack = Aegis::Stack->shared;
 my $http = $stack->http;
+my $other = $stack->http('other');
 my $pg = $stack->pg;
 my $uuid = qr/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 my $old = 'Thu, 01 Jan 1970 00:00:00 GMT';
@@ -283,6 +284,41 @@ subtest 'Deprecation and Sunset' => sub {
     $undo->();
 };
 
+subtest 'aegis_quota' => sub {
+    is($http->get('/case?limit=1')->header($_), undef, "no $_ by default") for qw(ratelimit ratelimit-policy);
+    # a window of a day, so that no test falls into two
+    my $undo = $stack->nginx_edit(sub ($conf) {
+        $conf =~ s/(server_name localhost;\n)/$1        aegis_quota 40 per=1d;\n/ or die 'no server';
+        return $conf;
+    });
+    my $left = 40;
+    for my $q (['GET', '/case?limit=1', 200], ['GET', '/case/' . uuid, 404], ['GET', '/case?limit=0', 400], ['POST', '/case/create', 415]) {
+        my $r = $http->request($q->[0], $q->[1]);
+        is($r->status, $q->[2], "$q->[0] $q->[1]: $q->[2]");
+        is($r->header('ratelimit-policy'), '"tenant";q=40;w=86400', '  the policy');
+        my ($n, $t) = ($r->header('ratelimit') // '') =~ /^"tenant";r=(\d+);t=(\d+)$/;
+        is($n, --$left, '  one less is left');
+        ok($t >= 1 && $t <= 86400, '  and for how long');
+    }
+    is($stack->http('nobody')->get('/case')->header('ratelimit'), undef, 'a 401 is nobody\'s');
+    is($http->get('/healthz')->header('ratelimit'), undef, 'health is not counted');
+    is($http->request('OPTIONS', '/case')->header('ratelimit'), undef, 'nor is OPTIONS');
+    my @r = $http->crowd([ map { { method => 'GET', path => '/case?limit=1' } } 1 .. 60 ], connections => 12);
+    is((grep { $_->status == 200 } @r), $left, "of 60 at once over all workers, the $left that are left get through");
+    my @no = grep { $_->status == 429 } @r;
+    is(scalar @no, 60 - $left, 'the others are 429');
+    is($no[0]->problem, 'rate-limited', 'rate-limited');
+    my ($n, $t) = $no[0]->header('ratelimit') =~ /r=(\d+);t=(\d+)/;
+    is($n, 0, 'nothing is left');
+    is($no[0]->header('retry-after'), $t, 'Retry-After is the end of the window');
+    is($stack->http('second')->get('/case?limit=1')->status, 429, 'a quota is the tenant\'s, not the principal\'s');
+    like($other->get('/case?limit=1')->header('ratelimit'), qr/r=39;/, 'another tenant has its own');
+    $stack->nginx_reload;
+    is($http->get('/case?limit=1')->status, 429, 'a reload forgives nothing');
+    $undo->();
+    is($http->get('/case?limit=1')->status, 200, 'off again');
+};
+
 subtest 'nginx -t finds what these directives do not take' => sub {
     my $file = $stack->run_dir . '/nginx/nginx.conf';
     my $was = slurp($file);
@@ -294,7 +330,8 @@ subtest 'nginx -t finds what these directives do not take' => sub {
             ['aegis_deprecated /case 2026-01-01T00:00:00Z colour=red', 'unknown parameter'],
             ['aegis_deprecated /case 2026-01-01T00:00:00Z "successor=/v2/{id}"', 'its route has none'],
             ['aegis_deprecated /case 2026-01-01T00:00:00Z link=<x>', 'no URI'],
-            ['aegis_require_if_match maybe', 'invalid value']) {
+            ['aegis_require_if_match maybe', 'invalid value'], ['aegis_quota 0', 'from 1 to'], ['aegis_quota 5 per=2d', 'from 1s to 1d'],
+            ['aegis_quota 5 burst=3', 'unknown parameter']) {
         my ($line, $says) = @$c;
         spew("$file.test", $was =~ s/(server_name localhost;\n)/$1        $line;\n/r =~ s/^pid .*/pid \/dev\/null;/mr);
         my $r = run(['nginx', '-t', '-q', '-c', "$file.test", '-e', scratch() . '/nginx-t.log'], timeout => 20);
