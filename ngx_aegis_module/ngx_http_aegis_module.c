@@ -465,6 +465,13 @@ ngx_http_aegis_postconf(ngx_conf_t *cf)
 
     *h = ngx_http_aegis_problem_phase;
 
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_POST_READ_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_aegis_problem_hide;
+
     ngx_http_aegis_conf_passwords(
         ngx_http_conf_get_module_main_conf(cf, ngx_http_aegis_module));
 

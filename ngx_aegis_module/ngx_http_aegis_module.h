@@ -465,6 +465,8 @@ ngx_int_t ngx_http_aegis_copy_reply(ngx_http_aegis_job_t *job, aegis_str_t body)
 
 /* problem.c: nginx's own errors as problem documents */
 ngx_int_t ngx_http_aegis_problem_handler(ngx_http_request_t *r);
+/* From here on nginx's error log shows no query. */
+ngx_int_t ngx_http_aegis_problem_hide(ngx_http_request_t *r);
 ngx_int_t ngx_http_aegis_problem_phase(ngx_http_request_t *r);
 
 /* stats.c: counters in the shared zone; metrics.c: their text */

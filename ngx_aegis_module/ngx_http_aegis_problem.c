@@ -166,3 +166,48 @@ ngx_http_aegis_problem_phase(ngx_http_request_t *r)
 
     return lcf->problem ? ngx_http_aegis_problem_handler(r) : NGX_DECLINED;
 }
+
+
+/* What stands behind a message of the error log. nginx's own shows the whole
+ * request line and the Referer, and somebody puts a key into a query. */
+static u_char *
+ngx_http_aegis_problem_line(ngx_http_request_t *r, ngx_http_request_t *sr,
+    u_char *buf, size_t len)
+{
+    u_char                    *p, *end;
+    ngx_str_t                  line;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    cscf = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
+
+    line = r->request_line;
+    end = line.len ? ngx_strlchr(line.data, line.data + line.len, '?') : NULL;
+    if (end) {
+        line.len = end - line.data;
+    }
+
+    p = ngx_snprintf(buf, len, ", server: %V, request: \"%V\"", &cscf->server_name,
+                     &line);
+
+    if (r->headers_in.host) {
+        p = ngx_snprintf(p, buf + len - p, ", host: \"%V\"",
+                         &r->headers_in.host->value);
+    }
+
+    return p;
+}
+
+
+ngx_int_t
+ngx_http_aegis_problem_hide(ngx_http_request_t *r)
+{
+    ngx_http_aegis_srv_conf_t  *scf;
+
+    scf = ngx_http_get_module_srv_conf(r, ngx_http_aegis_module);
+
+    if (scf->db) {
+        r->log_handler = ngx_http_aegis_problem_line;
+    }
+
+    return NGX_DECLINED;
+}

@@ -221,5 +221,22 @@ ill('a stream that lost messages which a consumer has seen', qr/AEGIS_FACT/, sub
         $stack->wait_worker('fsm', $stack->kill_worker('fsm'));
     });
 
+subtest 'key' => sub {
+    my $r = run([build_dir . '/aegisctl', 'key', 'new', 'ctl1', 'default', 'ctl-user', 'case:read', '--not-after', '2099-01-01T00:00:00Z']);
+    is($r->{rc}, 0, 'key new makes one') or diag($r->{err});
+    like($r->{out}, qr/\Aaegis_ctl1_[\w-]{43}\n\z/, 'the token is all of stdout');
+    my $line = $r->{err};
+    is($line, Aegis::Stack::key_line($r->{out} =~ s/\n//r, 'default', 'ctl-user', 'case:read', 'not_after=2099-01-01T00:00:00Z') . "\n", 'its line is all of stderr');
+    my $h = run([build_dir . '/aegisctl', 'key', 'hash', 'default', 'ctl-user', 'case:read', '--not-after', '2099-01-01T00:00:00Z'], input => $r->{out});
+    is($h->{out}, $line, 'key hash gives the same line for it');
+    is(run([build_dir . '/aegisctl', 'key', 'hash', 'default', 'x', '*'], input => "plain\n")->{out}, Aegis::Stack::key_line('plain', 'default', 'x', '*') . "\n", 'and one for a token without an id');
+    isnt(run([build_dir . '/aegisctl', 'key', 'new', 'ctl1', 'default', 'ctl-user', 'case:read'])->{out}, $r->{out}, 'each is another');
+    for my $bad (['key', 'new', 'A B', 't', 'p', '*'], ['key', 'new', 'ctl1', 't', 'p', 'case:raed'], ['key', 'new', 'ctl1', 't', 'p', '*', '--not-after', 'soon']) {
+        my $x = run([build_dir . '/aegisctl', @$bad]);
+        is($x->{rc}, 2, "@$bad[1 .. $#$bad] is refused");
+        is($x->{out}, '', 'and no token is given out');
+    }
+};
+
 $stack->finish(allow => [qr/nats/i]);
 done_testing;

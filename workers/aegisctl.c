@@ -18,6 +18,7 @@ const aegis_ctl_noun_t  aegis_ctl_nouns[] = {
     { "dlq", "dead letters: messages that no retry could help", aegis_ctl_dlq_commands },
     { "db", "the schema: migrate, status, maintain", aegis_ctl_db_commands },
     { "fsm", "the state machine, and why a transition happened", aegis_ctl_fsm_commands },
+    { "key", "API keys: a new one, or the line for one", aegis_ctl_key_commands },
     { "config", "check the workers' configuration", aegis_ctl_config_commands },
     { "doctor", "what is wrong with this installation, and what to do", aegis_ctl_doctor_commands },
     { "completion", "print a shell's completion script", aegis_ctl_completion_commands },

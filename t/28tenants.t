@@ -1,0 +1,101 @@
+# 28tenants.t: what one tenant did, another replays: every route of routes.def
+# with the first one's ids, idempotency keys, entity tags and cursors. It finds
+# nothing, gets nobody's answer again, learns nothing from conditions, and changes
+# nothing: 404, as for an id that nobody has, never 403 and never 304.
+use v5.36;
+use lib 't/lib';
+use Test::More;
+use Aegis::Case;
+use Aegis::Def;
+use Aegis::Stack;
+use Aegis::Test;
+
+my $stack = Aegis::Stack->shared;
+my ($mine, $theirs) = ($stack->http, $stack->http('other'));
+my $pg = $stack->pg;
+
+# --- one walk of the first tenant, every request and answer kept
+my @done;
+sub ask ($id, $method, $path, $body = undef) {
+    my $key = new_key('tenant');
+    my $r = $body ? $mine->write($method, $path, $body, key => $key) : $mine->get($path);
+    push @done, { id => $id, method => $method, path => $path, body => $body, key => $key, r => $r };
+    return $r;
+}
+
+my $tag = new_key('tag');
+my $case = ask(CASE_CREATE => 'POST', '/case/create', { title => 'mine', mode => 'manual', tags => [$tag] })->json->{case_id};
+ask(CASE_CREATE => 'POST', '/case/create', { title => "mine $_", mode => 'manual', tags => [$tag] }) for 1, 2;
+ask(CASE_TRANSITION => 'PATCH', "/case/$case/transition", { event => 'start_analysis' });
+my $plan = ask(PLAN_GENERATE => 'POST', '/plan/generate', { case_id => $case, plan => Aegis::Case::echo_plan() })->json->{plan_id};
+ask(CASE_TRANSITION => 'PATCH', "/case/$case/transition", { event => 'plan_ready' });
+ask(GATE_EVAL => 'POST', '/gate/eval', { case_id => $case });
+my $c = bless { http => $mine, id => $case }, 'Aegis::Case';
+$c->wait_state('EXECUTING');
+my $exec = ask(EXEC_RUN => 'POST', '/adapter/exec', { case_id => $case })->json->{exec_id};
+$c->wait_state('VERIFYING');
+ask(VERIFY_RUN => 'POST', '/verify/run', { case_id => $case });
+$c->wait_state('CLOSED');
+ask(@$_) for ['CASE_GET', 'GET', "/case/$case"], ['CASE_LIST', 'GET', "/case?tag=$tag&limit=1"], ['CASE_TIMELINE', 'GET', "/case/$case/timeline?limit=1"],
+    ['PLAN_GET', 'GET', "/plan/$plan"], ['EXEC_PROGRESS', 'GET', "/adapter/exec/$exec"], ['EXEC_GET', 'GET', "/exec/$exec"];
+$stack->quiet;
+
+my %walked = map { $_->{id} => 1 } @done;
+is_deeply([ grep { !$walked{$_} } map { $_->[0] } grep { $_->[3] ne 'LOCAL' } def_rows('routes', 'AEGIS_ROUTE') ], [],
+    'the walk asks every route that needs a credential');
+is_deeply([ map { "$_->{id} " . $_->{r}->brief } grep { $_->{r}->status >= 300 } @done ], [], 'and each is answered');
+
+# --- the same by the other tenant
+my $before = $pg->fingerprint(case_id => $case);
+my @words = map { $_ => uc } grep { defined } $case, $plan, $exec;
+sub nothing_of_mine ($r, $what) {
+    is((grep { index($r->body, $_) >= 0 } grep { $_ ne ($r->{asked} // '') } @words) ? 1 : 0, 0, "$what: no id of the first is in it") or diag($r->brief);
+    ok(!$r->header('idempotent-replayed'), "$what: no answer is given again");
+}
+for my $d (@done) {
+    subtest "$d->{id} $d->{method} $d->{path}" => sub {
+        my ($etag) = $d->{r}->header('etag');
+        for my $with (['as it was'], $etag ? (['with its entity tag', 'If-None-Match', $etag], ['with If-Match', 'If-Match', $etag], ['with any', 'If-None-Match', '*']) : ()) {
+            my ($what, @h) = @$with;
+            next if $d->{body} && @h && $h[0] eq 'If-None-Match';
+            next if $d->{id} eq 'CASE_CREATE' && @h;
+            my $r = $d->{body} ? $theirs->write($d->{method}, $d->{path}, $d->{body}, key => $d->{key}, headers => [@h])
+                : $theirs->get($d->{path}, headers => [@h]);
+            nothing_of_mine($r, $what);
+            if ($d->{id} eq 'CASE_CREATE') {
+                is($r->status, 201, "$what: a case of its own");
+                is($r->json->{tenant}, 'other', "$what: in its own tenant");
+            }
+            elsif ($d->{id} eq 'CASE_LIST') {
+                is((grep { $_->{tenant} && $_->{tenant} ne 'other' } @{ $r->json->{items} // [] }), 0, "$what: nothing of another tenant in the list");
+            }
+            else {
+                is($r->status, 404, "$what: not found") or diag($r->brief);
+                is($r->problem, 'not-found', "$what: and nothing else is said");
+                ok(!$r->header('etag'), "$what: no entity tag");
+            }
+        }
+    };
+}
+
+subtest 'cursors' => sub {
+    my $n = 0;
+    for my $d (grep { $_->{id} =~ /^CASE_(LIST|TIMELINE)$/ } @done) {
+        my $next = $d->{r}->json->{next} or next;
+        $n++;
+        my $url = $next =~ m{^/} ? $next : "$d->{path}&cursor=$next";
+        is($mine->get($url)->status, 200, "$d->{id}: its own cursor leads on") or diag($url);
+        my $r = $theirs->get($url);
+        ok($r->problem =~ /^(cursor-invalid|not-found)$/, "$d->{id}: another tenant's does not: " . $r->problem);
+        nothing_of_mine($r, $d->{id});
+    }
+    is($n, 2, 'both pages had one');
+};
+
+$stack->quiet;
+is_deeply([ Aegis::Pg::changed($before, $pg->fingerprint(case_id => $case)) ], [], 'nothing of the first tenant changed');
+my $mine_again = $mine->write('PATCH', "/case/$case/transition", { event => 'start_analysis' }, key => (grep { $_->{id} eq 'CASE_TRANSITION' } @done)[0]{key});
+is($mine_again->header('idempotent-replayed'), 'true', 'and its own keys still answer') or diag($mine_again->brief);
+
+$stack->finish;
+done_testing;
