@@ -207,6 +207,7 @@ sub refuse_all ($status, $except = qr/^$/) {
         return $conf;
     });
     $stack->http->get('/healthz');      # the one that is let through
+    $http->get('/healthz');             # and one for a connection of prism that the reload closed
     for my $template (sort keys %{ $doc->{paths} }) {
         for my $method (grep { /^(get|post|patch)$/ } sort keys %{ $doc->{paths}{$template} }) {
             next unless $doc->{paths}{$template}{$method}{responses}{$status};
@@ -224,6 +225,7 @@ subtest 'policies' => sub {
         $conf =~ s/^\s*aegis_openapi .*$//m or die 'no description';
         return $conf;
     });
+    $http->get('/healthz');
     ask($http, 'patch /case/{id}/transition', "/case/$id/transition", 428, 'no condition', json => { event => 'resume' }, headers => [key]);
     ask($http, 'get /openapi.json', '/openapi.json', 404, 'a server without a description');
     $undo->();
