@@ -464,9 +464,11 @@ CREATE OR REPLACE FUNCTION aegis.case_timeline_page(p_tenant text[], p_case_id u
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_version int; v_fits int;
+    n int; v_items json[]; v_keys text[]; v_version int; v_fits int; v_after int; v_seq int;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
+        v_after := coalesce(split_part(p_after[n], '.', 1)::int, 0);
+        v_seq := coalesce(split_part(p_after[n], '.', 2)::int, 0);
         SELECT c.version INTO v_version FROM aegis.ops_case c
          WHERE c.tenant = p_tenant[n] AND c.case_id = p_case_id[n];
         IF NOT FOUND THEN
@@ -483,8 +485,7 @@ BEGIN
           INTO v_items, v_keys
           FROM (SELECT * FROM aegis.case_timeline t
                  WHERE t.tenant = p_tenant[n] AND t.case_id = p_case_id[n]
-                   AND (p_after[n] IS NULL OR (t.version, t.seq) >
-                       (split_part(p_after[n], '.', 1)::int, split_part(p_after[n], '.', 2)::int))
+                   AND (t.version, t.seq) > (v_after, v_seq)
                  ORDER BY t.version, t.seq LIMIT p_limit[n] + 1) t;
         v_fits := aegis.page_fits(v_items, p_limit[n]);
         RETURN NEXT ROW(n, 200, 'ok', v_version,
