@@ -140,7 +140,7 @@ aegis_table_sql_transitions(aegis_buf_t *buf)
 
     t = aegis_fsm_table(&n);
     aegis_table_insert(buf, "fsm_transition",
-        "rule, from_status, event, guard, needs, to_status, sentence");
+        "rule, from_status, event, guard, needs, to_status, command, sentence");
 
     for (i = 0; i < n; i++) {
         aegis_buf_printf(buf, "%s%d", aegis_table_comma(i), t[i].rule);
@@ -148,7 +148,7 @@ aegis_table_sql_transitions(aegis_buf_t *buf)
             aegis_event_name(t[i].event), aegis_guard_name(t[i].guard) }, 3);
         aegis_buf_printf(buf, ", %u", aegis_guard_needs(t[i].guard));
         aegis_table_quotes(buf, (const char *[]) { aegis_state_name(t[i].to),
-                                                   t[i].sentence }, 2);
+            aegis_state_command(t[i].to), t[i].sentence }, 3);
         aegis_buf_puts(buf, ")");
     }
 

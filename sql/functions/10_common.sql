@@ -93,6 +93,22 @@ BEGIN
       FROM unnest(p_tenant, p_principal, p_key, p_consumer) AS i(tenant, principal, key, consumer));
 END $$;
 
+-- The items of a group whose key or case an earlier one of it has: they are sent
+-- again by themselves. Those whose key somebody else holds stand in nobody's way.
+CREATE OR REPLACE FUNCTION aegis.said_twice(p_tenant text[], p_principal text[], p_key text[],
+    p_consumer text[], p_case_id uuid[], p_got boolean[])
+RETURNS int[] LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN ARRAY(SELECT x.ord::int
+      FROM (SELECT u.ord, row_number() OVER (PARTITION BY u.tenant, u.case_id, u.got
+                       ORDER BY u.ord) AS nth_case,
+                   row_number() OVER (PARTITION BY u.tenant,
+                       coalesce(u.consumer, u.principal), u.key ORDER BY u.ord) AS nth_key
+              FROM unnest(p_tenant, p_principal, p_key, p_consumer, p_case_id, p_got)
+                   WITH ORDINALITY AS u(tenant, principal, key, consumer, case_id, got, ord)) x
+     WHERE x.nth_case > 1 OR x.nth_key > 1);
+END $$;
+
 -- What became of messages that were handled before: the inbox's word, or NULL.
 CREATE OR REPLACE FUNCTION aegis.seen_messages(p_tenant text[], p_consumer text[], p_key text[])
 RETURNS text[] LANGUAGE plpgsql AS $$

@@ -59,86 +59,80 @@ DECLARE
     v_from  date := (v_since AT TIME ZONE 'UTC')::date;
     v_today date := (now() AT TIME ZONE 'UTC')::date;
     v_got   boolean[] := aegis.lock_keys(p_tenant, p_principal, p_key, p_consumer);
+    v_twice int[];
     v_seen  text[];
 BEGIN
+    IF cardinality(p_tenant) > 1 THEN
+        v_twice := aegis.said_twice(p_tenant, p_principal, p_key, p_consumer, p_case_id, v_got);
+    END IF;
     IF array_remove(p_consumer, NULL) <> '{}' THEN
         v_seen := aegis.seen_messages(p_tenant, p_consumer, p_key);
     END IF;
 
     RETURN QUERY
     WITH j AS MATERIALIZED (
-        SELECT u.*, u.ord::int AS n, k.status AS k_status, k.version AS k_version,
+        SELECT u.ord::int AS n, u.tenant, u.case_id, k.status AS k_status, k.version AS k_version,
                k.body AS k_body, k.extra AS k_extra, CASE
                WHEN NOT u.got THEN 'idempotency-key-in-flight'
-               WHEN u.nth_key > 1 THEN 'again'
+               WHEN u.ord = ANY (v_twice) THEN 'again'
                WHEN k.hash <> u.hash THEN 'idempotency-key-reused'
                WHEN k.code IS NOT NULL OR u.seen IS NOT NULL THEN 'replay'
                ELSE 'ok' END AS code
-          FROM (SELECT x.*, row_number() OVER (PARTITION BY x.tenant,
-                           coalesce(x.consumer, x.principal), x.key ORDER BY x.ord) AS nth_key
-                  FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id,
-                           p_title, p_kind, p_severity, p_mode, p_tags, p_labels, p_actor,
-                           p_reason, p_correlation_id, p_traceparent, p_request_id, v_got, v_seen)
-                       WITH ORDINALITY AS x(tenant, principal, key, hash, consumer, case_id,
-                           title, kind, severity, mode, tags, labels, actor, reason,
-                           correlation_id, traceparent, request_id, got, seen, ord)) u
+          FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id, v_got, v_seen)
+               WITH ORDINALITY AS u(tenant, principal, key, hash, consumer, case_id, got, seen, ord)
           LEFT JOIN aegis.idempotency k ON u.consumer IS NULL AND k.tenant = u.tenant
            AND k.principal = u.principal AND k.key = u.key
            AND k.day >= v_from AND k.day <= v_today
            AND (k.created_at > v_since OR k.day = v_today)),
-    made AS MATERIALIZED (
-        SELECT j.*, row_to_json(ROW(j.case_id, j.tenant, 'NEW', 1, j.title, j.kind, j.severity,
-                   j.mode, j.tags::jsonb, j.labels::jsonb, NULL, NULL, j.reason, j.correlation_id,
-                   now(), now())::aegis.case_view)::text AS body
-          FROM j WHERE j.code = 'ok'),
     ins AS (
-        INSERT INTO aegis.ops_case (tenant, case_id, status, version, title, kind, severity, mode,
-               tags, labels, reason, correlation_id, created_at, updated_at)
-        SELECT m.tenant, m.case_id, 'NEW', 1, m.title, m.kind, m.severity, m.mode,
-               m.tags::jsonb, m.labels::jsonb, m.reason, m.correlation_id, now(), now()
-          FROM made m),
+        INSERT INTO aegis.ops_case AS c (tenant, case_id, title, kind, severity, mode, tags, labels,
+               reason, correlation_id)
+        SELECT j.tenant, j.case_id, p_title[j.n], p_kind[j.n], p_severity[j.n], p_mode[j.n],
+               p_tags[j.n]::jsonb, p_labels[j.n]::jsonb, p_reason[j.n], p_correlation_id[j.n]
+          FROM j WHERE j.code = 'ok'
+        RETURNING array_position(p_case_id, c.case_id) AS n, c.tenant, c.case_id,
+                  aegis.case_json(c)::text AS body),
     tg AS (
         INSERT INTO aegis.case_tag (tenant, tag, created_at, case_id)
-        SELECT DISTINCT m.tenant, t.tag, now(), m.case_id
-          FROM made m, json_array_elements_text(m.tags::json) AS t(tag)),
+        SELECT DISTINCT i.tenant, t.tag, now(), i.case_id
+          FROM ins i, json_array_elements_text(p_tags[i.n]::json) AS t(tag)),
     tl AS (
         INSERT INTO aegis.case_timeline (tenant, case_id, version, kind, event, to_status,
                actor, principal, reason, correlation_id, trace_id, idem_key)
-        SELECT m.tenant, m.case_id, 1, 'create', 'create', 'NEW', m.actor, m.principal, m.reason,
-               m.correlation_id, split_part(m.traceparent, '-', 2), m.key
-          FROM made m),
+        SELECT i.tenant, i.case_id, 1, 'create', 'create', 'NEW', p_actor[i.n], p_principal[i.n],
+               p_reason[i.n], p_correlation_id[i.n], split_part(p_traceparent[i.n], '-', 2), p_key[i.n]
+          FROM ins i),
     ob AS (
         INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
-        SELECT m.tenant, m.case_id, 1, aegis.outbox_part(m.case_id),
-               m.case_id || ':1:created', 'evt.case.created.v1',
-               row_to_json(ROW(m.case_id, m.tenant, 1, m.title, m.kind, m.severity, m.mode,
-                   m.tags::json, m.labels::json, m.actor, m.correlation_id, now())::aegis.created_fact),
-               m.traceparent
-          FROM made m),
-    r AS (
-        SELECT m.n AS ord, 201 AS status, 'ok' AS code, 1 AS version,
-               m.body, m.case_id::text AS extra
-          FROM made m
-        UNION ALL
-        SELECT j.n, coalesce(j.k_status, 200), 'replay', j.k_version, coalesce(j.k_body, ''), j.k_extra
-          FROM j WHERE j.code = 'replay'
-        UNION ALL
-        SELECT f.* FROM j, aegis.refused(j.n, j.code, NULL, j.request_id, NULL, NULL) f
-         WHERE j.code NOT IN ('ok', 'replay')),
+        SELECT i.tenant, i.case_id, 1, aegis.outbox_part(i.case_id),
+               i.case_id || ':1:created', 'evt.case.created.v1',
+               row_to_json(ROW(i.case_id, i.tenant, 1, p_title[i.n], p_kind[i.n], p_severity[i.n],
+                   p_mode[i.n], p_tags[i.n]::json, p_labels[i.n]::json, p_actor[i.n],
+                   p_correlation_id[i.n], now())::aegis.created_fact),
+               p_traceparent[i.n]
+          FROM ins i),
     kept AS (
         INSERT INTO aegis.idempotency (tenant, principal, key, day, hash, status, code,
                version, body, extra)
-        SELECT p_tenant[r.ord], p_principal[r.ord], p_key[r.ord], v_today, p_hash[r.ord],
-               r.status, r.code, r.version, r.body, r.extra
-          FROM r WHERE r.code = 'ok' AND p_consumer[r.ord] IS NULL),
+        SELECT i.tenant, p_principal[i.n], p_key[i.n], v_today, p_hash[i.n], 201, 'ok', 1,
+               i.body, i.case_id::text
+          FROM ins i WHERE p_consumer[i.n] IS NULL),
     done AS (
         INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome)
-        SELECT p_tenant[r.ord], p_consumer[r.ord], p_key[r.ord], r.code
-          FROM r WHERE r.code = 'ok' AND p_consumer[r.ord] IS NOT NULL),
-    woken AS (SELECT pg_notify('aegis_outbox', '') FROM made WHERE p_notify LIMIT 1)
-    SELECT r.* FROM r LEFT JOIN woken ON true;
+        SELECT i.tenant, p_consumer[i.n], p_key[i.n], 'ok'
+          FROM ins i WHERE p_consumer[i.n] IS NOT NULL),
+    woken AS (SELECT pg_notify('aegis_outbox', '') FROM ins WHERE p_notify LIMIT 1)
+    SELECT i.n, 201, 'ok', 1, i.body, i.case_id::text FROM ins i LEFT JOIN woken ON true
+     UNION ALL
+    SELECT j.n, coalesce(j.k_status, 200), 'replay', j.k_version, coalesce(j.k_body, ''), j.k_extra
+      FROM j WHERE j.code = 'replay'
+     UNION ALL
+    SELECT f.* FROM j, aegis.refused(j.n, j.code, NULL, p_request_id[j.n], NULL, NULL) f
+     WHERE j.code NOT IN ('ok', 'replay');
 END $$;
 
+DROP FUNCTION IF EXISTS aegis.note_stale(text[], text[], text[], text[], uuid[], text[], text[],
+    text[], text[], text[], text[], int[], boolean[], text[], int[]);
 -- What a transition needs to know that is not in the case's row, for the items
 -- whose event asks for it: the plan that plan_ready names, the run that ended,
 -- the facts of the guard. The cases are locked; NULL where there is nothing.
@@ -172,25 +166,20 @@ END $$;
 CREATE OR REPLACE FUNCTION aegis.note_stale(p_tenant text[], p_principal text[], p_key text[],
     p_consumer text[], p_case_id uuid[], p_event text[], p_actor text[], p_reason text[],
     p_correlation_id text[], p_traceparent text[], p_meta text[], p_fact_version int[],
-    p_got boolean[], p_seen text[], p_locked int[])
+    p_got boolean[], p_seen text[], p_locked int[], p_twice int[])
 RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE
     v_noted int[];
 BEGIN
     WITH s AS MATERIALIZED (
-        SELECT u.*, c.mode
-          FROM (SELECT x.*, x.ord::int AS n,
-                       row_number() OVER (PARTITION BY x.tenant, x.case_id, x.got ORDER BY x.ord) AS nth_case,
-                       row_number() OVER (PARTITION BY x.tenant, x.consumer, x.key ORDER BY x.ord) AS nth_key
-                  FROM unnest(p_tenant, p_principal, p_key, p_consumer, p_case_id, p_event,
-                           p_actor, p_reason, p_correlation_id, p_traceparent, p_meta,
-                           p_fact_version, p_got, p_seen)
-                       WITH ORDINALITY AS x(tenant, principal, key, consumer, case_id, event,
-                           actor, reason, correlation_id, traceparent, meta, fact_version,
-                           got, seen, ord)) u
+        SELECT u.*, u.ord::int AS n, c.mode
+          FROM unnest(p_tenant, p_principal, p_key, p_consumer, p_case_id, p_event, p_actor,
+                   p_reason, p_correlation_id, p_traceparent, p_meta, p_fact_version, p_got, p_seen)
+               WITH ORDINALITY AS u(tenant, principal, key, consumer, case_id, event, actor,
+                   reason, correlation_id, traceparent, meta, fact_version, got, seen, ord)
           JOIN aegis.ops_case c ON c.tenant = u.tenant AND c.case_id = u.case_id
-         WHERE u.consumer IS NOT NULL AND u.got AND u.seen IS NULL AND u.n = ANY (p_locked)
-           AND u.nth_case = 1 AND u.nth_key = 1
+         WHERE u.consumer IS NOT NULL AND u.got AND u.seen IS NULL AND u.ord = ANY (p_locked)
+           AND (u.ord = ANY (p_twice)) IS NOT TRUE
            AND (u.fact_version < c.version OR (c.mode = 'manual' AND u.event = 'plan_ready'))),
     noted AS (
         UPDATE aegis.ops_case c SET notes = c.notes + 1 FROM s
@@ -212,6 +201,104 @@ BEGIN
     RETURN v_noted;
 END $$;
 
+-- What is to become of each item of a transition: its verdict, and what the case
+-- and the state machine say. Inlined into the query that asks. 'mine' is a key that
+-- this very transaction has just written.
+CREATE OR REPLACE FUNCTION aegis.judge(p_tenant text[], p_principal text[], p_key text[],
+    p_hash bytea[], p_consumer text[], p_case_id uuid[], p_event text[], p_correlation_id text[],
+    p_expected_version int[], p_if_match text[], p_fact_version int[], p_got boolean[],
+    p_seen text[], p_facts int[], p_locked int[], p_twice int[], p_stale int[],
+    p_from date, p_today date, p_since timestamptz)
+RETURNS TABLE (n int, code text, place tid, cur_status text, cur_version int, rule int, needs int, facts int,
+    to_status text, command text, correlation text, k_status int, k_version int, k_body text,
+    k_extra text)
+LANGUAGE sql STABLE AS $$
+    SELECT u.ord::int, CASE
+           WHEN NOT u.got THEN 'idempotency-key-in-flight'
+           WHEN k.xmin = pg_current_xact_id_if_assigned()::xid THEN 'mine'
+           WHEN u.ord = ANY (p_twice) THEN 'again'
+           WHEN k.hash <> u.hash THEN 'idempotency-key-reused'
+           WHEN k.code IS NOT NULL OR u.seen IS NOT NULL THEN 'replay'
+           WHEN c.case_id IS NULL THEN 'not-found'
+           WHEN (u.ord = ANY (p_locked)) IS NOT TRUE THEN 'busy'
+           WHEN NOT aegis.if_match_holds(u.if_match, c.version) THEN 'version-mismatch'
+           WHEN u.expected_version <> c.version THEN 'version-conflict'
+           WHEN u.ord = ANY (p_stale) THEN 'stale-fact'
+           WHEN t.rule IS NULL OR u.fact_version > c.version THEN 'illegal-transition'
+           WHEN t.needs & ~coalesce(u.facts, 0) <> 0 THEN 'guard-failed'
+           ELSE 'ok' END,
+           c.ctid, c.status, c.version, t.rule, t.needs, u.facts, t.to_status, t.command,
+           coalesce(nullif(u.correlation_id, ''), c.correlation_id),
+           k.status, k.version, k.body, k.extra
+      FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id, p_event,
+               p_correlation_id, p_expected_version, p_if_match, p_fact_version, p_got, p_seen,
+               p_facts)
+           WITH ORDINALITY AS u(tenant, principal, key, hash, consumer, case_id, event,
+               correlation_id, expected_version, if_match, fact_version, got, seen, facts, ord)
+      LEFT JOIN aegis.idempotency k ON u.consumer IS NULL AND k.tenant = u.tenant
+       AND k.principal = u.principal AND k.key = u.key AND k.day >= p_from AND k.day <= p_today
+       AND (k.created_at > p_since OR k.day = p_today)
+      LEFT JOIN aegis.ops_case c ON c.tenant = u.tenant AND c.case_id = u.case_id
+      LEFT JOIN aegis.fsm_transition t ON t.from_status = c.status AND t.event = u.event
+$$;
+
+-- The answers of the items that were not carried out; final ones are remembered.
+CREATE OR REPLACE FUNCTION aegis.transition_refused(p_tenant text[], p_principal text[],
+    p_key text[], p_hash bytea[], p_consumer text[], p_case_id uuid[], p_event text[],
+    p_correlation_id text[], p_request_id text[], p_expected_version int[], p_if_match text[],
+    p_fact_version int[], p_got boolean[], p_seen text[], p_facts int[], p_locked int[],
+    p_twice int[], p_stale int[], p_from date, p_today date, p_since timestamptz)
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_now text[];
+BEGIN
+    IF array_remove(p_consumer, NULL) <> '{}' THEN
+        v_now := aegis.seen_messages(p_tenant, p_consumer, p_key);
+    END IF;
+
+    RETURN QUERY
+    WITH j AS MATERIALIZED (
+        SELECT * FROM aegis.judge(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id,
+                   p_event, p_correlation_id, p_expected_version, p_if_match, p_fact_version, p_got,
+                   p_seen, p_facts, p_locked, p_twice, p_stale, p_from, p_today, p_since) x
+         -- a message that is in the inbox by now, and was not, is ours
+         WHERE x.code <> 'mine' AND (v_now[x.n] IS NULL OR p_seen[x.n] IS NOT NULL)),
+    r AS MATERIALIZED (
+        SELECT j.n AS ord, coalesce(j.k_status, 200) AS status, 'replay' AS code,
+               j.k_version AS version, coalesce(j.k_body, '') AS body, j.k_extra AS extra
+          FROM j WHERE j.code = 'replay'
+        UNION ALL
+        SELECT f.* FROM j, aegis.refused(j.n, j.code,
+                   CASE WHEN aegis.is_final(j.code) THEN j.cur_version END, p_request_id[j.n],
+                   CASE j.code
+                   WHEN 'illegal-transition' THEN 'The event ' || p_event[j.n]
+                        || ' is not legal in state ' || j.cur_status || '.'
+                   WHEN 'guard-failed' THEN 'The event ' || p_event[j.n] || ' needs more before it may fire.'
+                   WHEN 'version-mismatch' THEN 'The case is at version ' || j.cur_version || '.'
+                   WHEN 'version-conflict' THEN 'The case is at version ' || j.cur_version || '.' END,
+                   CASE WHEN aegis.is_final(j.code) OR j.code = 'stale-fact'
+                        THEN jsonb_build_object('case_id', p_case_id[j.n],
+                             'current_status', j.cur_status, 'current_version', j.cur_version) END
+                   || CASE WHEN j.code = 'guard-failed'
+                           THEN jsonb_build_object('missing',
+                                aegis.missing_facts(j.needs, coalesce(j.facts, 0)))
+                           WHEN aegis.is_final(j.code)
+                           THEN jsonb_build_object('allowed_events', aegis.allowed_events(j.cur_status))
+                           ELSE '{}' END, j.rule::text) f
+         WHERE j.code <> 'replay'),
+    kept AS (
+        INSERT INTO aegis.idempotency (tenant, principal, key, day, hash, status, code,
+               version, body, extra)
+        SELECT p_tenant[r.ord], p_principal[r.ord], p_key[r.ord], p_today, p_hash[r.ord],
+               r.status, r.code, r.version, r.body, r.extra
+          FROM r WHERE aegis.is_final(r.code) AND p_consumer[r.ord] IS NULL),
+    done AS (
+        INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome)
+        SELECT p_tenant[r.ord], p_consumer[r.ord], p_key[r.ord], r.code
+          FROM r WHERE aegis.is_done(r.code) AND p_consumer[r.ord] IS NOT NULL)
+    SELECT r.* FROM r;
+END $$;
+
 -- The one statement that changes a case's state.
 --   consumer NULL   a request: key is its Idempotency-Key
 --   consumer set    a fact: key is the message id, fact_version the case
@@ -220,6 +307,8 @@ END $$;
 -- as a note and never moves the case.
 -- Keys and cases are locked first. The main query is a new statement and so a new
 -- snapshot: it sees the rows as locked, and every key that was committed before.
+-- What it does not carry out is judged once more for its answer: the locks are
+-- still ours, so the verdict is the same.
 CREATE OR REPLACE FUNCTION aegis.case_transition(
     p_tenant text[], p_principal text[], p_key text[], p_hash bytea[], p_consumer text[],
     p_case_id uuid[], p_event text[], p_actor text[], p_reason text[],
@@ -231,18 +320,23 @@ DECLARE
     v_since  timestamptz := now() - aegis.idempotency_ttl();
     v_from   date := (v_since AT TIME ZONE 'UTC')::date;
     v_today  date := (now() AT TIME ZONE 'UTC')::date;
-    v_facts_come boolean := array_remove(p_consumer, NULL) <> '{}';
+    v_n      int := cardinality(p_tenant);
+    v_from_bus boolean := array_remove(p_consumer, NULL) <> '{}';
     v_got    boolean[] := aegis.lock_keys(p_tenant, p_principal, p_key, p_consumer);
     v_locked int[] := aegis.lock_cases(p_tenant, p_case_id, false);
+    v_twice  int[];
     v_plan   uuid[];
     v_run    uuid[];
     v_facts  int[];
     v_seen   text[];
     v_stale  int[];
+    v_done   int;
 BEGIN
+    IF v_n > 1 THEN
+        v_twice := aegis.said_twice(p_tenant, p_principal, p_key, p_consumer, p_case_id, v_got);
     -- an item alone waits for its case, but a known key is answered at once
-    IF v_locked = '{}' AND cardinality(p_tenant) = 1 AND v_got[1]
-       AND ((aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer))[1]).verdict = 'new'
+    ELSIF v_locked = '{}' AND v_got[1] AND ((aegis.claim_keys(p_tenant, p_principal, p_key,
+              p_hash, p_consumer))[1]).verdict = 'new'
     THEN
         v_locked := aegis.lock_cases(p_tenant, p_case_id, true);
     END IF;
@@ -250,121 +344,73 @@ BEGIN
         SELECT l.plan, l.run, l.facts INTO v_plan, v_run, v_facts
           FROM aegis.look_up(p_tenant, p_case_id, p_event, p_meta) l;
     END IF;
-    IF v_facts_come THEN
+    IF v_from_bus THEN
         v_seen := aegis.seen_messages(p_tenant, p_consumer, p_key);
         v_stale := aegis.note_stale(p_tenant, p_principal, p_key, p_consumer, p_case_id,
             p_event, p_actor, p_reason, p_correlation_id, p_traceparent, p_meta,
-            p_fact_version, v_got, v_seen, v_locked);
+            p_fact_version, v_got, v_seen, v_locked, v_twice);
     END IF;
 
+    -- narrow on purpose: starting a query costs for each column of each step
     RETURN QUERY
     WITH j AS MATERIALIZED (
-        SELECT u.*, u.ord::int AS n, c.version AS cur_version, c.status AS cur_status,
-               t.rule, t.to_status, t.needs, s.command,
-               CASE WHEN u.event = 'plan_ready' THEN u.plan_id ELSE c.plan_id END AS new_plan_id,
-               coalesce(u.exec_id, c.exec_id) AS new_exec_id,
-               coalesce(nullif(u.correlation_id, ''), c.correlation_id) AS correlation,
-               k.status AS k_status, k.version AS k_version, k.body AS k_body, k.extra AS k_extra,
-               CASE
-               WHEN NOT u.got THEN 'idempotency-key-in-flight'
-               WHEN u.nth_key > 1 THEN 'again'
-               WHEN k.hash <> u.hash THEN 'idempotency-key-reused'
-               WHEN k.code IS NOT NULL OR u.seen IS NOT NULL THEN 'replay'
-               WHEN u.nth_case > 1 THEN 'again'
-               WHEN c.case_id IS NULL THEN 'not-found'
-               WHEN (u.ord = ANY (v_locked)) IS NOT TRUE THEN 'busy'
-               WHEN NOT aegis.if_match_holds(u.if_match, c.version) THEN 'version-mismatch'
-               WHEN u.expected_version <> c.version THEN 'version-conflict'
-               WHEN u.ord = ANY (v_stale) THEN 'stale-fact'
-               WHEN t.rule IS NULL OR u.fact_version > c.version THEN 'illegal-transition'
-               WHEN t.needs & ~coalesce(u.facts, 0) <> 0 THEN 'guard-failed'
-               ELSE 'ok' END AS code
-          FROM (SELECT x.*,
-                       row_number() OVER (PARTITION BY x.tenant, x.case_id, x.got ORDER BY x.ord) AS nth_case,
-                       row_number() OVER (PARTITION BY x.tenant,
-                           coalesce(x.consumer, x.principal), x.key ORDER BY x.ord) AS nth_key
-                  FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id, p_event,
-                           p_actor, p_reason, p_correlation_id, p_traceparent, p_request_id, p_meta,
-                           p_expected_version, p_if_match, p_fact_version, v_got, v_seen, v_plan,
-                           v_run, v_facts)
-                       WITH ORDINALITY AS x(tenant, principal, key, hash, consumer, case_id, event,
-                           actor, reason, correlation_id, traceparent, request_id, meta,
-                           expected_version, if_match, fact_version, got, seen, plan_id, exec_id,
-                           facts, ord)) u
-          LEFT JOIN aegis.idempotency k ON u.consumer IS NULL AND k.tenant = u.tenant
-           AND k.principal = u.principal AND k.key = u.key
-           AND k.day >= v_from AND k.day <= v_today
-           AND (k.created_at > v_since OR k.day = v_today)
-          LEFT JOIN aegis.ops_case c ON c.tenant = u.tenant AND c.case_id = u.case_id
-          LEFT JOIN aegis.fsm_transition t ON t.from_status = c.status AND t.event = u.event
-          LEFT JOIN aegis.fsm_state s ON s.name = t.to_status),
+        SELECT j.n, j.place, j.cur_status, j.rule, j.to_status, j.command, j.correlation
+          FROM aegis.judge(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id, p_event,
+                   p_correlation_id, p_expected_version, p_if_match, p_fact_version, v_got, v_seen,
+                   v_facts, v_locked, v_twice, v_stale, v_from, v_today, v_since) j
+         WHERE j.code = 'ok'),
     upd AS (
         UPDATE aegis.ops_case c
            SET status = j.to_status, version = c.version + 1, updated_at = now(),
-               reason = j.reason, plan_id = j.new_plan_id, exec_id = j.new_exec_id,
-               nudges = 0, nudged_at = NULL
+               closed = j.to_status = 'CLOSED', reason = p_reason[j.n],
+               plan_id = CASE WHEN p_event[j.n] = 'plan_ready' THEN v_plan[j.n] ELSE c.plan_id END,
+               exec_id = coalesce(v_run[j.n], c.exec_id), nudges = 0, nudged_at = NULL
           FROM j
-         WHERE j.code = 'ok' AND c.tenant = j.tenant AND c.case_id = j.case_id
-        RETURNING j.*, c.version, c.status, c.mode, c.updated_at, aegis.case_json(c)::text AS body),
+         WHERE c.ctid = j.place -- locked: it is where the judge saw it
+        RETURNING j.n, j.cur_status, j.rule, j.command, j.correlation, c.tenant, c.case_id, c.version,
+                  c.status, c.mode, c.plan_id, c.exec_id, aegis.case_json(c)::text AS body),
     tl AS (
         INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status,
                to_status, rule, actor, principal, reason, correlation_id, trace_id, idem_key, meta)
-        SELECT u.tenant, u.case_id, u.version, 0, 'transition', u.event, u.cur_status, u.status,
-               u.rule, u.actor, u.principal, u.reason, u.correlation,
-               split_part(u.traceparent, '-', 2), u.key, u.meta::json
+        SELECT u.tenant, u.case_id, u.version, 0, 'transition', p_event[u.n], u.cur_status, u.status,
+               u.rule, p_actor[u.n], p_principal[u.n], p_reason[u.n], u.correlation,
+               split_part(p_traceparent[u.n], '-', 2), p_key[u.n], p_meta[u.n]::json
           FROM upd u),
     ob AS (
         INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
         SELECT u.tenant, u.case_id, u.version, aegis.outbox_part(u.case_id),
                u.case_id || ':' || u.version || ':transition', 'evt.case.transition.v1',
-               row_to_json(ROW(u.case_id, u.tenant, u.version, u.event, u.cur_status, u.status,
-                   u.rule, u.actor, u.reason, u.correlation, u.updated_at)::aegis.transition_fact),
-               u.traceparent
+               row_to_json(ROW(u.case_id, u.tenant, u.version, p_event[u.n], u.cur_status, u.status,
+                   u.rule, p_actor[u.n], p_reason[u.n], u.correlation, now())::aegis.transition_fact),
+               p_traceparent[u.n]
           FROM upd u
         UNION ALL
         SELECT u.tenant, u.case_id, u.version, aegis.outbox_part(u.case_id),
                u.case_id || ':' || u.version || ':command', u.command,
-               row_to_json(ROW(u.case_id, u.tenant, u.version, u.new_plan_id, u.new_exec_id,
+               row_to_json(ROW(u.case_id, u.tenant, u.version, u.plan_id, u.exec_id,
                    u.correlation)::aegis.command_data),
-               u.traceparent
+               p_traceparent[u.n]
           FROM upd u WHERE u.command <> '' AND u.mode = 'auto'),
-    r AS (
-        SELECT u.n AS ord, 200 AS status, 'ok' AS code, u.version, u.body, u.rule::text AS extra
-          FROM upd u
-        UNION ALL
-        SELECT j.n, coalesce(j.k_status, 200), 'replay', j.k_version, coalesce(j.k_body, ''), j.k_extra
-          FROM j WHERE j.code = 'replay'
-        UNION ALL
-        SELECT f.* FROM j, aegis.refused(j.n, j.code,
-                   CASE WHEN aegis.is_final(j.code) THEN j.cur_version END, j.request_id,
-                   CASE j.code
-                   WHEN 'illegal-transition' THEN 'The event ' || j.event
-                        || ' is not legal in state ' || j.cur_status || '.'
-                   WHEN 'guard-failed' THEN 'The event ' || j.event || ' needs more before it may fire.'
-                   WHEN 'version-mismatch' THEN 'The case is at version ' || j.cur_version || '.'
-                   WHEN 'version-conflict' THEN 'The case is at version ' || j.cur_version || '.' END,
-                   CASE WHEN aegis.is_final(j.code) OR j.code = 'stale-fact'
-                        THEN jsonb_build_object('case_id', j.case_id,
-                             'current_status', j.cur_status, 'current_version', j.cur_version) END
-                   || CASE WHEN j.code = 'guard-failed'
-                           THEN jsonb_build_object('missing',
-                                aegis.missing_facts(j.needs, coalesce(j.facts, 0)))
-                           WHEN aegis.is_final(j.code)
-                           THEN jsonb_build_object('allowed_events', aegis.allowed_events(j.cur_status))
-                           ELSE '{}' END, j.rule::text) f
-         WHERE j.code NOT IN ('ok', 'replay')),
     kept AS (
         INSERT INTO aegis.idempotency (tenant, principal, key, day, hash, status, code,
                version, body, extra)
-        SELECT p_tenant[r.ord], p_principal[r.ord], p_key[r.ord], v_today, p_hash[r.ord],
-               r.status, r.code, r.version, r.body, r.extra
-          FROM r WHERE aegis.is_final(r.code) AND p_consumer[r.ord] IS NULL),
+        SELECT u.tenant, p_principal[u.n], p_key[u.n], v_today, p_hash[u.n], 200, 'ok',
+               u.version, u.body, u.rule::text
+          FROM upd u WHERE p_consumer[u.n] IS NULL),
     done AS (
         INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome)
-        SELECT p_tenant[r.ord], p_consumer[r.ord], p_key[r.ord], r.code
-          FROM r WHERE v_facts_come AND aegis.is_done(r.code) AND p_consumer[r.ord] IS NOT NULL),
-    woken AS (SELECT pg_notify('aegis_outbox', '') FROM upd WHERE p_notify LIMIT 1)
-    SELECT r.* FROM r LEFT JOIN woken ON true;
+        SELECT u.tenant, p_consumer[u.n], p_key[u.n], 'ok'
+          FROM upd u WHERE v_from_bus AND p_consumer[u.n] IS NOT NULL)
+    SELECT u.n, 200, 'ok', u.version, u.body, u.rule::text FROM upd u;
+    GET DIAGNOSTICS v_done = ROW_COUNT;
+
+    IF v_done < v_n THEN
+        RETURN QUERY SELECT * FROM aegis.transition_refused(p_tenant, p_principal, p_key, p_hash,
+            p_consumer, p_case_id, p_event, p_correlation_id, p_request_id, p_expected_version,
+            p_if_match, p_fact_version, v_got, v_seen, v_facts, v_locked, v_twice, v_stale,
+            v_from, v_today, v_since);
+    END IF;
+    IF p_notify AND v_done > 0 THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION aegis.not_found(p_ord int, p_request_id text)
@@ -433,6 +479,7 @@ BEGIN
               FROM (SELECT c, c.created_at, c.case_id FROM aegis.ops_case c
                      WHERE c.tenant = p_tenant[n]
                        AND (p_status[n] IS NULL OR c.status = p_status[n])
+                       AND (p_status[n] IS NULL OR p_status[n] = 'CLOSED' OR NOT c.closed)
                        AND c.created_at >= v_from
                        AND c.created_at <= v_at AND (c.created_at, c.case_id) < (v_at, v_id)
                      ORDER BY c.created_at DESC, c.case_id DESC

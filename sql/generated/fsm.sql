@@ -14,28 +14,28 @@ BEGIN
         ('CLOSED', true, '', 'done and verified');
 
     DELETE FROM aegis.fsm_transition;
-    INSERT INTO aegis.fsm_transition (rule, from_status, event, guard, needs, to_status, sentence) VALUES
-        (110, 'NEW', 'start_analysis', 'always', 0, 'ANALYZING', 'analysis starts'),
-        (190, 'NEW', 'force_park', 'always', 0, 'PARKED', 'parked before analysis'),
-        (210, 'ANALYZING', 'analysis_done', 'always', 0, 'PLANNING', 'findings are stored, planning starts'),
-        (220, 'ANALYZING', 'analysis_failed', 'always', 0, 'PARKED', 'analysis failed'),
-        (230, 'ANALYZING', 'plan_ready', 'complete_plan', 1, 'WAIT_GATE', 'a complete plan was given by hand'),
-        (290, 'ANALYZING', 'force_park', 'always', 0, 'PARKED', 'parked during analysis'),
-        (310, 'PLANNING', 'plan_ready', 'complete_plan', 1, 'WAIT_GATE', 'the plan is complete and waits for the gate'),
-        (320, 'PLANNING', 'plan_failed', 'always', 0, 'PARKED', 'no plan could be made'),
-        (390, 'PLANNING', 'force_park', 'always', 0, 'PARKED', 'parked during planning'),
-        (410, 'WAIT_GATE', 'gate_approved', 'approved_plan', 6, 'EXECUTING', 'the plan is approved and its window is open'),
-        (420, 'WAIT_GATE', 'gate_rejected', 'always', 0, 'PARKED', 'the gatekeeper refused the plan'),
-        (490, 'WAIT_GATE', 'force_park', 'always', 0, 'PARKED', 'parked at the gate'),
-        (510, 'EXECUTING', 'exec_done', 'always', 0, 'VERIFYING', 'every step succeeded, verification starts'),
-        (520, 'EXECUTING', 'exec_failed', 'always', 0, 'PARKED', 'execution failed'),
-        (590, 'EXECUTING', 'force_park', 'always', 0, 'PARKED', 'parked during execution'),
-        (610, 'VERIFYING', 'verify_pass', 'passed_checkpoint', 8, 'CLOSED', 'the repair is verified, the case is closed'),
-        (620, 'VERIFYING', 'verify_failed', 'always', 0, 'PARKED', 'verification failed'),
-        (690, 'VERIFYING', 'force_park', 'always', 0, 'PARKED', 'parked during verification'),
-        (710, 'PARKED', 'start_analysis', 'always', 0, 'ANALYZING', 'analysed again'),
-        (720, 'PARKED', 'resume', 'always', 0, 'PLANNING', 'resumed, a new plan revision is made'),
-        (730, 'PARKED', 'plan_ready', 'complete_plan', 1, 'WAIT_GATE', 'a complete plan was given by hand');
+    INSERT INTO aegis.fsm_transition (rule, from_status, event, guard, needs, to_status, command, sentence) VALUES
+        (110, 'NEW', 'start_analysis', 'always', 0, 'ANALYZING', 'cmd.analyze.run', 'analysis starts'),
+        (190, 'NEW', 'force_park', 'always', 0, 'PARKED', '', 'parked before analysis'),
+        (210, 'ANALYZING', 'analysis_done', 'always', 0, 'PLANNING', 'cmd.plan.generate', 'findings are stored, planning starts'),
+        (220, 'ANALYZING', 'analysis_failed', 'always', 0, 'PARKED', '', 'analysis failed'),
+        (230, 'ANALYZING', 'plan_ready', 'complete_plan', 1, 'WAIT_GATE', 'cmd.gate.eval', 'a complete plan was given by hand'),
+        (290, 'ANALYZING', 'force_park', 'always', 0, 'PARKED', '', 'parked during analysis'),
+        (310, 'PLANNING', 'plan_ready', 'complete_plan', 1, 'WAIT_GATE', 'cmd.gate.eval', 'the plan is complete and waits for the gate'),
+        (320, 'PLANNING', 'plan_failed', 'always', 0, 'PARKED', '', 'no plan could be made'),
+        (390, 'PLANNING', 'force_park', 'always', 0, 'PARKED', '', 'parked during planning'),
+        (410, 'WAIT_GATE', 'gate_approved', 'approved_plan', 6, 'EXECUTING', 'cmd.exec.run', 'the plan is approved and its window is open'),
+        (420, 'WAIT_GATE', 'gate_rejected', 'always', 0, 'PARKED', '', 'the gatekeeper refused the plan'),
+        (490, 'WAIT_GATE', 'force_park', 'always', 0, 'PARKED', '', 'parked at the gate'),
+        (510, 'EXECUTING', 'exec_done', 'always', 0, 'VERIFYING', 'cmd.verify.run', 'every step succeeded, verification starts'),
+        (520, 'EXECUTING', 'exec_failed', 'always', 0, 'PARKED', '', 'execution failed'),
+        (590, 'EXECUTING', 'force_park', 'always', 0, 'PARKED', '', 'parked during execution'),
+        (610, 'VERIFYING', 'verify_pass', 'passed_checkpoint', 8, 'CLOSED', '', 'the repair is verified, the case is closed'),
+        (620, 'VERIFYING', 'verify_failed', 'always', 0, 'PARKED', '', 'verification failed'),
+        (690, 'VERIFYING', 'force_park', 'always', 0, 'PARKED', '', 'parked during verification'),
+        (710, 'PARKED', 'start_analysis', 'always', 0, 'ANALYZING', 'cmd.analyze.run', 'analysed again'),
+        (720, 'PARKED', 'resume', 'always', 0, 'PLANNING', 'cmd.plan.generate', 'resumed, a new plan revision is made'),
+        (730, 'PARKED', 'plan_ready', 'complete_plan', 1, 'WAIT_GATE', 'cmd.gate.eval', 'a complete plan was given by hand');
 
     DELETE FROM aegis.fsm_fact;
     INSERT INTO aegis.fsm_fact (bit, name, sentence) VALUES

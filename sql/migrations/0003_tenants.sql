@@ -1,5 +1,6 @@
--- One tenant's rows are out of another's reach (row-level security, forced),
--- a transition touches fewer indexes, and keys compare by their bytes.
+-- One tenant's rows are out of another's reach (row-level security, forced), and a
+-- transition writes fewer indexes and compares less: on a filled table it rebuilds
+-- keys, so apply it while nothing is served.
 
 -- Tags live beside the case: they never change, and an index on a column of
 -- ops_case would be written again by every transition.
@@ -58,3 +59,7 @@ CREATE TYPE aegis.transition_fact AS (case_id uuid, tenant text, case_version in
     correlation_id text, at timestamptz);
 CREATE TYPE aegis.command_data AS (case_id uuid, tenant text, case_version int, plan_id uuid,
     exec_id uuid, correlation_id text);
+
+-- What entering the state asks for, beside the rule that enters it: one look-up
+-- less in each transition. sql/generated/fsm.sql fills it.
+ALTER TABLE aegis.fsm_transition ADD COLUMN command text NOT NULL DEFAULT '';

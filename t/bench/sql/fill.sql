@@ -16,7 +16,7 @@ CREATE UNLOGGED TABLE bench.ops_case AS
         'title', 'case ' || n || ' of the measurement', 'kind', 'incident', 'severity', 'warning',
         'mode', 'manual', 'tags', '["bench"]'::jsonb,
         'labels', '{"service": "checkout", "env": "prod"}'::jsonb, 'reason', '',
-        'correlation_id', '', 'notes', 0, 'nudges', 0,
+        'correlation_id', '', 'notes', 0, 'nudges', 0, 'closed', false,
         'created_at', now() - (:cases - n) * interval '1 s',
         'updated_at', now() - (:cases - n) * interval '1 s'))).*
       FROM generate_series(0, :cases - 1) n;

@@ -28,11 +28,10 @@ BEGIN
         IF v_hash <> p_hash THEN status := 422; code := 'idempotency-key-reused'; END IF;
         RETURN;
     END IF;
-    SELECT c.status, c.version, t.rule, t.to_status, s.command
+    SELECT c.status, c.version, t.rule, t.to_status, t.command
       INTO v_cur, v_ver, v_rule, v_to, v_command
       FROM aegis.ops_case c
       LEFT JOIN aegis.fsm_transition t ON t.from_status = c.status AND t.event = p_event
-      LEFT JOIN aegis.fsm_state s ON s.name = t.to_status
      WHERE c.tenant = p_tenant AND c.case_id = p_case_id FOR NO KEY UPDATE OF c;
     IF p_if_match IS NOT NULL AND p_if_match <> '*' AND p_if_match <> v_ver::text THEN
         status := 412; code := 'version-mismatch'; version := v_ver; RETURN;
@@ -42,7 +41,7 @@ BEGIN
     END IF;
     UPDATE aegis.ops_case c
        SET status = v_to, version = c.version + 1, updated_at = now(), reason = p_reason,
-           nudges = 0, nudged_at = NULL
+           nudges = 0, nudged_at = NULL, closed = v_to = 'CLOSED'
      WHERE c.tenant = p_tenant AND c.case_id = p_case_id
     RETURNING c.version, c.mode, c.plan_id, c.exec_id, c.updated_at, aegis.case_json(c)::text
          INTO version, v_mode, v_plan, v_exec, v_at, body;

@@ -16,12 +16,11 @@ c AS MATERIALIZED (
        AND o.tenant = p_tenant AND o.case_id = p_case_id
        FOR NO KEY UPDATE OF o),
 j AS MATERIALIZED (
-    SELECT c.status AS cur_status, c.version AS cur_version, t.rule, t.to_status, s.command,
+    SELECT c.status AS cur_status, c.version AS cur_version, t.rule, t.to_status, t.command,
            CASE WHEN p_if_match IS NOT NULL AND p_if_match <> '*'
                      AND c.version::text <> p_if_match THEN 'version-mismatch'
                 WHEN t.rule IS NULL THEN 'illegal-transition' ELSE 'ok' END AS code
-      FROM c LEFT JOIN aegis.fsm_transition t ON t.from_status = c.status AND t.event = p_event
-      LEFT JOIN aegis.fsm_state s ON s.name = t.to_status),
+      FROM c LEFT JOIN aegis.fsm_transition t ON t.from_status = c.status AND t.event = p_event),
 u AS (
     UPDATE aegis.ops_case c
        SET status = j.to_status, version = c.version + 1, updated_at = now(), reason = p_reason,
