@@ -16,9 +16,9 @@ my $pg = Aegis::Pg->new;
 $pg->load_schema;
 my $parts = '{' . join(',', 0 .. 15) . '}';
 
-$pg->do(q{INSERT INTO aegis.ops_case (tenant, case_id, status, version, title, tags, created_at, updated_at)
+$pg->do(q{INSERT INTO aegis.ops_case (tenant, case_id, status, closed, version, title, tags, created_at, updated_at)
     SELECT CASE WHEN g % 10 = 0 THEN 'beta' ELSE 'acme' END, md5(g::text)::uuid,
-           CASE WHEN g % 2000 = 7 THEN 'PLANNING' ELSE 'CLOSED' END, 7, 'case ' || g,
+           CASE WHEN g % 2000 = 7 THEN 'PLANNING' ELSE 'CLOSED' END, g % 2000 <> 7, 7, 'case ' || g,
            jsonb_build_array('often', 't' || g % 5000), now() - g * interval '1 minute', now() - interval '1 hour'
       FROM generate_series(1, 20000) g});
 $pg->do(q{INSERT INTO aegis.case_tag SELECT c.tenant, t.tag, c.created_at, c.case_id

@@ -215,8 +215,8 @@ RETURNS TABLE (n int, code text, place tid, cur_status text, cur_version int, ru
 LANGUAGE sql STABLE AS $$
     SELECT u.ord::int, CASE
            WHEN NOT u.got THEN 'idempotency-key-in-flight'
-           WHEN k.xmin = pg_current_xact_id_if_assigned()::xid THEN 'mine'
            WHEN u.ord = ANY (p_twice) THEN 'again'
+           WHEN k.xmin = pg_current_xact_id_if_assigned()::xid THEN 'mine'
            WHEN k.hash <> u.hash THEN 'idempotency-key-reused'
            WHEN k.code IS NOT NULL OR u.seen IS NOT NULL THEN 'replay'
            WHEN c.case_id IS NULL THEN 'not-found'

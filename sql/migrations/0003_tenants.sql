@@ -24,6 +24,25 @@ ALTER TABLE aegis.idempotency ALTER COLUMN tenant TYPE text COLLATE "C",
 ALTER TABLE aegis.inbox ALTER COLUMN tenant TYPE text COLLATE "C",
     ALTER COLUMN consumer TYPE text COLLATE "C", ALTER COLUMN msg_id TYPE text COLLATE "C";
 
+-- What differs first comes first: one comparison decides where it took three. The
+-- tenant stays part of each key.
+ALTER TABLE aegis.ops_case DROP CONSTRAINT ops_case_pkey, ADD PRIMARY KEY (case_id, tenant);
+ALTER TABLE aegis.case_timeline DROP CONSTRAINT case_timeline_pkey,
+    ADD PRIMARY KEY (case_id, tenant, version, seq);
+ALTER TABLE aegis.idempotency DROP CONSTRAINT idempotency_pkey,
+    ADD PRIMARY KEY (key, tenant, principal, day);
+ALTER TABLE aegis.inbox DROP CONSTRAINT inbox_pkey,
+    ADD PRIMARY KEY (msg_id, tenant, consumer, day);
+
+-- No index holds the state, so that a transition changes no index at all (HOT).
+-- A page of one state walks the tenant's open cases; closed ones, most of the
+-- table for ever, are not among them.
+ALTER TABLE aegis.ops_case ADD COLUMN closed boolean NOT NULL DEFAULT false;
+UPDATE aegis.ops_case SET closed = true WHERE status = 'CLOSED';
+DROP INDEX aegis.ops_case_open;
+CREATE INDEX ops_case_open ON aegis.ops_case (tenant, created_at DESC, case_id DESC)
+    WHERE NOT closed;
+
 -- A transaction says for whom it acts (aegis.act_for); without that it sees no
 -- row. '*' stands for all tenants, and only workers may mean it: relay,
 -- reconciler and executors serve every tenant. The owner and the reader of
