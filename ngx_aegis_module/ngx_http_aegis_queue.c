@@ -11,6 +11,9 @@
  */
 #include "ngx_http_aegis_module.h"
 
+#define NGX_HTTP_AEGIS_GATHER_MIN  12       /* requests that are waited for */
+#define NGX_HTTP_AEGIS_GATHER_MS   10
+
 static void ngx_http_aegis_queue_post(ngx_event_t *ev);
 static void ngx_http_aegis_queue_wake(ngx_event_t *ev);
 static void ngx_http_aegis_queue_expired(ngx_event_t *ev);
@@ -329,6 +332,46 @@ ngx_http_aegis_queue_pick(ngx_http_aegis_lane_t *lane, ngx_http_aegis_unit_t *un
 }
 
 
+/*
+ * A unit costs much beside its items, in PostgreSQL and in the disk's time. With
+ * many requests under way the next unit therefore gathers while one is out, until
+ * it is a full group or the other one takes unusually long; with few, each free
+ * connection takes what there is. A unit that waits for a lock is no reason.
+ */
+static ngx_uint_t
+ngx_http_aegis_queue_gathers(ngx_http_aegis_lane_t *lane)
+{
+    uint64_t              age, youngest;
+    ngx_uint_t            i, n;
+    ngx_http_aegis_pg_t  *pg;
+
+    if (lane->n_queued >= lane->db->conf->group) {
+        return 0;
+    }
+
+    n = lane->n_queued;
+    youngest = (uint64_t) -1;
+
+    for (i = 0; i < lane->n_pgs; i++) {
+        pg = &lane->pgs[i];
+
+        if (pg->state == NGX_HTTP_AEGIS_PG_BUSY && !pg->unit.alone) {
+            n += pg->unit.n;
+            age = (ngx_http_aegis_now_us() - pg->sent_us) / 1000;
+            youngest = ngx_min(youngest, age);
+        }
+    }
+
+    if (n < NGX_HTTP_AEGIS_GATHER_MIN || youngest >= NGX_HTTP_AEGIS_GATHER_MS) {
+        return 0;
+    }
+
+    ngx_http_aegis_queue_delay(lane, NGX_HTTP_AEGIS_GATHER_MS - youngest);
+
+    return 1;
+}
+
+
 void
 ngx_http_aegis_queue_dispatch(ngx_http_aegis_lane_t *lane)
 {
@@ -341,6 +384,10 @@ ngx_http_aegis_queue_dispatch(ngx_http_aegis_lane_t *lane)
 
         if (pg->state != NGX_HTTP_AEGIS_PG_IDLE) {
             continue;
+        }
+
+        if (ngx_http_aegis_queue_gathers(lane)) {
+            return;
         }
 
         ngx_http_aegis_queue_pick(lane, &pg->unit);
