@@ -206,10 +206,15 @@ sub scratch ($sub = '') {
     return "$scratch_base/$sub";
 }
 
+# Free now, and never given twice: a second caller may ask before the first listens.
 sub free_port () {
-    my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 0)
-        or die "no free port: $!";
-    return $s->sockport;
+    state %given;
+    for (1 .. 1000) {
+        my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 0)
+            or die "no free port: $!";
+        return $s->sockport unless $given{ $s->sockport }++;
+    }
+    die 'no port that was not given before';
 }
 
 sub random_hex ($bytes) {
