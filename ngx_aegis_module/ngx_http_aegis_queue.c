@@ -11,7 +11,7 @@
  */
 #include "ngx_http_aegis_module.h"
 
-#define NGX_HTTP_AEGIS_GATHER_MIN  12       /* requests that are waited for */
+#define NGX_HTTP_AEGIS_GATHER_MIN  6        /* requests that are waited for */
 #define NGX_HTTP_AEGIS_GATHER_MS   10
 
 static void ngx_http_aegis_queue_post(ngx_event_t *ev);
