@@ -150,8 +150,8 @@ deps: ## install the Debian packages that are missing (as root), or say how
 	@$(QS)/deps.sh
 test-deps: ## the same, with what the tests need
 	@$(QS)/deps.sh --tests
-demo: ## from nothing to a closed case: install, build, start everything under run/
-	@$(QS)/demo.sh
+demo: ## from nothing to a closed case: install, build, start everything under run/; SCENARIO=list
+	@$(QS)/demo.sh $(SCENARIO)
 up: ## the same without the case
 	@$(QS)/demo.sh --no-case
 down: ## stop what demo or up started
@@ -212,7 +212,7 @@ tables-built: $(B)/aegis-tables
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 	@echo; echo "Variables: SAN=1 (ASan and UBSan), B=<build folder>, RUN_DIR=<folder of the quick start>,"
-	@echo "KAFKA_BROKERS=<host:port> (evt.* goes over Kafka), ROUNDS=, SECS=, WORKS= (make bench)"
+	@echo "KAFKA_BROKERS=<host:port> (evt.* goes over Kafka), SCENARIO=<name> (make demo), ROUNDS=, SECS=, WORKS= (make bench)"
 
 # --- fuzzing: libFuzzer under clang; the corpus is kept in t/data/fuzz
 FUZZ      := $(filter-out replay,$(patsubst t/fuzz/%.c,%,$(wildcard t/fuzz/*.c)))

@@ -111,7 +111,7 @@ subtest 'shell' => sub {
     my @sh = grep { m{\.sh$} || slurp(root . "/$_") =~ m{\A#!\s*\S*\b(?:env\s+)?(?:ba|da)?sh\b} } @all;
     plan skip_all => 'there is no shell script' unless @sh;
     for my $f (@sh) {
-        my $bash = slurp(root . "/$f") =~ m{\A#!.*bash};
+        my $bash = slurp(root . "/$f") =~ m{\A#!.*bash|^# shellcheck shell=bash}m;
         my $r = run([$bash ? 'bash' : 'sh', '-n', root . "/$f"]);
         is($r->{rc}, 0, "$f parses") or diag($r->{err});
         ok(-x root . "/$f", "$f can be executed") if slurp(root . "/$f") =~ /\A#!/;

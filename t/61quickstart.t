@@ -1,6 +1,6 @@
 # 61quickstart.t: the quick start where somebody has been rough with it: killed
 # everything, removed its folder or the link to it while it was up, cloned it
-# into a folder with a blank, or lacks packages. It repairs what it can, and says
+# into a folder with a blank, or lacks packages; and each scenario of make demo. It repairs what it can, and says
 # at once what it cannot. The orderly way is in 60reload.t and 99stack.t.
 use v5.36;
 use lib 't/lib';
@@ -22,7 +22,8 @@ sub running ($dir) {
 # One of the scripts, with this installation's knobs; what it said.
 sub qs ($name, %env) {
     my $out = scratch() . "/$name.out";
-    my $r = run(['sh', '-c', 'exec "$0" >"$1" 2>&1 </dev/null', "$qs/$name.sh", $out], timeout => 180,
+    my @args = @{ delete $env{args} // [] };
+    my $r = run(['sh', '-c', 'out=$1; shift; exec "$0" "$@" >"$out" 2>&1 </dev/null', "$qs/$name.sh", $out, @args], timeout => 180,
         env => { RUN_DIR => $run, B => build_dir, SAN => is_san ? 1 : '', PG_EXTRA_CONF => 'fsync = off', %env });
     return ($r->{rc}, slurp($out));
 }
@@ -111,6 +112,25 @@ subtest 'an ordinary user without the packages' => sub {
     like($r->{err}, qr/^error: these Debian packages are missing: .*\bgcc\b.*\bnginx-dev\b/, 'it names the packages');
     like($r->{err}, qr{^  -> .*root.*make -C \S+ deps$}m, 'what root can run');
     like($r->{err}, qr{^  -> or: apt-get update && apt-get install .*\bnginx-dev\b}m, 'or the command behind it');
+};
+
+subtest 'the scenarios of make demo' => sub {
+    my @names = sort map { m{([^/]+)\.sh$} } glob "$qs/scenarios/*.sh";
+    my ($rc, $said) = qs('demo', args => ['list']);
+    is($rc, 0, 'make demo SCENARIO=list');
+    is_deeply([map { (split)[0] } split /\n/, $said], \@names, 'names each of ' . @names);
+    unlike($said, qr/^\S+\s*$/m, 'with a sentence');
+    for my $bad ('nope', '../scenario', '-x', 'A') {
+        ($rc, $said) = qs('demo', args => [$bad]);
+        is($rc, 1, "$bad is refused");
+        like($said, qr/\Aerror: there is no scenario "\Q$bad\E"; there are:\n  -> $names[0] /, 'and told what there is');
+    }
+    my $r = run(['make', '-n', 'demo', 'SCENARIO=canary'], cwd => root);
+    like($r->{out}, qr{demo\.sh canary$}m, 'make hands the name on');
+    for my $name (@names) {
+        ($rc, $said) = qs('demo', args => [$name]);
+        is($rc, 0, "$name goes as it should") or diag($said);
+    }
 };
 
 $stack->down;

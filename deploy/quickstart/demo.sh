@@ -1,14 +1,26 @@
 #!/bin/bash
-# demo.sh: from a bare machine to a closed case: install what is missing, build,
-# bring everything up, create a case and print its transitions as they happen.
-# Leaves the system up. Can be repeated: each run makes another case. With
-# --no-case everything but the case.
+# demo.sh [SCENARIO | list | --no-case]: from a bare machine to cases that move:
+# install what is missing, build, bring everything up, play a scenario and show its
+# transitions as they happen. Leaves the system up. Can be repeated: each run makes
+# other cases. A scenario is a file of scenarios/; what it finds is scenario.sh.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
+# shellcheck source-path=SCRIPTDIR
+. "$QS/scenario.sh"
 
-case ${1:-} in
-'' | --no-case) ;;
-*) die "usage: demo.sh [--no-case]" ;;
+[ $# -le 1 ] || die "usage: demo.sh [SCENARIO | list | --no-case]"
+scenario=${1:-incident}
+case $scenario in
+list)
+    list_scenarios
+    exit 0
+    ;;
+--no-case) ;;
+*)
+    check_scenario "$scenario"
+    # shellcheck disable=SC1090 # one of scenarios/
+    . "$QS/scenarios/$scenario.sh"
+    ;;
 esac
 check_path "$ROOT" "move the clone, or clone it elsewhere"
 check_path "$RUN_DIR" "choose another place: RUN_DIR=... make up"
@@ -20,27 +32,15 @@ say "building in ${B#"$ROOT/"} (log: build/demo.log)"
 flock -o "$ROOT/build" make -C "$ROOT" --no-print-directory -j"$(nproc)" SAN="$SAN" B="${B#"$ROOT/"}" all >"$log" 2>&1 ||
     die "the build failed:" "$(grep -E -m5 'error:|Error ' "$log" || tail -5 "$log")" "look at $log"
 "$QS/up.sh"
-[ "${1:-}" != --no-case ] || exit 0
+[ "$scenario" != --no-case ] || exit 0
 locate_run
-
-ctl() { "$RUN/bin/aegisctl" --env-file "$RUN/aegis.env" "$@"; }
-
-say "creating a case: an incident, mode auto"
-id=$(ctl case create "Demo: checkout answers slowly" --kind incident --severity critical \
-    --tag demo --label service=checkout --label env=staging --reason "make demo" --quiet)
-say "case $id"
-echo
-echo "time (UTC)       since start   from        to         event           rule     who: why"
-ctl case watch "$id" --until CLOSED --for 60 --interval-ms 50 || {
-    rc=$?
-    die "the case did not reach CLOSED (exit code $rc)" \
-        "$RUN/bin/aegisctl --env-file $RUN/aegis.env doctor" "logs: $RUN/log"
-}
-echo
-say "the case is CLOSED, and Aegis is still up"
-
 # shellcheck disable=SC1091 # written by up.sh
 . "$RUN/aegis.env"
+
+play
+echo
+say "the scenario $scenario went as it should, and Aegis is still up"
+
 cat <<END
 
 Talk to it:
@@ -58,5 +58,6 @@ Metrics   $AEGIS_URL/metrics
           ${AEGIS_METRICS// /
           }
 Logs      $RUN_DIR/log
+Others    make demo SCENARIO=list
 Stop it   make down
 END

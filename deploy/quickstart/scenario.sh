@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# scenario.sh: what a scenario of make demo finds, beside lib.sh. A scenario is
+# scenarios/<name>.sh: its first line is "# <name>.sh: <sentence>", which
+# `make demo SCENARIO=list` shows, and it defines play(). play() runs when the system
+# is up, leaves the case that matters in $id, and dies when anything is not as it
+# says. aegis.env is loaded. What it changes in $RUN it puts back by undo().
+
+# shellcheck disable=SC2034 # read by demo.sh
+id=
+
+list_scenarios() {
+    local f
+    for f in "$QS/scenarios/"*.sh; do
+        sed -n '1s/^# \(.*\)\.sh: \(.*\)$/\1\t\2/p' "$f"
+    done | expand -t 20
+}
+
+# Before anything is installed or built.
+check_scenario() {
+    case $1 in *[!a-z0-9-]* | -*) ;; *) [ ! -r "$QS/scenarios/$1.sh" ] || return 0 ;; esac
+    die "there is no scenario \"$1\"; there are:" "$(list_scenarios | sed '2,$s/^/     /')"
+}
+
+ctl() { "$RUN/bin/aegisctl" --env-file "$RUN/aegis.env" "$@"; }
+
+# api METHOD PATH [BODY]: a request as the quick start's principal, or as whose
+# token is in API_TOKEN; the body of the answer. An answer of 400 and more fails.
+api() {
+    local -a body=()
+    [ $# -lt 3 ] || body=(-H 'Content-Type: application/json' -d "$3")
+    curl -sS --fail-with-body -m 30 --cacert "$AEGIS_CA" -X "$1" "$AEGIS_URL$2" \
+        -H "Authorization: Bearer ${API_TOKEN:-$AEGIS_TOKEN}" -H "Idempotency-Key: demo-$EPOCHREALTIME-$RANDOM" "${body[@]}"
+}
+
+# new_case title [options of aegisctl case create]: sets id.
+new_case() {
+    say "creating a case: $1"
+    id=$(ctl case create "$@" --tag demo --reason "make demo" --quiet) || die "the case was not created"
+    say "case $id"
+}
+
+# follow state [seconds]: show the transitions of $id up to the one into state.
+follow() {
+    local rc=0
+    echo
+    echo "time (UTC)       since start   from        to         event           rule     who: why"
+    ctl case watch "$id" --until "$1" --for "${2:-60}" --interval-ms 50 || rc=$?
+    [ "$rc" = 0 ] || die "the case did not reach $1 (exit code $rc)" \
+        "$RUN/bin/aegisctl --env-file $RUN/aegis.env doctor" "logs: $RUN/log"
+}
+
+# undo command...: run it when the demo ends, however it ends; the last one first.
+undone=
+undo() {
+    undone="${*@Q}; $undone"
+    # shellcheck disable=SC2064 # what is to be undone now
+    trap "$undone" EXIT
+}
+
+# reload role: let it read its configuration again.
+reload() {
+    kill -s HUP "$(pid_of "$1")" || die "the worker $1 does not run"
+}
