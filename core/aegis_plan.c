@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aegis_action.h"
 #include "aegis_check.h"
 #include "aegis_hash.h"
 #include "aegis_json.h"
@@ -20,7 +21,6 @@
 #define AEGIS_PLAN_MAX_NUMBER   9007199254740992.0      /* 2^53 */
 #define AEGIS_PLAN_MAX_TIMEOUT  86400
 #define AEGIS_PLAN_MAX_BACKOFF  600000
-#define AEGIS_PLAN_MAX_ARGS     32
 #define AEGIS_PLAN_MAX_TEXT     4000
 
 static const char *const  aegis_plan_members[] =
@@ -33,8 +33,6 @@ static const char *const  aegis_plan_exec_members[] = { "kind", NULL };
 static const char *const  aegis_plan_metric_members[] =
     { "kind", "resource", "metric", "agg", "op", "threshold", "window_s",
       "min_samples", NULL };
-static const char *const  aegis_plan_echo_members[] = { "message", NULL };
-static const char *const  aegis_plan_script_members[] = { "script", "args", NULL };
 
 static const char *const  aegis_plan_kinds[] = { "incident", "change", NULL };
 static const char *const  aegis_plan_checks[] = { "metric", "exec", NULL };
@@ -83,44 +81,12 @@ static void
 aegis_plan_check_params(const char *action, const json_t *params, const char *at,
     aegis_error_t *err)
 {
-    char     sub[AEGIS_CHECK_POINTER], item[AEGIS_CHECK_POINTER];
-    size_t   i;
-    json_t  *value;
+    aegis_action_id_t  id;
 
-    if (strcmp(action, "echo") == 0) {
-        if (params == NULL || !aegis_check_object(params, aegis_plan_echo_members, at, err))
-        {
-            return;
-        }
+    id = aegis_action_find(action);
 
-        value = aegis_plan_member(params, at, "message", sub);
-        if (value) {
-            aegis_check_string(value, 0, AEGIS_PLAN_MAX_TEXT, sub, err);
-        }
-
-        return;
-    }
-
-    if (strcmp(action, "script.exec") == 0) {
-        if (!aegis_check_object(params, aegis_plan_script_members, at, err)) {
-            return;
-        }
-
-        value = aegis_plan_member(params, at, "script", sub);
-        aegis_check_word(value, 64, sub, err);
-
-        value = aegis_plan_member(params, at, "args", sub);
-        if (value == NULL
-            || !aegis_check_array(value, 0, AEGIS_PLAN_MAX_ARGS, sub, err))
-        {
-            return;
-        }
-
-        for (i = 0; i < json_array_size(value); i++) {
-            aegis_error_index(item, sizeof(item), sub, i);
-            aegis_check_string(json_array_get(value, i), 0, 1024, item, err);
-        }
-
+    if (id != AEGIS_N_ACTIONS) {
+        (void) aegis_action_check(id, params, at, err);
         return;
     }
 

@@ -268,6 +268,15 @@ subtest 'sql/generated holds the rows of the tables' => sub {
     is(scalar(grep { index($sql, $q->($_)) >= 0 } keys %subject), scalar keys %subject, 'every subject');
 };
 
+subtest 'every action has an adapter' => sub {
+    my @adapters = def_rows('adapters', 'AEGIS_ADAPTER');
+    my %vtable = map { $_->[3] => 1 } @adapters;
+    my ($list) = slurp(root . '/workers/roles/exec/aegis_adapter.h') =~ /define AEGIS_ADAPTER_VTABLES\(X\)(.*?)\n\n/s;
+    is_deeply([ sort $list =~ /X\((\w+)\)/g ], [ sort keys %vtable ], 'the vtables of aegis_adapter.h are the ones of adapters.def');
+    my %id = map { $_->[0] => 1 } @adapters;
+    is_deeply([ grep { !$id{$_} } map { $_->[0] } def_rows('adapters', 'AEGIS_PARAM') ], [], 'every parameter is of an action');
+};
+
 subtest 'READMEs name real files' => sub {
     my @missing;
     my %is_file = map { $_ => 1 } files_of();

@@ -1,24 +1,21 @@
 /*
- * aegis_adapter.c: the table of adapters, and the objects that all of them
- * write their outputs to.
- * Invariant: an object's name is made of the run's id and numbers only, and no
- * symbolic link below exec.object_dir is followed.
+ * aegis_adapter.c: which adapter does which action, and the small things that
+ * every adapter needs. That every action of adapters.def has its vtable is
+ * looked at by t/01tables.t.
  */
 #include "aegis_adapter.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "aegis_json.h"
 
 static const aegis_adapter_t  *aegis_adapters[] = {
-    &aegis_adapter_echo,
-    &aegis_adapter_script
+#define AEGIS_ADAPTER_ROW(name)  &aegis_adapter_##name,
+    AEGIS_ADAPTER_VTABLES(AEGIS_ADAPTER_ROW)
+#undef AEGIS_ADAPTER_ROW
 };
 
 const aegis_adapter_t *
@@ -28,13 +25,16 @@ aegis_adapter_at(size_t i)
 }
 
 const aegis_adapter_t *
-aegis_adapter(const char *action)
+aegis_adapter(aegis_action_id_t action)
 {
     size_t                  i;
+    const aegis_action_t   *def;
     const aegis_adapter_t  *a;
 
-    for (i = 0; (a = aegis_adapter_at(i)) != NULL; i++) {
-        if (strcmp(a->name, action) == 0) {
+    def = aegis_action(action);
+
+    for (i = 0; def && (a = aegis_adapter_at(i)) != NULL; i++) {
+        if (strcmp(a->name, def->vtable) == 0) {
             return a;
         }
     }
@@ -42,49 +42,91 @@ aegis_adapter(const char *action)
     return NULL;
 }
 
-void
-aegis_act_fail(aegis_act_t *act, int final, const char *fmt, ...)
+int64_t
+aegis_act_now(void)
 {
-    char     text[512];
-    size_t   len;
-    va_list  args;
+    struct timespec  ts;
 
-    va_start(args, fmt);
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void
+aegis_act_ok(aegis_act_t *act)
+{
+    act->state = AEGIS_ACT_OK;
+    act->error[0] = '\0';
+}
+
+static void
+aegis_act_end(aegis_act_t *act, aegis_act_state_t state, const char *fmt, va_list args)
+{
+    char    text[512];
+    size_t  len;
+
     vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
 
     len = aegis_utf8_cut(text, strlen(text), sizeof(act->error) - 1);
     memcpy(act->error, text, len);
     act->error[len] = '\0';
-    act->state = AEGIS_ACT_FAILED;
+    act->state = state;
+}
+
+void
+aegis_act_fail(aegis_act_t *act, int final, const char *fmt, ...)
+{
+    va_list  args;
+
+    va_start(args, fmt);
+    aegis_act_end(act, AEGIS_ACT_FAILED, fmt, args);
+    va_end(args);
+
     act->final = final;
 }
 
-int
-aegis_object_dir(const aegis_act_t *act)
+void
+aegis_act_unknown(aegis_act_t *act, const char *fmt, ...)
 {
-    if (mkdirat(act->objects, act->exec_id, 0750) != 0 && errno != EEXIST) {
-        return -1;
-    }
+    va_list  args;
 
-    return openat(act->objects, act->exec_id,
-                  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    va_start(args, fmt);
+    aegis_act_end(act, AEGIS_ACT_UNKNOWN, fmt, args);
+    va_end(args);
+}
+
+void
+aegis_act_say(aegis_act_t *act, const char *fmt, ...)
+{
+    int      n;
+    char     line[1024];
+    va_list  args;
+
+    va_start(args, fmt);
+    n = vsnprintf(line, sizeof(line) - 1, fmt, args);
+    va_end(args);
+
+    n = n < 0 ? 0 : n < (int) sizeof(line) - 1 ? n : (int) sizeof(line) - 2;
+    line[n++] = '\n';
+    (void) aegis_act_write(act, AEGIS_OUT, line, (size_t) n);
+}
+
+const char *
+aegis_act_str(const aegis_act_t *act, const char *name)
+{
+    return json_string_value(json_object_get(act->params, name));
+}
+
+int64_t
+aegis_act_int(const aegis_act_t *act, const char *name, int64_t dflt)
+{
+    const json_t  *value;
+
+    value = json_object_get(act->params, name);
+    return json_is_integer(value) ? json_integer_value(value) : dflt;
 }
 
 int
-aegis_object_file(const aegis_act_t *act, int dir, const char *kind, char ref[160])
+aegis_act_bool(const aegis_act_t *act, const char *name)
 {
-    int   fd;
-    char  name[64];
-
-    snprintf(name, sizeof(name), "%s-%d-%d.%s", act->phase, act->step_no, act->attempt, kind);
-
-    fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
-    if (fd < 0) {
-        ref[0] = '\0';
-        return -1;
-    }
-
-    snprintf(ref, 160, "file:%s/%s", act->exec_id, name);
-    return fd;
+    return json_is_true(json_object_get(act->params, name));
 }

@@ -24,8 +24,6 @@
 #define AEGIS_SCRIPT_ARGS     64
 #define AEGIS_SCRIPT_ARG_MAX  8192
 #define AEGIS_SCRIPT_ENV      9
-/* A warden that is silent this long after it should have ended is given up. */
-#define AEGIS_SCRIPT_SLACK_MS 15000
 
 typedef struct {
     pid_t    warden;
@@ -33,15 +31,6 @@ typedef struct {
     int      status;
     int64_t  give_up_at;
 } aegis_script_t;
-
-static int64_t
-aegis_script_now(void)
-{
-    struct timespec  ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 /* argv of params; 0 when they are not good. */
 static int
@@ -105,9 +94,11 @@ static int
 aegis_script_open(aegis_act_t *act, const char *name)
 {
     int          dir, fd;
+    char         path[4096];
     struct stat  st;
 
-    dir = open(act->script_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    (void) aegis_conf_path(act->conf, "exec.script_dir", path);
+    dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) {
         aegis_act_fail(act, 0, "cannot open exec.script_dir: %s", strerror(errno));
         return -1;
@@ -191,21 +182,21 @@ static int
 aegis_script_fds(aegis_act_t *act, const char *script, int fd[AEGIS_WARDEN_FDS],
     int *ret_ctl, int *ret_status)
 {
-    int  rc, ctl[2] = { -1, -1 };
+    int  rc, out, err, ctl[2] = { -1, -1 };
 
     fd[AEGIS_WARDEN_SCRIPT] = aegis_script_open(act, script);
     if (fd[AEGIS_WARDEN_SCRIPT] < 0) {
         return -1;
     }
 
-    fd[AEGIS_WARDEN_DIR] = aegis_object_dir(act);
-    if (fd[AEGIS_WARDEN_DIR] >= 0) {
-        fd[AEGIS_WARDEN_OUT_FILE] = aegis_object_file(act, fd[AEGIS_WARDEN_DIR], "out",
-                                                     act->stdout_ref);
-        fd[AEGIS_WARDEN_ERR_FILE] = aegis_object_file(act, fd[AEGIS_WARDEN_DIR], "err",
-                                                     act->stderr_ref);
-    }
-    if (fd[AEGIS_WARDEN_OUT_FILE] < 0 || fd[AEGIS_WARDEN_ERR_FILE] < 0) {
+    fd[AEGIS_WARDEN_DIR] = aegis_act_dir(act);
+    out = aegis_act_open(act, AEGIS_OUT);
+    err = aegis_act_open(act, AEGIS_ERR);
+    fd[AEGIS_WARDEN_OUT_FILE] = out < 0 ? -1 : fcntl(out, F_DUPFD_CLOEXEC, 3);
+    fd[AEGIS_WARDEN_ERR_FILE] = err < 0 ? -1 : fcntl(err, F_DUPFD_CLOEXEC, 3);
+    if (fd[AEGIS_WARDEN_DIR] < 0 || fd[AEGIS_WARDEN_OUT_FILE] < 0
+        || fd[AEGIS_WARDEN_ERR_FILE] < 0)
+    {
         aegis_act_fail(act, 0, "cannot make the output files: %s", strerror(errno));
         return -1;
     }
@@ -259,7 +250,7 @@ aegis_script_start(aegis_act_t *act)
     char             env[AEGIS_SCRIPT_ENV][320], *envp[AEGIS_SCRIPT_ENV + 1];
     char             rc_name[64], rc_tmp[64];
     const char      *argv[AEGIS_SCRIPT_ARGS + 2];
-    aegis_warden_t    g;
+    aegis_warden_t   g;
     aegis_script_t  *s;
 
     if (!aegis_script_argv(act, argv)) {
@@ -300,7 +291,7 @@ aegis_script_start(aegis_act_t *act)
     }
 
     aegis_script_close(g.fd);
-    s->give_up_at = aegis_script_now() + act->timeout_ms + AEGIS_SCRIPT_SLACK_MS;
+    s->give_up_at = aegis_act_now() + act->timeout_ms + AEGIS_ACT_GRACE_MS;
     act->self = s;
     act->state = AEGIS_ACT_RUNNING;
     return;
@@ -348,7 +339,7 @@ aegis_script_outcome(aegis_act_t *act, const aegis_warden_status_t *st)
         aegis_act_fail(act, 0, "exit code %d", st->value);
 
     } else {
-        act->state = AEGIS_ACT_OK;
+        aegis_act_ok(act);
     }
 }
 
@@ -365,7 +356,7 @@ aegis_script_poll(aegis_act_t *act)
         n = read(s->status, &st, sizeof(st));
     } while (n < 0 && errno == EINTR);
 
-    if (n < 0 && errno == EAGAIN && aegis_script_now() < s->give_up_at) {
+    if (n < 0 && errno == EAGAIN && aegis_act_now() < s->give_up_at) {
         return;
     }
 
@@ -374,14 +365,32 @@ aegis_script_poll(aegis_act_t *act)
     } else {
         kill(s->warden, SIGKILL);
         aegis_warden_kill_session(s->warden);
-        aegis_act_fail(act, 0, n == 0 ? "the script's warden was killed"
+        aegis_act_unknown(act, n == 0 ? "the script's warden was killed"
                                       : "the script's warden did not end");
-        act->state = AEGIS_ACT_UNKNOWN;
     }
 
     /* it has said all that it had to say, so this does not wait */
     while (waitpid(s->warden, NULL, 0) < 0 && errno == EINTR) {
         continue;
+    }
+
+    s->warden = 0;
+}
+
+static void
+aegis_script_release(aegis_act_t *act)
+{
+    aegis_script_t  *s;
+
+    s = act->self;
+    if (s == NULL) {
+        return;
+    }
+
+    if (s->warden > 0) {
+        kill(s->warden, SIGKILL);
+        aegis_warden_kill_session(s->warden);
+        (void) waitpid(s->warden, NULL, WNOHANG);
     }
 
     close(s->status);
@@ -407,7 +416,7 @@ aegis_script_cancel(aegis_act_t *act, int now)
         (void) send(s->ctl, "s", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
 
-    limit = aegis_script_now() + AEGIS_SCRIPT_SLACK_MS;
+    limit = aegis_act_now() + AEGIS_ACT_GRACE_MS;
     if (s->give_up_at > limit) {
         s->give_up_at = limit;
     }
@@ -421,7 +430,8 @@ aegis_script_recover(aegis_act_t *act)
     ssize_t                n;
     aegis_warden_status_t   st;
 
-    dir = aegis_object_dir(act);
+    act->state = AEGIS_ACT_UNKNOWN;
+    dir = aegis_act_dir(act);
     if (dir < 0) {
         return;
     }
@@ -433,10 +443,8 @@ aegis_script_recover(aegis_act_t *act)
     if (n > 0) {
         buf[n] = '\0';
         if (aegis_warden_read(buf, &st)) {
-            snprintf(act->stdout_ref, sizeof(act->stdout_ref), "file:%s/%s-%d-%d.out",
-                     act->exec_id, act->phase, act->step_no, act->attempt);
-            snprintf(act->stderr_ref, sizeof(act->stderr_ref), "file:%s/%s-%d-%d.err",
-                     act->exec_id, act->phase, act->step_no, act->attempt);
+            (void) aegis_act_reopen(act, AEGIS_OUT);
+            (void) aegis_act_reopen(act, AEGIS_ERR);
             aegis_script_outcome(act, &st);
         }
     }
@@ -448,10 +456,10 @@ aegis_script_recover(aegis_act_t *act)
 }
 
 const aegis_adapter_t  aegis_adapter_script = {
-    .name = "script.exec",
-    .sentence = "runs a script of exec.script_dir with arguments",
+    .name = "script",
     .start = aegis_script_start,
     .poll = aegis_script_poll,
     .cancel = aegis_script_cancel,
-    .recover = aegis_script_recover
+    .recover = aegis_script_recover,
+    .release = aegis_script_release
 };

@@ -36,7 +36,6 @@ aegis_exec_settings(aegis_worker_t *w)
 
     x = w->data;
     x->lease_s = (int) aegis_conf_int(w->conf, "exec.lease_s");
-    (void) aegis_conf_path(w->conf, "exec.script_dir", x->script_dir);
 }
 
 static void
@@ -160,7 +159,7 @@ aegis_exec_go(aegis_worker_t *w)
     aegis_exec_t  *x;
 
     x = w->data;
-    now = aegis_exec_now();
+    now = aegis_act_now();
 
     for (i = 0, moved = 0; i < x->n_runs; i++) {
         moved += (size_t) aegis_exec_run_go(w, x->runs[i], now);
@@ -180,12 +179,12 @@ aegis_exec_round(aegis_worker_t *w)
     x = w->data;
 
     moved = aegis_exec_go(w);
-    moved += aegis_exec_db_commit(w, AEGIS_RUN_END, aegis_exec_now());
+    moved += aegis_exec_db_commit(w, AEGIS_RUN_END, aegis_act_now());
     moved += aegis_exec_go(w);
     if (!x->stopping) {
-        moved += aegis_exec_db_commit(w, AEGIS_RUN_BEGIN, aegis_exec_now());
+        moved += aegis_exec_db_commit(w, AEGIS_RUN_BEGIN, aegis_act_now());
     }
-    moved += aegis_exec_db_commit(w, AEGIS_RUN_FINISH, aegis_exec_now());
+    moved += aegis_exec_db_commit(w, AEGIS_RUN_FINISH, aegis_act_now());
 
     aegis_exec_sweep(x);
     return moved;
@@ -198,7 +197,7 @@ aegis_exec_beat_when_due(aegis_worker_t *w)
     aegis_exec_t  *x;
 
     x = w->data;
-    now = aegis_exec_now();
+    now = aegis_act_now();
 
     if (x->n_runs == 0) {
         x->heartbeat_at = 0;
@@ -221,7 +220,7 @@ aegis_exec_claim_when_due(aegis_worker_t *w)
     aegis_exec_t  *x;
 
     x = w->data;
-    now = aegis_exec_now();
+    now = aegis_act_now();
     most = aegis_conf_int(w->conf, "exec.concurrency");
     most = most < AEGIS_EXEC_MAX_RUNS ? most : AEGIS_EXEC_MAX_RUNS;
 
@@ -245,7 +244,7 @@ aegis_exec_due(aegis_exec_t *x)
     int64_t            now, at;
     aegis_exec_run_t  *run;
 
-    now = aegis_exec_now();
+    now = aegis_act_now();
     at = x->claim_at > now ? x->claim_at : now + AEGIS_EXEC_CLAIM_MS;
     if (x->n_runs > 0 && x->heartbeat_at < at) {
         at = x->heartbeat_at;
@@ -272,14 +271,14 @@ aegis_exec_tick(aegis_worker_t *w)
     aegis_exec_t  *x;
 
     x = w->data;
-    end = aegis_exec_now() + AEGIS_EXEC_TICK_MS;
+    end = aegis_act_now() + AEGIS_EXEC_TICK_MS;
 
     if (*w->stopping) {
         x->stopping = 1;
     }
 
     /* earlier than asked for: somebody has accepted a run and said so */
-    if (aegis_exec_now() < x->due_at) {
+    if (aegis_act_now() < x->due_at) {
         x->claim_at = 0;
     }
 
@@ -287,10 +286,10 @@ aegis_exec_tick(aegis_worker_t *w)
         aegis_exec_beat_when_due(w);
         moved = aegis_exec_claim_when_due(w);
         moved += aegis_exec_round(w);
-    } while (moved > 0 && aegis_exec_now() < end);
+    } while (moved > 0 && aegis_act_now() < end);
 
     due = moved > 0 ? 0 : aegis_exec_due(x);
-    x->due_at = aegis_exec_now() + due;
+    x->due_at = aegis_act_now() + due;
     return due;
 }
 
@@ -322,14 +321,14 @@ aegis_exec_drain(aegis_worker_t *w, int ms)
     aegis_exec_t  *x;
 
     x = w->data;
-    end = aegis_exec_now() + ms;
+    end = aegis_act_now() + ms;
 
     for ( ;; ) {
         aegis_exec_beat_when_due(w);
-        while (aegis_exec_round(w) > 0 && aegis_exec_now() < end) {
+        while (aegis_exec_round(w) > 0 && aegis_act_now() < end) {
             continue;
         }
-        if (!aegis_exec_acting(x) || aegis_exec_now() >= end) {
+        if (!aegis_exec_acting(x) || aegis_act_now() >= end) {
             return;
         }
         (void) poll(NULL, 0, AEGIS_EXEC_POLL_MS);
@@ -354,7 +353,7 @@ aegis_exec_done(aegis_worker_t *w)
 
         for (i = 0; i < x->n_runs; i++) {
             if (x->runs[i]->at == AEGIS_RUN_ACT) {
-                x->runs[i]->act.adapter->cancel(&x->runs[i]->act, 0);
+                aegis_exec_act_cancel(w, x->runs[i], "stop");
             }
         }
         aegis_exec_drain(w, AEGIS_EXEC_STOP_MS);

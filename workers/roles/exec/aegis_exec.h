@@ -4,6 +4,7 @@
  *   aegis_exec_run.c   one run on its way, as a state machine that never blocks
  *   aegis_exec_next.c  what comes next, by the plan and the attempts; pure
  *   aegis_exec_db.c    every statement, over all runs that wait for the same
+ *   aegis_exec_act.c   one attempt: its adapter's calls, its deadline, its outputs
  *   aegis_adapter.h    how a step acts
  * Invariant: nothing acts before its attempt is committed as RUNNING, under a
  * lease that is ours; nothing is done after it before its end is committed.
@@ -11,7 +12,7 @@
 #ifndef AEGIS_EXEC_H
 #define AEGIS_EXEC_H
 
-#include "aegis_adapter.h"
+#include "aegis_sink.h"
 #include "aegis_role.h"
 
 #define AEGIS_EXEC_ACTOR     "aegis:exec"
@@ -61,7 +62,7 @@ typedef enum {
     AEGIS_RUN_WAIT,                     /* until wake_at, then BEGIN */
     AEGIS_RUN_BEGIN,                    /* the intent is to be committed */
     AEGIS_RUN_START,                    /* it is: act */
-    AEGIS_RUN_ACT,                      /* the adapter is at work */
+    AEGIS_RUN_ACT,                      /* the adapter is at work (or recovers) */
     AEGIS_RUN_END,                      /* the outcome is to be committed */
     AEGIS_RUN_FINISH,                   /* the run's end is to be committed */
     AEGIS_RUN_DYING,                    /* not ours any more, its act is being ended */
@@ -80,6 +81,10 @@ typedef struct {
 
     aegis_exec_next_t   next;           /* the attempt that is being made */
     aegis_act_t         act;
+    json_t             *no_params;      /* owned; what act.params is when absent */
+    const char         *why;            /* cancel() was called: "timeout", "cancel",
+                                           "stop" or "fence"; NULL: it was not */
+    int64_t             give_up_at;     /* then: when its grace is over */
     char                token[AEGIS_EXEC_ID];
     int                 retry_safe;
     int64_t             acted_at;
@@ -97,6 +102,7 @@ typedef struct {
     char                step_text[12];
     char                attempt_text[12];
     char                exit_text[12];
+    char                ref[AEGIS_N_OUTPUTS][160];
 } aegis_exec_run_t;
 
 typedef struct {
@@ -104,7 +110,6 @@ typedef struct {
     size_t              n_runs;
     aegis_item_t       *items;          /* AEGIS_EXEC_GROUP of them */
     int                 objects;        /* exec.object_dir */
-    char                script_dir[4096];
     const char         *owner;
     unsigned            seed;
     int                 stopping;       /* begin nothing any more */
@@ -125,10 +130,24 @@ void aegis_exec_next(const json_t *plan, const aegis_exec_log_t *log,
 const json_t *aegis_exec_step(const json_t *plan, aegis_exec_phase_t phase, int step_no);
 const char *aegis_exec_phase_name(aegis_exec_phase_t phase);
 
-/* --- aegis_exec_run.c */
+/* --- aegis_exec_act.c */
 
-/* Milliseconds of a clock that only goes forward. */
-int64_t aegis_exec_now(void);
+/* Make run->act ready for the attempt of run->next. */
+void aegis_exec_act_prepare(aegis_worker_t *w, aegis_exec_run_t *run);
+
+/* The calls of its adapter. Its state says whether it is over. */
+void aegis_exec_act_start(aegis_worker_t *w, aegis_exec_run_t *run);
+void aegis_exec_act_recover(aegis_worker_t *w, aegis_exec_run_t *run);
+void aegis_exec_act_poll(aegis_worker_t *w, aegis_exec_run_t *run);
+void aegis_exec_act_cancel(aegis_worker_t *w, aegis_exec_run_t *run, const char *why);
+
+/* Its references to outputs, for its recorded end. */
+void aegis_exec_act_refs(aegis_exec_run_t *run);
+
+/* It is over, or given up: free what it held. */
+void aegis_exec_act_release(aegis_exec_run_t *run);
+
+/* --- aegis_exec_run.c */
 
 /* ms and up to a quarter more or less. */
 int64_t aegis_exec_jitter(aegis_exec_t *x, int64_t ms);
@@ -142,10 +161,10 @@ void aegis_exec_run_free(aegis_exec_run_t *run);
 int aegis_exec_run_go(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now);
 
 /* Somebody else owns it: end what runs and forget it. */
-void aegis_exec_run_fence(aegis_exec_run_t *run);
+void aegis_exec_run_fence(aegis_worker_t *w, aegis_exec_run_t *run);
 
 /* The case has left EXECUTING: end what runs, then the run. */
-void aegis_exec_run_cancel(aegis_exec_run_t *run);
+void aegis_exec_run_cancel(aegis_worker_t *w, aegis_exec_run_t *run);
 
 /* The attempt's end is committed. */
 void aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now);

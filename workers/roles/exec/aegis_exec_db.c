@@ -156,7 +156,7 @@ aegis_exec_db_claim(aegis_worker_t *w, size_t limit)
     aegis_exec_run_t  *run;
 
     x = w->data;
-    now = aegis_exec_now();
+    now = aegis_act_now();
     taken = 0;
 
     snprintf(limit_text, sizeof(limit_text), "%zu", limit);
@@ -207,19 +207,19 @@ aegis_exec_array_add(aegis_buf_t *b, const char *s)
 }
 
 static void
-aegis_exec_beat(aegis_exec_run_t *run, const char *code, int64_t lease_until)
+aegis_exec_beat(aegis_worker_t *w, aegis_exec_run_t *run, const char *code, int64_t lease_until)
 {
     if (strcmp(code, "ok") == 0) {
         run->lease_until = lease_until;
 
     } else if (strcmp(code, "cancelled") == 0) {
         run->lease_until = lease_until;
-        aegis_exec_run_cancel(run);
+        aegis_exec_run_cancel(w, run);
 
     } else if (strcmp(code, "fenced") == 0) {
         aegis_log(AEGIS_LOG_WARN, "exec", "run.fenced", "exec_id", "%s", run->exec_id,
                   "epoch", "%d", run->epoch, NULL);
-        aegis_exec_run_fence(run);
+        aegis_exec_run_fence(w, run);
     }
 }
 
@@ -238,7 +238,7 @@ aegis_exec_db_heartbeat(aegis_worker_t *w, int lease_s)
     aegis_exec_run_t  *run;
 
     x = w->data;
-    lease_until = aegis_exec_now() + (int64_t) lease_s * 1000;
+    lease_until = aegis_act_now() + (int64_t) lease_s * 1000;
 
     for (k = 0; k < x->n_runs; k++) {
         run = x->runs[k];
@@ -268,7 +268,7 @@ aegis_exec_db_heartbeat(aegis_worker_t *w, int lease_s)
     for (i = 0; i < n; i++) {
         ord = atoi(aegis_pg_value(w->pg, i, 0));
         if (ord >= 1 && (size_t) ord <= x->n_runs) {
-            aegis_exec_beat(x->runs[ord - 1], aegis_pg_value(w->pg, i, 2), lease_until);
+            aegis_exec_beat(w, x->runs[ord - 1], aegis_pg_value(w->pg, i, 2), lease_until);
         }
     }
 
@@ -313,13 +313,14 @@ aegis_exec_fill(aegis_item_t *item, aegis_exec_run_t *run)
     v[AEGIS_C_token] = aegis_exec_text(run->token);
 
     if (run->at == AEGIS_RUN_END) {
+        aegis_exec_act_refs(run);
         snprintf(run->exit_text, sizeof(run->exit_text), "%d", run->act.exit_code);
         v[AEGIS_C_state] = aegis_exec_text(aegis_act_state_name(run->act.state));
         v[AEGIS_C_exit_code] = run->act.has_exit ? aegis_exec_text(run->exit_text)
                                                  : AEGIS_NO_STR;
         v[AEGIS_C_error] = aegis_exec_text(run->act.error);
-        v[AEGIS_C_stdout_ref] = aegis_exec_text(run->act.stdout_ref);
-        v[AEGIS_C_stderr_ref] = aegis_exec_text(run->act.stderr_ref);
+        v[AEGIS_C_stdout_ref] = aegis_exec_text(run->ref[AEGIS_OUT]);
+        v[AEGIS_C_stderr_ref] = aegis_exec_text(run->ref[AEGIS_ERR]);
     }
 }
 
@@ -350,26 +351,30 @@ aegis_exec_later(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
 
 /* What the statement said of one run. 1: it has moved on. */
 static int
-aegis_exec_settle(aegis_exec_t *x, aegis_exec_run_t *run, const aegis_pg_row_t *row,
+aegis_exec_settle(aegis_worker_t *w, aegis_exec_run_t *run, const aegis_pg_row_t *row,
     int64_t now)
 {
+    aegis_exec_t  *x;
+
+    x = w->data;
+
     if (strcmp(row->code, "fenced") == 0) {
         aegis_log(AEGIS_LOG_WARN, "exec", "run.fenced", "exec_id", "%s", run->exec_id,
                   "epoch", "%d", run->epoch, NULL);
-        aegis_exec_run_fence(run);
+        aegis_exec_run_fence(w, run);
         return 1;
     }
 
     if (run->at == AEGIS_RUN_BEGIN && strcmp(row->code, "already-exists") == 0) {
         /* a former owner's intent came in between: read the log again */
         aegis_log(AEGIS_LOG_WARN, "exec", "step.exists", "exec_id", "%s", run->exec_id, NULL);
-        aegis_exec_run_fence(run);
+        aegis_exec_run_fence(w, run);
         return 1;
     }
 
     if (run->at == AEGIS_RUN_BEGIN && strcmp(row->code, "cancelled") == 0) {
         run->at = AEGIS_RUN_NEXT;
-        aegis_exec_run_cancel(run);
+        aegis_exec_run_cancel(w, run);
         return 1;
     }
 
@@ -422,11 +427,11 @@ aegis_exec_commit_group(aegis_worker_t *w, aegis_stmt_id_t stmt, aegis_exec_run_
 
     notify = stmt == AEGIS_STMT_EXEC_STEP_BEGIN ? 0 : aegis_pg_notify_due(w->pg);
     rc = aegis_pg_run_each(w->pg, stmt, items, n, notify, &rows, &err);
-    now = aegis_exec_now();
+    now = aegis_act_now();
 
     for (i = 0, moved = 0; i < n; i++) {
         if (rc == AEGIS_E_OK) {
-            moved += (size_t) aegis_exec_settle(x, runs[i], &rows[i], now);
+            moved += (size_t) aegis_exec_settle(w, runs[i], &rows[i], now);
         } else {
             aegis_exec_later(x, runs[i], now);
         }

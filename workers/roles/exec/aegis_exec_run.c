@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "aegis_http.h"
 #include "aegis_json.h"
@@ -38,15 +37,6 @@ aegis_act_state_by_name(const char *name)
     }
 
     return AEGIS_ACT_UNKNOWN;
-}
-
-int64_t
-aegis_exec_now(void)
-{
-    struct timespec  ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 int64_t
@@ -139,6 +129,8 @@ aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id,
     aegis_error_clear(&err);
 
     run->plan = json_object_get(run->body, "plan");
+    run->no_params = json_object();
+    aegis_sink_init(&run->act);
 
     if (run->tenant == NULL
         || !aegis_exec_log_read(&run->log, json_object_get(run->body, "steps")))
@@ -157,50 +149,12 @@ aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id,
 void
 aegis_exec_run_free(aegis_exec_run_t *run)
 {
+    aegis_exec_act_release(run);
     json_decref(run->body);
+    json_decref(run->no_params);
     free(run->log.v);
     free(run->tenant);
     free(run);
-}
-
-/* Make act ready for the attempt of run->next. */
-static void
-aegis_exec_run_prepare(aegis_worker_t *w, aegis_exec_run_t *run)
-{
-    aegis_act_t   *act;
-    aegis_exec_t  *x;
-    const json_t  *step, *timeout;
-
-    x = w->data;
-    act = &run->act;
-    memset(act, 0, sizeof(*act));
-
-    step = aegis_exec_step(run->plan, run->next.phase, run->next.step_no);
-    timeout = json_object_get(step, "timeout_s");
-
-    act->adapter = aegis_adapter(aegis_json_str(step, "action"));
-    act->tenant = run->tenant;
-    act->case_id = run->case_id;
-    act->exec_id = run->exec_id;
-    act->phase = aegis_exec_phase_name(run->next.phase);
-    act->step_no = run->next.step_no;
-    act->attempt = run->next.attempt;
-    act->token = run->token;
-    act->params = json_object_get(step, "params");
-    act->objects = x->objects;
-    act->script_dir = x->script_dir;
-    act->output_max = aegis_conf_int(w->conf, "exec.output_max");
-    act->timeout_ms = json_is_integer(timeout) ? json_integer_value(timeout) * 1000
-                      : aegis_conf_int(w->conf, "exec.step_timeout_s") * 1000;
-
-    run->retry_safe = json_is_true(json_object_get(step, "retry_safe"))
-                      || (act->adapter != NULL && act->adapter->repeatable);
-    run->tries = 0;
-    run->wake_at = 0;
-    run->acted_at = aegis_exec_now();
-
-    snprintf(run->step_text, sizeof(run->step_text), "%d", run->next.step_no);
-    snprintf(run->attempt_text, sizeof(run->attempt_text), "%d", run->next.attempt);
 }
 
 /* The epoch is in the token: two owners that both believe to be the one never
@@ -222,22 +176,24 @@ aegis_exec_run_token(aegis_exec_run_t *run)
 static void
 aegis_exec_run_recover(aegis_worker_t *w, aegis_exec_run_t *run)
 {
-    char          labels[64];
-    aegis_act_t  *act;
+    aegis_exec_attempt_t  *a;
 
-    memcpy(run->token, run->log.v[run->next.index].token, sizeof(run->token));
-    aegis_exec_run_prepare(w, run);
-    run->retry_safe = run->log.v[run->next.index].retry_safe;
+    a = &run->log.v[run->next.index];
+    memcpy(run->token, a->token, sizeof(run->token));
+    aegis_exec_act_prepare(w, run);
+    run->retry_safe = a->retry_safe;
+    aegis_exec_act_recover(w, run);
+
+    run->at = run->act.state == AEGIS_ACT_RUNNING ? AEGIS_RUN_ACT : AEGIS_RUN_END;
+}
+
+static void
+aegis_exec_run_recovered(const aegis_exec_run_t *run)
+{
+    char                labels[64];
+    const aegis_act_t  *act;
 
     act = &run->act;
-    if (act->adapter != NULL && act->adapter->recover != NULL) {
-        act->adapter->recover(act);
-    }
-    if (act->state == AEGIS_ACT_RUNNING || act->cancelled) {
-        aegis_act_fail(act, 0, "its executor stopped before it was over");
-        act->state = AEGIS_ACT_UNKNOWN;
-    }
-
     snprintf(labels, sizeof(labels), "outcome=\"%s\"",
              act->state == AEGIS_ACT_UNKNOWN ? "unknown" : "known");
     aegis_metric_add(aegis_counter("aegis_exec_recovered_total", labels,
@@ -246,8 +202,6 @@ aegis_exec_run_recover(aegis_worker_t *w, aegis_exec_run_t *run)
               "phase", "%s", act->phase, "step", "%d", act->step_no,
               "attempt", "%d", act->attempt, "state", "%s",
               aegis_act_state_name(act->state), NULL);
-
-    run->at = AEGIS_RUN_END;
 }
 
 static int
@@ -287,7 +241,7 @@ aegis_exec_run_decide(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
     }
 
     aegis_exec_run_token(run);
-    aegis_exec_run_prepare(w, run);
+    aegis_exec_act_prepare(w, run);
     run->at = AEGIS_RUN_BEGIN;
 
     if (run->next.delay_ms > 0) {
@@ -299,7 +253,7 @@ aegis_exec_run_decide(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
 }
 
 static int
-aegis_exec_run_start(aegis_exec_run_t *run, int64_t now)
+aegis_exec_run_start(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
 {
     aegis_act_t  *act;
 
@@ -317,14 +271,7 @@ aegis_exec_run_start(aegis_exec_run_t *run, int64_t now)
     }
 
     run->acted_at = now;
-
-    if (act->adapter == NULL) {
-        aegis_act_fail(act, 1, "no adapter for action %s", aegis_json_str(
-            aegis_exec_step(run->plan, run->next.phase, run->next.step_no), "action"));
-    } else {
-        act->adapter->start(act);
-    }
-
+    aegis_exec_act_start(w, run);
     run->at = act->state == AEGIS_ACT_RUNNING ? AEGIS_RUN_ACT : AEGIS_RUN_END;
     return 1;
 }
@@ -345,7 +292,7 @@ aegis_exec_run_poll(aegis_worker_t *w, aegis_exec_run_t *run)
     aegis_act_t  *act;
 
     act = &run->act;
-    act->adapter->poll(act);
+    aegis_exec_act_poll(w, run);
     if (act->state == AEGIS_ACT_RUNNING) {
         return 0;
     }
@@ -396,7 +343,7 @@ aegis_exec_run_go(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
         return 1;
 
     case AEGIS_RUN_START:
-        return aegis_exec_run_start(run, now);
+        return aegis_exec_run_start(w, run, now);
 
     case AEGIS_RUN_ACT:
     case AEGIS_RUN_DYING:
@@ -408,10 +355,10 @@ aegis_exec_run_go(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
 }
 
 void
-aegis_exec_run_fence(aegis_exec_run_t *run)
+aegis_exec_run_fence(aegis_worker_t *w, aegis_exec_run_t *run)
 {
     if (run->at == AEGIS_RUN_ACT) {
-        run->act.adapter->cancel(&run->act, 1);
+        aegis_exec_act_cancel(w, run, "fence");
         run->at = AEGIS_RUN_DYING;
 
     } else if (run->at != AEGIS_RUN_DYING) {
@@ -420,7 +367,7 @@ aegis_exec_run_fence(aegis_exec_run_t *run)
 }
 
 void
-aegis_exec_run_cancel(aegis_exec_run_t *run)
+aegis_exec_run_cancel(aegis_worker_t *w, aegis_exec_run_t *run)
 {
     if (run->cancelled) {
         return;
@@ -428,7 +375,7 @@ aegis_exec_run_cancel(aegis_exec_run_t *run)
 
     run->cancelled = 1;
     if (run->at == AEGIS_RUN_ACT) {
-        run->act.adapter->cancel(&run->act, 0);
+        aegis_exec_act_cancel(w, run, "cancel");
     }
 }
 
@@ -442,6 +389,7 @@ aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
     act = &run->act;
 
     if (run->next.kind == AEGIS_NEXT_RECOVER) {
+        aegis_exec_run_recovered(run);
         a = &run->log.v[run->next.index];
     } else {
         a = aegis_exec_log_add(&run->log);
@@ -463,10 +411,12 @@ aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
 
     /* actions are a plan's free text; only ours may become a label */
     snprintf(labels, sizeof(labels), "action=\"%s\",state=\"%s\"",
-             act->adapter ? act->adapter->name : "other", aegis_act_state_name(act->state));
+             act->adapter ? aegis_action(act->action)->name : "other",
+             aegis_act_state_name(act->state));
     aegis_metric_add(aegis_counter("aegis_exec_steps_total", labels,
                                    "attempts of steps that ended, by outcome"), 1);
     aegis_metric_observe(x->seconds, (double) (now - run->acted_at) / 1000);
+    aegis_exec_act_release(run);
 
     run->at = AEGIS_RUN_NEXT;
     run->wake_at = 0;
