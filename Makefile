@@ -177,13 +177,13 @@ trixie-test: ## as root: build, test and package all of this on Debian 13
 GENERATED ?= .
 TABLES    := sql/generated/fsm.sql docs/generated/fsm.mmd docs/generated/fsm.md \
     docs/generated/errors.md docs/generated/routes.md docs/generated/subjects.md \
-    docs/generated/settings.md docs/generated/statements.md
+    docs/generated/settings.md docs/generated/statements.md docs/schema/plan.schema.json
 
 .PHONY: tables
 tables: $(B)/aegis-tables ## regenerate sql/generated and docs/generated from core/tables
-	@mkdir -p $(GENERATED)/sql/generated $(GENERATED)/docs/generated
+	@mkdir -p $(GENERATED)/sql/generated $(GENERATED)/docs/generated $(GENERATED)/docs/schema
 	@for f in $(TABLES); do \
-	    case $$f in *.sql) form=sql ;; *.mmd) form=mermaid ;; */fsm.md) form=markdown ;; \
+	    case $$f in *.sql) form=sql ;; *.schema.json) form=plan-schema ;; *.mmd) form=mermaid ;; */fsm.md) form=markdown ;; \
 	    *) form=$$(basename $$f .md) ;; esac; \
 	    $(B)/aegis-tables $$form >$(GENERATED)/$$f.new && mv $(GENERATED)/$$f.new $(GENERATED)/$$f || exit 1; \
 	done

@@ -1,8 +1,9 @@
 /*
  * aegis_plan.c: the schema of a plan, what it lacks to be complete, and the
- * hash that names it. Its invariant: a plan that passes the check hashes the
- * same before and after PostgreSQL kept it as json or jsonb, so numbers are
- * bounded to what both hold exactly. The templates are in aegis_plan_build.c.
+ * hash that names it. The schema is plan.def, walked; aegis_plan_schema.c
+ * publishes the same rows. Its invariant: a plan that passes the check hashes
+ * the same before and after PostgreSQL kept it as json or jsonb, so numbers are
+ * bounded to what both hold exactly. Templates are in aegis_template.c.
  */
 #include "aegis_plan.h"
 
@@ -14,40 +15,56 @@
 #include "aegis_check.h"
 #include "aegis_hash.h"
 #include "aegis_json.h"
+#include "aegis_plan_table.h"
 
 /* Envelopes and the modules' facts wrap a plan three levels deep, and all of
  * it has to stay within AEGIS_BODY_MAX_DEPTH. */
 #define AEGIS_PLAN_MAX_DEPTH    16
+#define AEGIS_PLAN_MAX_MEMBERS  32
 #define AEGIS_PLAN_MAX_NUMBER   9007199254740992.0      /* 2^53 */
-#define AEGIS_PLAN_MAX_TIMEOUT  86400
-#define AEGIS_PLAN_MAX_BACKOFF  600000
-#define AEGIS_PLAN_MAX_TEXT     4000
 
-static const char *const  aegis_plan_members[] =
-    { "title", "kind", "risk_score", "steps", "rollback", "verify", "env", "notes",
-      NULL };
-static const char *const  aegis_plan_step_members[] =
-    { "name", "action", "params", "timeout_s", "retry", "retry_safe", NULL };
-static const char *const  aegis_plan_retry_members[] = { "max", "backoff_ms", NULL };
-static const char *const  aegis_plan_exec_members[] = { "kind", NULL };
-static const char *const  aegis_plan_metric_members[] =
-    { "kind", "resource", "metric", "agg", "op", "threshold", "window_s",
-      "min_samples", NULL };
+static const aegis_plan_row_t  aegis_plan_rows[] = {
+#define AEGIS_PLAN(object, name, type, required, least, most, of, sentence)    \
+    { #object, #name, AEGIS_PLAN_##type, required, least, most, of, sentence },
+#include "tables/plan.def"
+#undef AEGIS_PLAN
+};
 
-static const char *const  aegis_plan_kinds[] = { "incident", "change", NULL };
-static const char *const  aegis_plan_checks[] = { "metric", "exec", NULL };
-static const char *const  aegis_plan_aggs[] = { "avg", "max", "p95", NULL };
-static const char *const  aegis_plan_ops[] = { "<", "<=", ">", ">=", NULL };
+#define AEGIS_PLAN_N_ROWS  (sizeof(aegis_plan_rows) / sizeof(aegis_plan_rows[0]))
+
+static void aegis_plan_check_object(const char *object, const json_t *value,
+    const char *at, aegis_error_t *err);
 
 
-/* at/name into sub; the member, NULL when it is absent. */
-static json_t *
-aegis_plan_member(const json_t *object, const char *at, const char *name,
-    char sub[AEGIS_CHECK_POINTER])
+const aegis_plan_row_t *
+aegis_plan_row(size_t i)
 {
-    aegis_error_pointer(sub, AEGIS_CHECK_POINTER, at, name);
+    return i < AEGIS_PLAN_N_ROWS ? &aegis_plan_rows[i] : NULL;
+}
 
-    return json_object_get(object, name);
+
+int
+aegis_plan_values(const char *of, char buf[AEGIS_PLAN_VALUES_BUF],
+    const char *values[AEGIS_PLAN_MAX_VALUES])
+{
+    int    n;
+    char  *p;
+
+    strncpy(buf, of, AEGIS_PLAN_VALUES_BUF - 1);
+    buf[AEGIS_PLAN_VALUES_BUF - 1] = '\0';
+
+    for (n = 0, p = buf; p && n < AEGIS_PLAN_MAX_VALUES - 1; n++) {
+        values[n] = p;
+        p = strchr(p, '|');
+
+        if (p) {
+            *p++ = '\0';
+        }
+    }
+
+    values[n] = NULL;
+
+    return n;
 }
 
 
@@ -77,20 +94,91 @@ aegis_plan_check_numbers(const json_t *value, const char *at, aegis_error_t *err
 }
 
 
+/* The names of the kinds of checks; NULL ends them. */
 static void
-aegis_plan_check_params(const char *action, const json_t *params, const char *at,
+aegis_plan_kinds(const char *kinds[AEGIS_PLAN_MAX_VALUES])
+{
+    size_t  i, n;
+
+    for (i = 0, n = 0; i < AEGIS_PLAN_N_ROWS && n < AEGIS_PLAN_MAX_VALUES - 1; i++) {
+        if (aegis_plan_rows[i].type == AEGIS_PLAN_KIND) {
+            kinds[n++] = aegis_plan_rows[i].object;
+        }
+    }
+
+    kinds[n] = NULL;
+}
+
+
+static void
+aegis_plan_check_item(const aegis_plan_row_t *row, const json_t *item, const char *at,
     aegis_error_t *err)
 {
-    aegis_action_id_t  id;
+    char         sub[AEGIS_CHECK_POINTER];
+    json_t      *kind;
+    const char  *kinds[AEGIS_PLAN_MAX_VALUES];
 
-    id = aegis_action_find(action);
-
-    if (id != AEGIS_N_ACTIONS) {
-        (void) aegis_action_check(id, params, at, err);
+    if (row->type == AEGIS_PLAN_STRINGS) {
+        aegis_check_string(item, 0, (size_t) row->least, at, err);
         return;
     }
 
-    /* the parameters of other actions are their adapter's to judge */
+    if (row->type == AEGIS_PLAN_LIST) {
+        aegis_plan_check_object(row->of, item, at, err);
+        return;
+    }
+
+    if (!json_is_object(item)) {
+        aegis_error_at(err, at, "must be an object");
+        return;
+    }
+
+    aegis_plan_kinds(kinds);
+    kind = json_object_get(item, "kind");
+    aegis_error_pointer(sub, sizeof(sub), at, "kind");
+
+    if (aegis_check_enum(kind, kinds, sub, err)) {
+        aegis_plan_check_object(json_string_value(kind), item, at, err);
+    }
+}
+
+
+static void
+aegis_plan_check_list(const aegis_plan_row_t *row, const json_t *value, const char *at,
+    aegis_error_t *err)
+{
+    char    item[AEGIS_CHECK_POINTER];
+    size_t  i;
+
+    if (!aegis_check_array(value, row->type == AEGIS_PLAN_LIST ? (size_t) row->least : 0,
+                           (size_t) row->most, at, err))
+    {
+        return;
+    }
+
+    for (i = 0; i < json_array_size(value); i++) {
+        aegis_error_index(item, sizeof(item), at, i);
+        aegis_plan_check_item(row, json_array_get(value, i), item, err);
+    }
+}
+
+
+static void
+aegis_plan_check_params(const json_t *step, const json_t *params, const char *at,
+    aegis_error_t *err)
+{
+    const char         *action;
+    aegis_action_id_t   id;
+
+    action = aegis_json_str(step, "action");
+    id = aegis_action_find(action);
+
+    if (id != AEGIS_N_ACTIONS) {
+        aegis_action_check(id, params, at, err);
+        return;
+    }
+
+    /* no executor of ours has the action: the policy judges it by its name */
     if (params && !json_is_object(params)) {
         aegis_error_at(err, at, "must be an object");
     }
@@ -98,121 +186,96 @@ aegis_plan_check_params(const char *action, const json_t *params, const char *at
 
 
 static void
-aegis_plan_check_step(const json_t *step, const char *at, aegis_error_t *err)
+aegis_plan_check_member(const aegis_plan_row_t *row, const json_t *object,
+    const json_t *value, const char *at, aegis_error_t *err)
 {
-    char     sub[AEGIS_CHECK_POINTER], item[AEGIS_CHECK_POINTER];
-    json_t  *value, *member;
+    char         buf[AEGIS_PLAN_VALUES_BUF];
+    const char  *values[AEGIS_PLAN_MAX_VALUES];
 
-    if (!json_is_object(step)) {
-        aegis_error_at(err, at, "must be an object");
-        return;
-    }
+    switch (row->type) {
 
-    aegis_check_object(step, aegis_plan_step_members, at, err);
+    case AEGIS_PLAN_STRING:
+        aegis_check_string(value, (size_t) row->least, (size_t) row->most, at, err);
+        break;
 
-    if ((value = aegis_plan_member(step, at, "name", sub)) != NULL) {
-        aegis_check_string(value, 1, 100, sub, err);
-    }
+    case AEGIS_PLAN_WORD:
+        aegis_check_word(value, (size_t) row->most, at, err);
+        break;
 
-    value = aegis_plan_member(step, at, "action", sub);
+    case AEGIS_PLAN_INT:
+        aegis_check_int(value, row->least, row->most, at, err);
+        break;
 
-    if (aegis_check_word(value, 63, sub, err)) {
-        member = aegis_plan_member(step, at, "params", sub);
-        aegis_plan_check_params(json_string_value(value), member, sub, err);
-    }
+    case AEGIS_PLAN_NUMBER:
+        aegis_check_number(value, (double) row->least, (double) row->most, at, err);
+        break;
 
-    if ((value = aegis_plan_member(step, at, "timeout_s", sub)) != NULL) {
-        aegis_check_int(value, 1, AEGIS_PLAN_MAX_TIMEOUT, sub, err);
-    }
+    case AEGIS_PLAN_BOOL:
+        aegis_check_bool(value, at, err);
+        break;
 
-    if ((value = aegis_plan_member(step, at, "retry_safe", sub)) != NULL) {
-        aegis_check_bool(value, sub, err);
-    }
+    case AEGIS_PLAN_ENUM:
+        aegis_plan_values(row->of, buf, values);
+        aegis_check_enum(value, values, at, err);
+        break;
 
-    value = aegis_plan_member(step, at, "retry", sub);
+    case AEGIS_PLAN_OBJECT:
+        aegis_plan_check_object(row->of, value, at, err);
+        break;
 
-    if (value == NULL || !aegis_check_object(value, aegis_plan_retry_members, sub, err)) {
-        return;
-    }
+    case AEGIS_PLAN_PARAMS:
+        aegis_plan_check_params(object, value, at, err);
+        break;
 
-    if ((member = aegis_plan_member(value, sub, "max", item)) != NULL) {
-        aegis_check_int(member, 0, 10, item, err);
-    }
+    case AEGIS_PLAN_KIND:
+        /* it chose this object */
+        break;
 
-    if ((member = aegis_plan_member(value, sub, "backoff_ms", item)) != NULL) {
-        aegis_check_int(member, 0, AEGIS_PLAN_MAX_BACKOFF, item, err);
+    default:
+        aegis_plan_check_list(row, value, at, err);
+        break;
     }
 }
 
 
+/* value against the rows of object. */
 static void
-aegis_plan_check_verify(const json_t *check, const char *at, aegis_error_t *err)
-{
-    char     sub[AEGIS_CHECK_POINTER];
-    json_t  *value;
-
-    if (!json_is_object(check)) {
-        aegis_error_at(err, at, "must be an object");
-        return;
-    }
-
-    value = aegis_plan_member(check, at, "kind", sub);
-
-    if (!aegis_check_enum(value, aegis_plan_checks, sub, err)) {
-        return;
-    }
-
-    if (strcmp(json_string_value(value), "exec") == 0) {
-        aegis_check_object(check, aegis_plan_exec_members, at, err);
-        return;
-    }
-
-    aegis_check_object(check, aegis_plan_metric_members, at, err);
-
-    value = aegis_plan_member(check, at, "resource", sub);
-    aegis_check_string(value, 1, 512, sub, err);
-
-    value = aegis_plan_member(check, at, "metric", sub);
-    aegis_check_string(value, 1, 200, sub, err);
-
-    if ((value = aegis_plan_member(check, at, "agg", sub)) != NULL) {
-        aegis_check_enum(value, aegis_plan_aggs, sub, err);
-    }
-
-    value = aegis_plan_member(check, at, "op", sub);
-    aegis_check_enum(value, aegis_plan_ops, sub, err);
-
-    value = aegis_plan_member(check, at, "threshold", sub);
-    aegis_check_number(value, -AEGIS_PLAN_MAX_NUMBER, AEGIS_PLAN_MAX_NUMBER, sub, err);
-
-    value = aegis_plan_member(check, at, "window_s", sub);
-    aegis_check_int(value, 1, AEGIS_PLAN_MAX_TIMEOUT, sub, err);
-
-    if ((value = aegis_plan_member(check, at, "min_samples", sub)) != NULL) {
-        aegis_check_int(value, 1, 1000000, sub, err);
-    }
-}
-
-
-/* A part that may be missing: an array of at most most items. */
-static void
-aegis_plan_check_part(const json_t *plan, const char *prefix, const char *name,
-    size_t most, void (*check)(const json_t *, const char *, aegis_error_t *),
+aegis_plan_check_object(const char *object, const json_t *value, const char *at,
     aegis_error_t *err)
 {
-    char     at[AEGIS_CHECK_POINTER], item[AEGIS_CHECK_POINTER];
-    size_t   i;
-    json_t  *part;
+    char         sub[AEGIS_CHECK_POINTER];
+    size_t       i, n;
+    json_t      *member;
+    const char  *names[AEGIS_PLAN_MAX_MEMBERS];
 
-    part = aegis_plan_member(plan, prefix, name, at);
-
-    if (part == NULL || !aegis_check_array(part, 0, most, at, err)) {
+    if (!json_is_object(value)) {
+        aegis_error_at(err, at, "must be an object");
         return;
     }
 
-    for (i = 0; i < json_array_size(part); i++) {
-        aegis_error_index(item, sizeof(item), at, i);
-        check(json_array_get(part, i), item, err);
+    for (i = 0, n = 0; i < AEGIS_PLAN_N_ROWS && n < AEGIS_PLAN_MAX_MEMBERS - 1; i++) {
+        if (strcmp(aegis_plan_rows[i].object, object) == 0) {
+            names[n++] = aegis_plan_rows[i].name;
+        }
+    }
+
+    names[n] = NULL;
+    aegis_check_object(value, names, at, err);
+
+    for (i = 0; i < AEGIS_PLAN_N_ROWS; i++) {
+        if (strcmp(aegis_plan_rows[i].object, object) != 0) {
+            continue;
+        }
+
+        member = json_object_get(value, aegis_plan_rows[i].name);
+
+        /* what an action takes may be required as a whole */
+        if (member || aegis_plan_rows[i].required
+            || aegis_plan_rows[i].type == AEGIS_PLAN_PARAMS)
+        {
+            aegis_error_pointer(sub, sizeof(sub), at, aegis_plan_rows[i].name);
+            aegis_plan_check_member(&aegis_plan_rows[i], value, member, sub, err);
+        }
     }
 }
 
@@ -220,48 +283,13 @@ aegis_plan_check_part(const json_t *plan, const char *prefix, const char *name,
 static void
 aegis_plan_check_all(const json_t *plan, const char *prefix, aegis_error_t *err)
 {
-    char     sub[AEGIS_CHECK_POINTER];
-    json_t  *value;
-
-    if (!json_is_object(plan)) {
-        aegis_error_at(err, prefix, "must be an object");
-        return;
-    }
-
     if (aegis_json_depth(plan, AEGIS_PLAN_MAX_DEPTH) > AEGIS_PLAN_MAX_DEPTH) {
         aegis_error_at(err, prefix, "must not be nested more than %d deep",
                        AEGIS_PLAN_MAX_DEPTH);
         return;
     }
 
-    aegis_check_object(plan, aegis_plan_members, prefix, err);
-
-    value = aegis_plan_member(plan, prefix, "title", sub);
-    aegis_check_string(value, 1, 200, sub, err);
-
-    if ((value = aegis_plan_member(plan, prefix, "kind", sub)) != NULL) {
-        aegis_check_enum(value, aegis_plan_kinds, sub, err);
-    }
-
-    if ((value = aegis_plan_member(plan, prefix, "risk_score", sub)) != NULL) {
-        aegis_check_number(value, 0, 1, sub, err);
-    }
-
-    if ((value = aegis_plan_member(plan, prefix, "env", sub)) != NULL) {
-        aegis_check_word(value, 63, sub, err);
-    }
-
-    if ((value = aegis_plan_member(plan, prefix, "notes", sub)) != NULL) {
-        aegis_check_string(value, 0, AEGIS_PLAN_MAX_TEXT, sub, err);
-    }
-
-    aegis_plan_check_part(plan, prefix, "steps", AEGIS_PLAN_MAX_STEPS,
-                          aegis_plan_check_step, err);
-    aegis_plan_check_part(plan, prefix, "rollback", AEGIS_PLAN_MAX_STEPS,
-                          aegis_plan_check_step, err);
-    aegis_plan_check_part(plan, prefix, "verify", AEGIS_PLAN_MAX_CHECKS,
-                          aegis_plan_check_verify, err);
-
+    aegis_plan_check_object("plan", plan, prefix, err);
     aegis_plan_check_numbers(plan, prefix, err);
 }
 

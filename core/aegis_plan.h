@@ -2,14 +2,7 @@
  * aegis_plan.h: plans: templates that build them, the schema that checks
  * them, the hash that names them.
  *
- * A plan: {"title", "kind": incident|change, "risk_score": 0..1,
- *   "steps":    [{"name", "action", "params": {}, "timeout_s", "retry":
- *                 {"max": 0..10, "backoff_ms"}, "retry_safe": bool}],
- *   "rollback": [ same as steps ],
- *   "verify":   [{"kind": "metric", "resource", "metric", "agg": avg|max|p95,
- *                 "op": "<"|"<="|">"|">=", "threshold", "window_s",
- *                 "min_samples"} | {"kind": "exec"}],
- *   "env", "notes"}
+ * What a plan says is plan.def; the parameters of its actions are adapters.def.
  * steps, rollback and verify may be missing in a stored plan: it is then
  * incomplete and the guard complete_plan stops it. Everything else that does
  * not fit is refused.
@@ -49,6 +42,10 @@ aegis_code_t aegis_plan_build(const char *name, const json_t *c, const json_t *p
  */
 aegis_code_t aegis_plan_adopt(const json_t *given, const json_t *c,
     const json_t *params, json_t **ret_plan, aegis_error_t *err);
+
+/* Plans as JSON Schema 2020-12: the same rows that aegis_plan_check() walks. What
+ * a schema cannot say is said in its $comment. New reference. */
+json_t *aegis_plan_schema(void);
 
 /* Canonical form (sorted keys, compact), and its sha256 in hex. */
 void aegis_plan_hash(const json_t *plan, char out[65]);

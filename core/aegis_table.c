@@ -444,7 +444,8 @@ aegis_fsm_dump(const char *form)
         { "routes",     aegis_table_page_routes },
         { "subjects",   aegis_table_page_subjects },
         { "settings",   aegis_table_page_settings },
-        { "statements", aegis_table_page_statements }
+        { "statements", aegis_table_page_statements },
+        { "plan-schema", aegis_table_plan_schema }
     };
 
     for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {

@@ -25,5 +25,6 @@ void aegis_table_page_routes(aegis_buf_t *buf);
 void aegis_table_page_subjects(aegis_buf_t *buf);
 void aegis_table_page_settings(aegis_buf_t *buf);
 void aegis_table_page_statements(aegis_buf_t *buf);
+void aegis_table_plan_schema(aegis_buf_t *buf);
 
 #endif

@@ -1,16 +1,19 @@
 /*
  * aegis_table_page.c: reference pages in markdown, one for each table that a
  * person looks up: errors, routes with their bodies, subjects with streams and
- * consumers, settings, statements. The machine's page is in aegis_table.c.
+ * consumers, settings, statements; and the schema of plans. The machine's page is in
+ * aegis_table.c.
  */
 #include "aegis_table.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "aegis_access.h"
 #include "aegis_error.h"
 #include "aegis_event.h"
 #include "aegis_fsm.h"
+#include "aegis_plan.h"
 #include "aegis_route.h"
 #include "aegis_stmt.h"
 
@@ -229,4 +232,21 @@ aegis_table_page_statements(aegis_buf_t *buf)
         aegis_buf_printf(buf, "| %s | %d ", aegis_sql_name(i), aegis_sql_n_params(i));
         aegis_table_row(buf, (const char *[]) { aegis_sql_text(i) }, 1);
     }
+}
+
+
+void
+aegis_table_plan_schema(aegis_buf_t *buf)
+{
+    char    *text;
+    json_t  *schema;
+
+    schema = aegis_plan_schema();
+    text = json_dumps(schema, JSON_INDENT(2));
+
+    aegis_buf_puts(buf, text ? text : "");
+    aegis_buf_puts(buf, "\n");
+
+    free(text);
+    json_decref(schema);
 }

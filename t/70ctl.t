@@ -108,7 +108,7 @@ subtest 'outbox, db, fsm, config, completion' => sub {
     my $fsm = json_ctl('fsm show', 'fsm', 'show');
     ok(ref $fsm, 'fsm show gives the machine');
     like(ok_ctl("fsm show -f $_", 'fsm', 'show', '-f', $_)->{out}, qr/WAIT_GATE|case-create|\/case\/create|cmd\.|illegal|relay/i, "fsm show -f $_ prints it")
-        for qw(mermaid markdown json sql errors routes subjects settings statements);
+        for qw(mermaid markdown json sql errors routes subjects settings statements plan-schema);
     like(ok_ctl('fsm explain 410', 'fsm', 'explain', '410')->{out}, qr/gate_approved/, 'a rule is explained');
     my $e = ok_ctl('fsm explain --case', 'fsm', 'explain', '--case', $id)->{out};
     like($e, qr/110/, 'so is a timeline');

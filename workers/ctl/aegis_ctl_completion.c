@@ -64,7 +64,7 @@ bash(void)
            "    --mode) mapfile -t COMPREPLY < <(compgen -W 'auto manual' -- \"$cur\"); return;;\n"
            "    --kind) mapfile -t COMPREPLY < <(compgen -W 'incident change' -- \"$cur\"); return;;\n"
            "    -f|--format) mapfile -t COMPREPLY < <(compgen -W 'table mermaid markdown json sql"
-           " errors routes subjects settings statements' -- \"$cur\"); return;;\n"
+           " errors routes subjects settings statements plan-schema' -- \"$cur\"); return;;\n"
            "    -c|--config|--env-file|--ca|--token-file|--sql-dir)"
            " mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return;;\n"
            "    esac\n"
