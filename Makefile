@@ -43,8 +43,8 @@ CORE_LIB := $(B)/libaegis_core.a
 LIB_LIB  := $(B)/libaegis_lib.a
 UNIT_BIN := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(UNIT_SRC))
 
-CORE_LIBS   := -ljansson -lcrypto
-WORKER_LIBS := -lpq -lnats -lrdkafka -lyaml -lcurl -lsystemd -lssl $(CORE_LIBS) -lpthread -lm
+CORE_LIBS   := -ljansson -lyaml -lcrypto
+WORKER_LIBS := -lpq -lnats -lrdkafka -lcurl -lsystemd -lssl $(CORE_LIBS) -lpthread -lm
 
 .DEFAULT_GOAL := all
 

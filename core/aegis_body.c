@@ -10,6 +10,7 @@
 
 #include "aegis_check.h"
 #include "aegis_http.h"
+#include "aegis_yaml.h"
 
 #define AEGIS_BODY_TAG_MAX    64
 #define AEGIS_BODY_LABEL_MAX  512
@@ -326,23 +327,17 @@ aegis_body_check(aegis_schema_id_t schema, json_t *body, aegis_error_t *err)
 }
 
 
-aegis_code_t
-aegis_body_parse(aegis_schema_id_t schema, aegis_str_t text, json_t **ret_body,
-    aegis_error_t *err)
+/* Steals body, whatever text it came from. */
+static aegis_code_t
+aegis_body_take(aegis_schema_id_t schema, json_t *body, aegis_code_t malformed,
+    json_t **ret_body, aegis_error_t *err)
 {
-    json_t        *body;
     aegis_code_t   code;
     aegis_error_t  found = AEGIS_ERROR_INIT;
 
-    code = aegis_json_parse(text, &body, err);
-    if (code != AEGIS_E_OK) {
-        return code;
-    }
-
     if (!json_is_object(body)) {
         json_decref(body);
-        return aegis_error_set(err, AEGIS_E_MALFORMED_JSON,
-                               "The body is not an object.");
+        return aegis_error_set(err, malformed, "The body is not an object.");
     }
 
     aegis_body_check(schema, body, &found);
@@ -361,6 +356,56 @@ aegis_body_parse(aegis_schema_id_t schema, aegis_str_t text, json_t **ret_body,
     *ret_body = body;
 
     return AEGIS_E_OK;
+}
+
+
+aegis_code_t
+aegis_body_parse(aegis_schema_id_t schema, aegis_str_t text, json_t **ret_body,
+    aegis_error_t *err)
+{
+    json_t        *body;
+    aegis_code_t   code;
+
+    code = aegis_json_parse(text, &body, err);
+
+    return code == AEGIS_E_OK
+           ? aegis_body_take(schema, body, AEGIS_E_MALFORMED_JSON, ret_body, err) : code;
+}
+
+
+size_t
+aegis_body_yaml_max(aegis_schema_id_t schema)
+{
+    switch (schema) {
+
+#define AEGIS_MEDIA_YAML(schema, most)                                         \
+    case AEGIS_SCHEMA_##schema:                                                \
+        return most;
+#include "tables/media.def"
+#undef AEGIS_MEDIA_YAML
+
+    default:
+        return 0;
+    }
+}
+
+
+aegis_code_t
+aegis_body_parse_yaml(aegis_schema_id_t schema, aegis_str_t text, json_t **ret_body,
+    aegis_error_t *err)
+{
+    json_t        *body;
+    aegis_code_t   code;
+
+    if (text.len > aegis_body_yaml_max(schema)) {
+        return aegis_error_set(err, AEGIS_E_TOO_LARGE,
+                               "YAML may have %zu bytes here.", aegis_body_yaml_max(schema));
+    }
+
+    code = aegis_yaml_to_json(text, &body, err);
+
+    return code == AEGIS_E_OK
+           ? aegis_body_take(schema, body, AEGIS_E_MALFORMED_YAML, ret_body, err) : code;
 }
 
 

@@ -1,6 +1,6 @@
 /*
  * aegis_body.h: a request's body, from bytes to a checked object whose fields
- * fill an item's columns (fields.def). 400 for what is not JSON (syntax,
+ * fill an item's columns (fields.def). 400 for what is not JSON or YAML (syntax,
  * duplicate keys, bad UTF-8, depth over 32, not an object), 422 with JSON
  * pointers for what does not fit the schema.
  */
@@ -15,6 +15,12 @@
 /* Parse and check a body. */
 aegis_code_t aegis_body_parse(aegis_schema_id_t schema, aegis_str_t text,
     json_t **ret_body, aegis_error_t *err);
+
+/* The same for a body in YAML; 0: bodies of this schema may not be YAML
+ * (media.def), else how many bytes they may have. */
+aegis_code_t aegis_body_parse_yaml(aegis_schema_id_t schema, aegis_str_t text,
+    json_t **ret_body, aegis_error_t *err);
+size_t aegis_body_yaml_max(aegis_schema_id_t schema);
 
 /*
  * Point item's columns at body's fields. Strings are borrowed from body; what

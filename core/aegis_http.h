@@ -68,4 +68,7 @@ int aegis_http_accepts_json(aegis_str_t accept);
 /* Content-Type: 1 for application/json with no parameter but charset=utf-8. */
 int aegis_http_is_json(aegis_str_t content_type);
 
+/* The same for application/yaml (RFC 9512). */
+int aegis_http_is_yaml(aegis_str_t content_type);
+
 #endif

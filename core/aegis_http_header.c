@@ -488,8 +488,8 @@ aegis_http_accepts_json(aegis_str_t accept)
 }
 
 
-int
-aegis_http_is_json(aegis_str_t content_type)
+static int
+aegis_http_is_application(aegis_str_t content_type, const char *ours)
 {
     int                rc;
     aegis_str_t        type, subtype, name, value;
@@ -512,7 +512,7 @@ aegis_http_is_json(aegis_str_t content_type)
     l.p++;
     subtype = aegis_http_token(&l);
 
-    if (!aegis_http_token_is(subtype, "json")) {
+    if (!aegis_http_token_is(subtype, ours)) {
         return 0;
     }
 
@@ -524,4 +524,18 @@ aegis_http_is_json(aegis_str_t content_type)
     }
 
     return rc == 0 && l.p == l.end;
+}
+
+
+int
+aegis_http_is_json(aegis_str_t content_type)
+{
+    return aegis_http_is_application(content_type, "json");
+}
+
+
+int
+aegis_http_is_yaml(aegis_str_t content_type)
+{
+    return aegis_http_is_application(content_type, "yaml");
 }

@@ -12,8 +12,7 @@
 #define AEGIS_JSON_MAX_NUMBER  1.79769313486231e308
 
 
-/* 1 when aegis_json_text() would give every number back. json is not deep. */
-static int
+int
 aegis_json_numbers(const json_t *json)
 {
     size_t   i;

@@ -19,6 +19,9 @@ aegis_code_t aegis_json_parse(aegis_str_t text, json_t **ret_json,
  * memory. */
 char *aegis_json_text(const json_t *json);
 
+/* 1 when aegis_json_text() would give every number of it back. json is not deep. */
+int aegis_json_numbers(const json_t *json);
+
 /* Nesting of arrays and objects; stops counting at limit + 1. */
 size_t aegis_json_depth(const json_t *json, size_t limit);
 

@@ -1,6 +1,6 @@
 /*
  * ngx_http_aegis_body.c: the request's body in one piece, whether nginx kept
- * it in memory or in a temporary file; its JSON and its schema.
+ * it in memory or in a temporary file; its JSON or YAML and its schema.
  */
 #include "ngx_http_aegis_module.h"
 
@@ -128,8 +128,11 @@ ngx_http_aegis_step_body(ngx_http_aegis_job_t *job)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    code = aegis_body_parse(job->route->schema, ngx_http_aegis_view(text),
-                            &job->body, &job->err);
+    code = job->yaml
+           ? aegis_body_parse_yaml(job->route->schema, ngx_http_aegis_view(text),
+                                   &job->body, &job->err)
+           : aegis_body_parse(job->route->schema, ngx_http_aegis_view(text),
+                              &job->body, &job->err);
 
     if (code != AEGIS_E_OK) {
         job->err.code = code;

@@ -297,6 +297,7 @@ struct ngx_http_aegis_job_s {
 
     unsigned                  held:1;       /* r->main->count was raised for us */
     unsigned                  body_read:1;
+    unsigned                  yaml:1;           /* the body is, not JSON */
     unsigned                  released:1;   /* r->pool is gone */
     unsigned                  replayed:1;   /* the answer is the stored one */
     unsigned                  counted:1;

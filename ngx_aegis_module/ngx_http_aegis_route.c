@@ -189,7 +189,9 @@ ngx_http_aegis_step_route(ngx_http_aegis_job_t *job)
 static ngx_int_t
 ngx_http_aegis_route_media(ngx_http_aegis_job_t *job)
 {
+    ngx_uint_t                yaml;
     ngx_str_t                 json = ngx_string("application/json");
+    ngx_str_t                 both = ngx_string("application/json, application/yaml");
     ngx_str_t                 identity = ngx_string("identity");
     ngx_http_aegis_header_t  *type, *encoding;
 
@@ -215,15 +217,24 @@ ngx_http_aegis_route_media(ngx_http_aegis_job_t *job)
         return NGX_OK;
     }
 
+    yaml = aegis_body_yaml_max(job->route->schema) > 0;
+
+    if (yaml && type->n == 1 && aegis_http_is_yaml(ngx_http_aegis_view(type->value))) {
+        job->yaml = 1;
+        return NGX_OK;
+    }
+
     if (ngx_http_aegis_add_header(job->r, job->route->method == AEGIS_PATCH
-                                          ? "Accept-Patch" : "Accept", json)
+                                          ? "Accept-Patch" : "Accept",
+                                  yaml ? both : json)
         != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    aegis_error_set(&job->err, AEGIS_E_MEDIA_TYPE,
-                    "The body must be application/json.");
+    aegis_error_set(&job->err, AEGIS_E_MEDIA_TYPE, "The body must be %s.",
+                    yaml ? "application/json or application/yaml"
+                         : "application/json");
 
     return NGX_ERROR;
 }

@@ -19,7 +19,7 @@ my @clients = ('libpq-fe.h', 'postgres_ext.h', 'nats/nats.h', 'librdkafka/rdkafk
 # room => { mine: quoted headers come from these folders, system: <...> }
 my %room = (
     core    => { from => ['core'],
-                 system => [ (map { "$_.h" } grep { $_ ne 'time' && $_ ne 'errno' } @libc), 'errno.h', 'jansson.h',
+                 system => [ (map { "$_.h" } grep { $_ ne 'time' && $_ ne 'errno' } @libc), 'errno.h', 'jansson.h', 'yaml.h',
                              'openssl/sha.h', 'openssl/hmac.h', 'openssl/evp.h', 'openssl/crypto.h',
                              # verifying signatures of tokens
                              'openssl/bn.h', 'openssl/core_names.h', 'openssl/ec.h', 'openssl/ecdsa.h', 'openssl/err.h',
@@ -100,6 +100,8 @@ subtest 'the core is pure' => sub {
       | json_(?!dump_file|dumpf|dumpfd|load_file|loadf|loadfd|dump_callback|set_alloc_funcs|object_seed)\w+
       | mem(?:cpy|move|set|cmp|chr|rchr|mem) | __mem(?:cpy|move|set)_chk
       | str(?:len|nlen|cmp|ncmp|chr|rchr|str|spn|cspn|pbrk|casecmp|ncasecmp|dup|ndup|tol|toll|toul|toull|tod)
+      # events out of a string: no file is ever opened
+      | yaml_(?:event_delete|parser_(?:initialize|delete|parse|set_encoding|set_input_string))
       | __isoc(?:99|23)_(?:sscanf|strto\w+) | __strcpy_chk | __strncpy_chk | __strcat_chk | strcpy | strncpy
       | (?:__)?v?snprintf(?:_chk)?
       | malloc | calloc | realloc | reallocarray | free

@@ -49,6 +49,7 @@ BEGIN
         ('ok', 200, 'OK', ''),
         ('bad-request', 400, 'The request cannot be read', 'Correct the request line, headers or query and send it again.'),
         ('malformed-json', 400, 'The body is not valid JSON', 'Send one JSON object in UTF-8 without duplicate keys, nested at most 32 deep.'),
+        ('malformed-yaml', 400, 'The body is not valid YAML', 'Send one YAML document in UTF-8 without anchors, aliases, tags or duplicate keys, nested at most 32 deep.'),
         ('idempotency-key-missing', 400, 'Idempotency-Key is required', 'Send an Idempotency-Key header of 1 to 255 characters, and the same one on a retry.'),
         ('idempotency-key-invalid', 400, 'Idempotency-Key is not valid', 'Send exactly one Idempotency-Key: a quoted string, or letters, digits and . _ : - only.'),
         ('if-match-invalid', 400, 'A conditional header is not valid', 'Send * or a list of quoted entity tags.'),

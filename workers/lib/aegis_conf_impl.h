@@ -1,30 +1,16 @@
 /*
- * aegis_conf_impl.h: what the files of the configuration share: a YAML document
- * as a tree that remembers where each node stood, and the table of routes.
+ * aegis_conf_impl.h: what the files of the configuration share: a YAML file as a
+ * tree that remembers where each node stood, and the table of routes.
  * Private to workers/lib/aegis_conf*.c: others see aegis_conf.h.
  */
 #ifndef AEGIS_CONF_IMPL_H
 #define AEGIS_CONF_IMPL_H
 
 #include "aegis_conf.h"
+#include "aegis_yaml.h"
 
-typedef enum { AEGIS_YAML_SCALAR, AEGIS_YAML_LIST, AEGIS_YAML_MAP } aegis_yaml_kind_t;
-
-typedef struct aegis_yaml_s  aegis_yaml_t;
-
-struct aegis_yaml_s {
-    aegis_yaml_kind_t   kind;
-    int                 line, column;   /* from 1; of the key inside a map */
-    int                 plain;          /* scalar without quotes: may be a number */
-    char               *key;            /* inside a map */
-    char               *text;           /* scalar */
-    size_t              n;              /* list, map */
-    aegis_yaml_t       *items;
-};
-
-/* At most 1 MiB, 32 deep, 20000 nodes with aliases expanded. */
+/* The one document of a file. */
 aegis_code_t aegis_yaml_read(const char *path, aegis_yaml_t **ret_doc, aegis_error_t *err);
-void aegis_yaml_free(aegis_yaml_t *doc);                 /* NULL is fine */
 
 /* "file:line:column" of a node; buf holds 512 bytes. */
 void aegis_yaml_where(const char *path, const aegis_yaml_t *node, char *buf);
