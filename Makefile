@@ -187,6 +187,8 @@ tables: $(B)/aegis-tables ## regenerate sql/generated and docs/generated from co
 	    *) form=$$(basename $$f .md) ;; esac; \
 	    $(B)/aegis-tables $$form >$(GENERATED)/$$f.new && mv $(GENERATED)/$$f.new $(GENERATED)/$$f || exit 1; \
 	done
+	@PLAN="$$($(B)/aegis-tables openapi-plan)" perl -0pe 's/^      "Plan": \{.*?\n(?=      "PlanResource": )/$$ENV{PLAN}\n/ms' \
+	    docs/openapi.json >$(GENERATED)/docs/openapi.json.new && mv $(GENERATED)/docs/openapi.json.new $(GENERATED)/docs/openapi.json
 $(B)/aegis-tables: $(call obj,workers/aegis_tables.c) $(CORE_LIB)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)

@@ -445,7 +445,8 @@ aegis_fsm_dump(const char *form)
         { "subjects",   aegis_table_page_subjects },
         { "settings",   aegis_table_page_settings },
         { "statements", aegis_table_page_statements },
-        { "plan-schema", aegis_table_plan_schema }
+        { "plan-schema", aegis_table_plan_schema },
+        { "openapi-plan", aegis_table_openapi_plan }
     };
 
     for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {

@@ -27,4 +27,7 @@ void aegis_table_page_settings(aegis_buf_t *buf);
 void aegis_table_page_statements(aegis_buf_t *buf);
 void aegis_table_plan_schema(aegis_buf_t *buf);
 
+/* The schemas Plan… of docs/openapi.json, as text between two of its members. */
+void aegis_table_openapi_plan(aegis_buf_t *buf);
+
 #endif

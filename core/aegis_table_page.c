@@ -250,3 +250,61 @@ aegis_table_plan_schema(aegis_buf_t *buf)
     free(text);
     json_decref(schema);
 }
+
+
+/* The value as it stands within "schemas" of docs/openapi.json: indented, and
+ * with its references changed to where OpenAPI has them. */
+static void
+aegis_table_openapi_value(aegis_buf_t *buf, const json_t *value)
+{
+    char    *text, *p, *ref;
+    size_t   skip;
+
+    text = json_dumps(value, JSON_INDENT(2));
+    skip = strlen("#/$defs/");
+
+    for (p = text; p && *p; p++) {
+        ref = strncmp(p, "#/$defs/", skip) == 0 ? p + skip : NULL;
+
+        if (ref) {
+            aegis_buf_printf(buf, "#/components/schemas/Plan%c", *ref & ~0x20);
+            p = ref;
+
+        } else {
+            aegis_buf_printf(buf, *p == '\n' ? "%c      " : "%c", *p);
+        }
+    }
+
+    free(text);
+}
+
+
+void
+aegis_table_openapi_plan(aegis_buf_t *buf)
+{
+    size_t       i;
+    json_t      *schema, *defs, *def;
+    const char  *name;
+
+    static const char *const  standalone[] =
+        { "$schema", "$id", "title", "$comment", "$defs" };
+
+    schema = aegis_plan_schema();
+    defs = json_incref(json_object_get(schema, "$defs"));
+
+    for (i = 0; i < sizeof(standalone) / sizeof(standalone[0]); i++) {
+        json_object_del(schema, standalone[i]);
+    }
+
+    aegis_buf_puts(buf, "      \"Plan\": ");
+    aegis_table_openapi_value(buf, schema);
+
+    json_object_foreach(defs, name, def) {
+        aegis_buf_printf(buf, ",\n      \"Plan%c%s\": ", name[0] & ~0x20, name + 1);
+        aegis_table_openapi_value(buf, def);
+    }
+
+    aegis_buf_puts(buf, ",\n");
+    json_decref(defs);
+    json_decref(schema);
+}

@@ -107,7 +107,7 @@ subtest 'outbox, db, fsm, config, completion' => sub {
     ok_ctl('db maintain', 'db', 'maintain');
     my $fsm = json_ctl('fsm show', 'fsm', 'show');
     ok(ref $fsm, 'fsm show gives the machine');
-    like(ok_ctl("fsm show -f $_", 'fsm', 'show', '-f', $_)->{out}, qr/WAIT_GATE|case-create|\/case\/create|cmd\.|illegal|relay/i, "fsm show -f $_ prints it")
+    like(ok_ctl("fsm show -f $_", 'fsm', 'show', '-f', $_)->{out}, qr/WAIT_GATE|case-create|\/case\/create|cmd\.|illegal|relay|2020-12/i, "fsm show -f $_ prints it")
         for qw(mermaid markdown json sql errors routes subjects settings statements plan-schema);
     like(ok_ctl('fsm explain 410', 'fsm', 'explain', '410')->{out}, qr/gate_approved/, 'a rule is explained');
     my $e = ok_ctl('fsm explain --case', 'fsm', 'explain', '--case', $id)->{out};

@@ -16,7 +16,7 @@ main(int argc, char **argv)
 
     if (argc != 2) {
         fprintf(stderr, "usage: aegis-tables sql|mermaid|markdown|json|errors|routes|subjects"
-                        "|settings|statements|plan-schema\n");
+                        "|settings|statements|plan-schema|openapi-plan\n");
         return 2;
     }
     text = aegis_fsm_dump(argv[1]);

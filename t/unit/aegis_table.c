@@ -9,7 +9,7 @@
 
 static const char *const  forms[] = {
     "sql", "mermaid", "markdown", "json", "errors", "routes", "subjects", "settings",
-    "statements", "plan-schema"
+    "statements", "plan-schema", "openapi-plan"
 };
 
 
@@ -27,6 +27,13 @@ test_forms(void **state)
         assert_string_equal(text, again);
         assert_int_equal(text[strlen(text) - 1], '\n');
         assert_null(strstr(text, " \n"));
+
+        if (strcmp(forms[i], "openapi-plan") == 0) {
+            /* a part of a file has no place for the line */
+            free(text);
+            free(again);
+            continue;
+        }
 
         /* the second line for JSON, which has no comments */
         line = strstr(text, AEGIS_TABLE_GENERATED);
