@@ -19,7 +19,7 @@
 typedef enum {
     AEGIS_TYPE_STRING, AEGIS_TYPE_TEXT, AEGIS_TYPE_ENUM_KIND,
     AEGIS_TYPE_ENUM_SEVERITY, AEGIS_TYPE_ENUM_MODE, AEGIS_TYPE_ENUM_EVENT,
-    AEGIS_TYPE_INT, AEGIS_TYPE_UUID, AEGIS_TYPE_TAGS, AEGIS_TYPE_LABELS,
+    AEGIS_TYPE_INT, AEGIS_TYPE_BOOL, AEGIS_TYPE_UUID, AEGIS_TYPE_TAGS, AEGIS_TYPE_LABELS,
     AEGIS_TYPE_OBJECT
 } aegis_body_type_t;
 
@@ -212,6 +212,10 @@ aegis_body_check_field(const aegis_body_field_t *field, json_t *value,
 
     case AEGIS_TYPE_INT:
         aegis_check_int(value, 1, (json_int_t) field->limit, pointer, err);
+        break;
+
+    case AEGIS_TYPE_BOOL:
+        aegis_check_bool(value, pointer, err);
         break;
 
     case AEGIS_TYPE_UUID:
@@ -422,6 +426,8 @@ aegis_body_default(const aegis_body_field_t *field)
         return aegis_str("auto");
     case AEGIS_TYPE_TAGS:
         return aegis_str("[]");
+    case AEGIS_TYPE_BOOL:
+        return aegis_str("false");
     case AEGIS_TYPE_LABELS:
     case AEGIS_TYPE_OBJECT:
         return aegis_str("{}");
@@ -515,6 +521,9 @@ aegis_body_field_schema(const aegis_body_field_t *field)
     case AEGIS_TYPE_INT:
         return json_pack("{s:s, s:i, s:I}", "type", "integer", "minimum", 1,
                          "maximum", limit);
+
+    case AEGIS_TYPE_BOOL:
+        return json_pack("{s:s}", "type", "boolean");
 
     case AEGIS_TYPE_UUID:
         return json_pack("{s:s, s:s}", "type", "string", "format", "uuid");

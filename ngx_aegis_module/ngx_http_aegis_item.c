@@ -68,7 +68,8 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
     item->v[AEGIS_C_actor] = item->v[AEGIS_C_principal];
 
     if (job->id.data) {
-        item->v[AEGIS_C_case_id] = job->id;
+        item->v[route->stmt == AEGIS_STMT_EXEC_CANCEL ? AEGIS_C_exec_id
+                                                      : AEGIS_C_case_id] = job->id;
     }
 
     code = aegis_body_bind(route->schema, job->body, item, job->made, &job->n_made,

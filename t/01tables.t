@@ -128,6 +128,7 @@ subtest 'every route has its parts' => sub {
             my %has = map { $_ => 1 } @{ $s->{columns} };
             my $id = { READ => 'case_id', READ_PLAN => 'plan_id', READ_EXEC => 'exec_id', WRITE => 'case_id',
                        PAGE => 'case_id' }->{ $r->{kind} };
+            $id = 'exec_id' if $r->{kind} eq 'WRITE' && $r->{path} =~ m{^/exec/};
             push @bad, "$r->{id}: {id} has no column $id" if $r->{path} =~ /\{id\}/ && !$has{$id};
             push @bad, "$r->{id}: a page without limit and after" if $r->{kind} eq 'PAGE' && !($has{limit} && $has{after});
             push @bad, "$r->{id}: a write without key and hash" if $r->{kind} eq 'WRITE' && !($has{key} && $has{hash});

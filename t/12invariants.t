@@ -51,9 +51,9 @@ for my $c (@cases) {
     my ($claimed) = @{ $pg->rows(q{SELECT * FROM aegis.exec_claim('me', 10, 60)}) };
     my %at = (case_id => $c->{case_id}, exec_id => $exec, epoch => $claimed->{epoch}, phase => 'step',
               step_no => 1, attempt => 1);
-    Aegis::Sql::call($dbh, 'EXEC_STEP_BEGIN', { %at, action => 'echo', retry_safe => 'f', token => 'x' });
+    Aegis::Sql::call($dbh, 'EXEC_STEP_BEGIN', { %at, action => 'echo', retry_safe => 'f', token => 'x', target => '', target_limit => 1 });
     Aegis::Sql::call($dbh, 'EXEC_STEP_END', { %at, state => 'OK', exit_code => 0, error => '',
-        stdout_ref => '', stderr_ref => '' });
+        final => 'f' });
     Aegis::Sql::call($dbh, 'EXEC_FINISH', { %at, state => 'DONE', reason => '' });
     $run = \%at;
     $step->('exec_done', consumer => 'aegis-fsm', principal => 'aegis:fsm', fact_version => 5);

@@ -138,16 +138,16 @@ subtest 'an executor that was overtaken changes nothing' => sub {
     is($claim->('two'), undef, 'while his lease holds another gets nothing');
     my %step = (case_id => $id, exec_id => $exec, phase => 'step', step_no => 1, attempt => 1);
     my %first = (%step, epoch => $one->{epoch});
-    is_deeply(codes(Aegis::Sql::call($dbh, 'EXEC_STEP_BEGIN', { %first, action => 'echo', retry_safe => 'f', token => 'a' })), ['ok'], 'he begins a step');
-    is_deeply(codes(Aegis::Sql::call($dbh, 'EXEC_STEP_BEGIN', { %first, action => 'echo', retry_safe => 'f', token => 'a' })), ['ok'], 'telling it twice is harmless');
+    is_deeply(codes(Aegis::Sql::call($dbh, 'EXEC_STEP_BEGIN', { %first, action => 'echo', retry_safe => 'f', token => 'a', target => '', target_limit => 1 })), ['ok'], 'he begins a step');
+    is_deeply(codes(Aegis::Sql::call($dbh, 'EXEC_STEP_BEGIN', { %first, action => 'echo', retry_safe => 'f', token => 'a', target => '', target_limit => 1 })), ['ok'], 'telling it twice is harmless');
     $pg->do(q{UPDATE aegis.exec_run SET lease_until = now() - interval '1 s' WHERE exec_id = ?}, $exec);
     my $two = $claim->('two');
     is($two->{epoch}, $one->{epoch} + 1, 'when his lease is over another takes it, under a new epoch');
     is(json_decode($two->{body})->{steps}[0]{state}, 'RUNNING', 'and sees what was begun');
     my $before = $pg->fingerprint(case_id => $id);
     my @late = (
-        ['EXEC_STEP_BEGIN', { %first, step_no => 2, action => 'echo', retry_safe => 'f', token => 'b' }],
-        ['EXEC_STEP_END',   { %first, state => 'OK', exit_code => 0, error => '', stdout_ref => '', stderr_ref => '' }],
+        ['EXEC_STEP_BEGIN', { %first, step_no => 2, action => 'echo', retry_safe => 'f', token => 'b', target => '', target_limit => 1 }],
+        ['EXEC_STEP_END',   { %first, state => 'OK', exit_code => 0, error => '', final => 'f' }],
         ['EXEC_FINISH',     { %first, state => 'DONE', reason => '' }],
     );
     for my $l (@late) {
@@ -159,7 +159,7 @@ subtest 'an executor that was overtaken changes nothing' => sub {
     is($beat->{code}, 'fenced', 'his heartbeat tells him so');
     is_deeply($pg->fingerprint(case_id => $id), $before, 'and nothing has changed');
     my %second = (%step, epoch => $two->{epoch});
-    is_deeply(codes(Aegis::Sql::call($dbh, 'EXEC_STEP_END', { %second, state => 'UNKNOWN', exit_code => undef, error => 'lost', stdout_ref => '', stderr_ref => '' })), ['ok'],
+    is_deeply(codes(Aegis::Sql::call($dbh, 'EXEC_STEP_END', { %second, state => 'UNKNOWN', exit_code => undef, error => 'lost', final => 'f' })), ['ok'],
         'the second ends the step');
     is_deeply(codes(Aegis::Sql::call($dbh, 'EXEC_FINISH', { %second, state => 'FAILED', reason => 'outcome unknown' })), ['ok'], 'and the run');
     is($pg->one(q{SELECT count(*) FROM aegis.outbox WHERE case_id = ? AND subject LIKE 'evt.exec.%' AND subject <> 'evt.exec.step_result.v1'}, $id), 1, 'one fact says how it ended');

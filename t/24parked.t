@@ -130,10 +130,10 @@ subtest 'a script fails' => sub {
         ['step 1 1 OK', 'step 2 1 FAILED', 'step 2 2 FAILED', 'step 2 3 FAILED', 'rollback 1 1 OK'],
         'it was tried as often as the plan says, the step after it never, then the rollback ran');
     is($s[1]{exit_code}, 3, 'the exit code is kept');
-    my $ref = $s[1]{stderr_ref};
-    ok(length $ref, 'and where its stderr is');
-    my ($file) = grep { -f } "$ref", $stack->run_dir . "/objects/$ref", map { $stack->run_dir . '/objects/' . ($ref =~ s{^\w+:(//)?}{}r) } 1;
-    ok($file && slurp($file) =~ /the disk is full/, 'which holds what it said') or diag("stderr_ref $ref");
+    my $err = $s[1]{output}{stderr};
+    is($s[1]{stderr_ref}, "oo_locator:$err->{locator_id}", 'and where its stderr is');
+    is($pg->one('SELECT object_key FROM aegis.oo_locator WHERE locator_id = ?', $err->{locator_id}), $err->{key}, 'as a locator');
+    like(slurp($stack->run_dir . "/objects/$err->{key}"), qr/the disk is full/, 'of the object that holds what it said');
     is($http->get("/exec/$exec")->json->{state}, 'FAILED', 'the run has failed');
     my $again = $c->drive('CLOSED');
     pass('with another plan it goes on to CLOSED');

@@ -154,7 +154,7 @@ BEGIN
                    CASE WHEN i.event IN ('exec_done', 'exec_failed') THEN (
                         SELECT r.exec_id FROM aegis.exec_run r
                          WHERE r.tenant = c.tenant AND r.case_id = c.case_id
-                           AND r.for_version = c.version) END AS run
+                           AND r.for_version = c.version AND NOT r.dry) END AS run
               FROM unnest(p_tenant, p_case_id, p_event, p_meta)
                    WITH ORDINALITY AS i(tenant, case_id, event, meta, ord)
               LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id

@@ -5,12 +5,22 @@
 CREATE OR REPLACE FUNCTION aegis.exec_json(r aegis.exec_run) RETURNS json
 LANGUAGE sql STABLE AS $$
     SELECT json_build_object('exec_id', r.exec_id, 'case_id', r.case_id, 'plan_id', r.plan_id,
-        'state', r.state, 'reason', r.reason, 'created_by', r.created_by,
+        'state', r.state, 'reason', r.reason, 'dry_run', r.dry, 'created_by', r.created_by,
         'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at,
+        'waiting_for', nullif(r.waiting_for, ''),
+        'cancel', CASE WHEN r.cancel_by <> '' THEN json_build_object('by', r.cancel_by,
+            'reason', r.cancel_reason, 'rollback', r.cancel_rollback) END,
+        'progress', (SELECT json_build_object(
+             'steps', coalesce(json_array_length(p.plan->'steps'), 0),
+             'done', (SELECT count(DISTINCT s.step_no) FROM aegis.exec_step s
+                       WHERE s.tenant = r.tenant AND s.exec_id = r.exec_id
+                         AND s.phase = CASE WHEN r.dry THEN 'check' ELSE 'step' END AND s.state = 'OK'))
+           FROM aegis.plan_proposed p WHERE p.tenant = r.tenant AND p.plan_id = r.plan_id),
         'steps', (SELECT coalesce(json_agg(json_build_object('phase', s.phase,
              'step_no', s.step_no, 'attempt', s.attempt, 'action', s.action, 'state', s.state,
-             'exit_code', s.exit_code, 'error', s.error, 'stdout_ref', s.stdout_ref,
-             'stderr_ref', s.stderr_ref, 'started_at', s.started_at, 'finished_at', s.finished_at)
+             'target', nullif(s.target, ''), 'exit_code', s.exit_code, 'error', s.error,
+             'result', s.result, 'stdout_ref', s.stdout_ref, 'stderr_ref', s.stderr_ref,
+             'output', s.output, 'started_at', s.started_at, 'finished_at', s.finished_at)
              ORDER BY s.phase DESC, s.step_no, s.attempt), '[]')
            FROM aegis.exec_step s WHERE s.tenant = r.tenant AND s.exec_id = r.exec_id))
 $$;
@@ -29,6 +39,16 @@ BEGIN
       LEFT JOIN aegis.exec_run r ON r.tenant = i.tenant AND r.exec_id = i.exec_id;
 END $$;
 
+-- Why a run is to end, for its executor; NULL: nobody wants that.
+CREATE OR REPLACE FUNCTION aegis.exec_cancelled(r aegis.exec_run) RETURNS json
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN r.cancel_by = 'aegis:case' THEN json_build_object('left', true)
+                WHEN r.cancel_by <> '' THEN json_build_object('rollback', r.cancel_rollback,
+                    'reason', 'cancelled by ' || r.cancel_by
+                        || CASE WHEN r.cancel_reason = '' THEN '' ELSE ': ' || r.cancel_reason END)
+           END
+$$;
+
 -- The fact of a finished run. suffix makes a re-announcement a new message.
 CREATE OR REPLACE FUNCTION aegis.exec_announce(r aegis.exec_run, p_suffix text)
 RETURNS void LANGUAGE sql AS $$
@@ -41,18 +61,21 @@ RETURNS void LANGUAGE sql AS $$
                'correlation_id', r.correlation_id, 'at', r.finished_at), r.traceparent
 $$;
 
+DROP FUNCTION IF EXISTS aegis.exec_accept(text[], text[], text[], bytea[], text[], uuid[], uuid[],
+    int[], text[], text[], text[], text[], boolean);
 -- Accept a run, from POST /adapter/exec (consumer NULL) or from cmd.exec.run.
--- One item at a time is enough: what is heavy is the run, not its acceptance.
+-- One item at a time is enough: what is heavy is the run, not its acceptance. A
+-- dry run may be asked for as soon as there is a plan, as often as one likes.
 CREATE OR REPLACE FUNCTION aegis.exec_accept(
     p_tenant text[], p_principal text[], p_key text[], p_hash bytea[], p_consumer text[],
-    p_case_id uuid[], p_exec_id uuid[], p_for_version int[], p_actor text[],
+    p_case_id uuid[], p_exec_id uuid[], p_for_version int[], p_dry_run boolean[], p_actor text[],
     p_correlation_id text[], p_traceparent text[], p_request_id text[], p_notify boolean)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
     v_claim aegis.claim[] := aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer);
     v_out   aegis.result[];
-    n int; c aegis.ops_case; r aegis.exec_run; v_code text;
+    n int; c aegis.ops_case; r aegis.exec_run; v_code text; v_dry boolean;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
         IF (v_claim[n]).verdict <> 'new' THEN
@@ -67,18 +90,25 @@ BEGIN
             v_out := v_out || aegis.not_found(n, p_request_id[n]);
             CONTINUE;
         END IF;
-        SELECT * INTO r FROM aegis.exec_run x WHERE x.tenant = p_tenant[n]
+        v_dry := coalesce(p_dry_run[n], false);
+        SELECT * INTO r FROM aegis.exec_run x WHERE x.tenant = p_tenant[n] AND NOT x.dry AND NOT v_dry
            AND x.case_id = p_case_id[n] AND x.for_version = coalesce(p_for_version[n], c.version);
+        -- a dry run is of the newest plan, whether or not the case has taken it
+        IF v_dry THEN
+            c.plan_id := (SELECT p.plan_id FROM aegis.plan_proposed p WHERE p.tenant = c.tenant
+                             AND p.case_id = c.case_id ORDER BY p.revision DESC LIMIT 1);
+        END IF;
         v_code := CASE
+            WHEN v_dry THEN CASE WHEN c.plan_id IS NULL THEN 'wrong-state' ELSE 'ok' END
             WHEN r.exec_id IS NOT NULL THEN 'already-exists'
             WHEN p_consumer[n] IS NOT NULL AND p_for_version[n] < c.version THEN 'stale-fact'
             WHEN c.status <> 'EXECUTING' OR p_for_version[n] > c.version THEN 'wrong-state'
             ELSE 'ok' END;
         IF v_code = 'ok' THEN
             INSERT INTO aegis.exec_run (tenant, case_id, exec_id, plan_id, for_version,
-                        correlation_id, traceparent, created_by)
+                        correlation_id, traceparent, created_by, dry)
             VALUES (c.tenant, c.case_id, p_exec_id[n], c.plan_id, c.version,
-                    p_correlation_id[n], p_traceparent[n], p_actor[n])
+                    p_correlation_id[n], p_traceparent[n], p_actor[n], v_dry)
             RETURNING * INTO r;
         ELSIF v_code = 'already-exists' AND p_consumer[n] IS NOT NULL
               AND r.state IN ('DONE', 'FAILED') THEN
@@ -103,7 +133,8 @@ BEGIN
 END $$;
 
 -- Take up to p_limit runs that nobody works on, with all that is needed to go
--- on with them: the plan and the attempts that were made.
+-- on with them: the plan and the attempts that were made. Rows of epoch -1 are
+-- runs of the owner that somebody has cancelled meanwhile.
 CREATE OR REPLACE FUNCTION aegis.exec_claim(p_owner text, p_limit int, p_lease_s int)
 RETURNS TABLE (tenant text, case_id uuid, exec_id uuid, epoch int, traceparent text, body text)
 LANGUAGE plpgsql AS $$
@@ -126,19 +157,26 @@ BEGIN
         RETURNING r.*)
     SELECT m.tenant, m.case_id, m.exec_id, m.epoch, m.traceparent, json_build_object(
                'case_id', m.case_id, 'tenant', m.tenant, 'exec_id', m.exec_id, 'plan_id', m.plan_id,
-               'for_version', m.for_version, 'plan', p.plan,
+               'for_version', m.for_version, 'dry_run', m.dry, 'cancel', aegis.exec_cancelled(m),
+               'plan', p.plan,
                'steps', (SELECT coalesce(json_agg(json_build_object('phase', s.phase,
                     'step_no', s.step_no, 'attempt', s.attempt, 'state', s.state,
-                    'token', s.token, 'retry_safe', s.retry_safe, 'error', s.error)
+                    'token', s.token, 'retry_safe', s.retry_safe, 'final', s.final,
+                    'error', s.error)
                     ORDER BY s.phase DESC, s.step_no, s.attempt), '[]')
                   FROM aegis.exec_step s
                  WHERE s.tenant = m.tenant AND s.exec_id = m.exec_id))::text
       FROM mine m
-      JOIN aegis.plan_proposed p ON p.tenant = m.tenant AND p.plan_id = m.plan_id;
+      JOIN aegis.plan_proposed p ON p.tenant = m.tenant AND p.plan_id = m.plan_id
+    UNION ALL
+    SELECT r.tenant, r.case_id, r.exec_id, -1, '', aegis.exec_cancelled(r)::text
+      FROM aegis.exec_run r
+     WHERE r.owner = p_owner AND r.state = 'RUNNING' AND r.cancel_by <> '';
 END $$;
 
 -- Keep the lease. code: ok · fenced (not ours any more) · cancelled (the case
--- has left the state in which it asked for this run: stop what runs).
+-- has left the state in which it asked for this run, or, with a body that says
+-- why, somebody has asked for its end: stop what runs).
 CREATE OR REPLACE FUNCTION aegis.exec_heartbeat(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
     p_epoch int[], p_lease_s int)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
@@ -154,47 +192,68 @@ BEGIN
           FROM i
          WHERE r.tenant = i.tenant AND r.case_id = i.case_id AND r.exec_id = i.exec_id
            AND r.epoch = i.epoch AND r.state = 'RUNNING'
-        RETURNING i.ord, r.tenant, r.case_id, r.for_version)
+        RETURNING i.ord, r AS run)
     SELECT (ROW(i.ord, 200, CASE WHEN k.ord IS NULL THEN 'fenced'
-                WHEN c.version <> k.for_version THEN 'cancelled' ELSE 'ok' END,
-                NULL, '', NULL)::aegis.result).*
+                WHEN c.version <> (k.run).for_version AND NOT (k.run).dry THEN 'cancelled'
+                WHEN (k.run).cancel_by <> '' THEN 'cancelled' ELSE 'ok' END, NULL,
+                CASE WHEN c.version <> (k.run).for_version THEN ''
+                     ELSE coalesce(aegis.exec_cancelled(k.run)::text, '') END,
+                NULL)::aegis.result).*
       FROM i LEFT JOIN kept k USING (ord)
-      LEFT JOIN aegis.ops_case c ON c.tenant = k.tenant AND c.case_id = k.case_id;
+      LEFT JOIN aegis.ops_case c ON c.tenant = (k.run).tenant AND c.case_id = (k.run).case_id;
 END $$;
 
 -- Intent before act: the attempt's row, committed before the adapter starts.
 -- Sending it again is the same as sending it once: the token tells an owner's
 -- own row from the row of a former owner ('already-exists': read the log again).
--- Nothing begins for a case that has left the state that asked for the run.
+-- Nothing begins for a case that has left the state that asked for the run
+-- ('cancelled'), and nothing acts upon a target that p_target_limit attempts,
+-- of whatever run, act upon already ('busy').
+DROP FUNCTION IF EXISTS aegis.exec_step_begin(text[], uuid[], uuid[], int[], text[], int[], int[],
+    text[], boolean[], text[]);
 CREATE OR REPLACE FUNCTION aegis.exec_step_begin(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
     p_epoch int[], p_phase text[], p_step_no int[], p_attempt int[], p_action text[],
-    p_retry_safe boolean[], p_token text[])
+    p_retry_safe boolean[], p_token text[], p_target text[], p_target_limit int[])
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
-    v_scope text := aegis.act_for(p_tenant);
+    v_scope text := aegis.act_for_all();
+    v_some  boolean := array_remove(p_target, '') <> '{}';
 BEGIN
+    IF v_some THEN
+        PERFORM aegis.exec_lock_targets(p_target);
+    END IF;
     RETURN QUERY
     WITH i AS (
-        SELECT * FROM unnest(p_tenant, p_case_id, p_exec_id, p_epoch, p_phase, p_step_no,
-                   p_attempt, p_action, p_retry_safe, p_token)
-               WITH ORDINALITY AS i(tenant, case_id, exec_id, epoch, phase, step_no,
-                   attempt, action, retry_safe, token, ord)),
+        SELECT u.*, CASE WHEN u.target <> '' THEN row_number() OVER (PARTITION BY u.target ORDER BY u.ord)
+                   + (SELECT count(*) FROM aegis.exec_step t WHERE t.target = u.target AND t.target <> ''
+                         AND t.state = 'RUNNING' AND t.token <> u.token) > u.target_limit
+                   ELSE false END AS busy
+          FROM unnest(p_tenant, p_case_id, p_exec_id, p_epoch, p_phase, p_step_no,
+                   p_attempt, p_action, p_retry_safe, p_token, p_target, p_target_limit)
+               WITH ORDINALITY AS u(tenant, case_id, exec_id, epoch, phase, step_no,
+                   attempt, action, retry_safe, token, target, target_limit, ord)),
     own AS (
-        SELECT i.ord, c.version IS DISTINCT FROM r.for_version AS cancelled
+        SELECT i.ord, i.busy, c.version IS DISTINCT FROM r.for_version AND NOT r.dry AS cancelled,
+               r.waiting_for
           FROM i JOIN aegis.exec_run r ON r.tenant = i.tenant
            AND r.case_id = i.case_id AND r.exec_id = i.exec_id AND r.epoch = i.epoch
           LEFT JOIN aegis.ops_case c ON c.tenant = r.tenant AND c.case_id = r.case_id
          WHERE r.state = 'RUNNING' ORDER BY r.tenant, r.exec_id FOR NO KEY UPDATE OF r),
     ins AS (
         INSERT INTO aegis.exec_step (tenant, case_id, exec_id, phase, step_no, attempt,
-                    action, state, retry_safe, token)
+                    action, state, retry_safe, token, target)
         SELECT i.tenant, i.case_id, i.exec_id, i.phase, i.step_no, i.attempt, i.action,
-               'RUNNING', i.retry_safe, i.token
-          FROM i JOIN own USING (ord) WHERE NOT own.cancelled
+               'RUNNING', i.retry_safe, i.token, i.target
+          FROM i JOIN own USING (ord) WHERE NOT own.cancelled AND NOT own.busy
             ON CONFLICT DO NOTHING
-        RETURNING tenant, exec_id)
+        RETURNING tenant, exec_id),
+    say AS (
+        UPDATE aegis.exec_run r SET waiting_for = CASE WHEN own.busy THEN i.target ELSE '' END
+          FROM i JOIN own USING (ord)
+         WHERE own.waiting_for <> CASE WHEN own.busy THEN i.target ELSE '' END
+           AND r.tenant = i.tenant AND r.case_id = i.case_id AND r.exec_id = i.exec_id)
     SELECT (ROW(i.ord, 200, CASE WHEN own.ord IS NULL THEN 'fenced'
-                WHEN own.cancelled THEN 'cancelled'
+                WHEN own.cancelled THEN 'cancelled' WHEN own.busy THEN 'busy'
                 WHEN ins.exec_id IS NULL AND s.token IS DISTINCT FROM i.token
                 THEN 'already-exists' ELSE 'ok' END,
                 NULL, '', NULL)::aegis.result).*
@@ -204,10 +263,13 @@ BEGIN
        AND s.phase = i.phase AND s.step_no = i.step_no AND s.attempt = i.attempt;
 END $$;
 
+DROP FUNCTION IF EXISTS aegis.exec_step_end(text[], uuid[], uuid[], int[], text[], int[], int[],
+    text[], int[], text[], text[], text[], boolean);
 -- The outcome of an attempt, and its fact.
 CREATE OR REPLACE FUNCTION aegis.exec_step_end(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
     p_epoch int[], p_phase text[], p_step_no int[], p_attempt int[], p_state text[],
-    p_exit_code int[], p_error text[], p_stdout_ref text[], p_stderr_ref text[], p_notify boolean)
+    p_exit_code int[], p_error text[], p_final boolean[], p_output text[], p_result text[],
+    p_notify boolean)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
@@ -215,9 +277,10 @@ BEGIN
     RETURN QUERY
     WITH i AS MATERIALIZED (
         SELECT * FROM unnest(p_tenant, p_case_id, p_exec_id, p_epoch, p_phase, p_step_no,
-                   p_attempt, p_state, p_exit_code, p_error, p_stdout_ref, p_stderr_ref)
+                   p_attempt, p_state, p_exit_code, p_error, p_final,
+                   p_output::json[], p_result)
                WITH ORDINALITY AS i(tenant, case_id, exec_id, epoch, phase, step_no,
-                   attempt, state, exit_code, error, stdout_ref, stderr_ref, ord)),
+                   attempt, state, exit_code, error, final, output, result, ord)),
     own AS MATERIALIZED (
         SELECT i.ord, r.for_version, r.correlation_id, r.traceparent
           FROM i JOIN aegis.exec_run r ON r.tenant = i.tenant
@@ -225,12 +288,22 @@ BEGIN
          WHERE r.state = 'RUNNING' ORDER BY r.tenant, r.exec_id FOR NO KEY UPDATE OF r),
     upd AS (
         UPDATE aegis.exec_step s
-           SET state = i.state, exit_code = i.exit_code, error = i.error,
-               stdout_ref = i.stdout_ref, stderr_ref = i.stderr_ref, finished_at = now()
+           SET state = i.state, exit_code = i.exit_code, error = i.error, final = i.final,
+               stdout_ref = coalesce('oo_locator:' || (i.output#>>'{stdout,locator_id}'), ''),
+               stderr_ref = coalesce('oo_locator:' || (i.output#>>'{stderr,locator_id}'), ''),
+               output = i.output, result = i.result::json, finished_at = now()
           FROM i JOIN own USING (ord)
          WHERE s.tenant = i.tenant AND s.exec_id = i.exec_id AND s.phase = i.phase
            AND s.step_no = i.step_no AND s.attempt = i.attempt AND s.state = 'RUNNING'
         RETURNING i.ord, s.*),
+    loc AS (
+        INSERT INTO aegis.oo_locator (tenant, locator_id, dataset, bucket, object_key, t_from, t_to,
+                    query_hint, bytes, case_id, created_by)
+        SELECT u.tenant, (o.value->>'locator_id')::uuid, 'exec.' || o.key, o.value->>'bucket',
+               o.value->>'key', u.started_at, now(), u.exec_id || ' ' || u.phase || ' '
+                   || u.step_no || ' ' || u.attempt, (o.value->>'bytes')::bigint, u.case_id, 'aegis:exec'
+          FROM upd u, json_each(u.output) o WHERE u.output IS NOT NULL
+            ON CONFLICT (tenant, locator_id) DO UPDATE SET t_to = excluded.t_to, bytes = excluded.bytes),
     ob AS (
         INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
         SELECT u.tenant, u.case_id, o.for_version, aegis.outbox_part(u.case_id),
@@ -239,7 +312,7 @@ BEGIN
                    'tenant', u.tenant, 'case_version', o.for_version, 'exec_id', u.exec_id,
                    'phase', u.phase, 'step_no', u.step_no, 'attempt', u.attempt,
                    'action', u.action, 'state', u.state, 'exit_code', u.exit_code,
-                   'error', u.error, 'stdout_ref', u.stdout_ref, 'stderr_ref', u.stderr_ref,
+                   'error', u.error, 'result', u.result, 'stdout_ref', u.stdout_ref, 'stderr_ref', u.stderr_ref,
                    'correlation_id', o.correlation_id, 'at', u.finished_at), o.traceparent
           FROM upd u JOIN own o USING (ord))
     SELECT i.ord::int, 200, CASE WHEN own.ord IS NULL THEN 'fenced' ELSE 'ok' END,
@@ -259,12 +332,15 @@ BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
         UPDATE aegis.exec_run x
            SET state = p_state[n], reason = p_reason[n], finished_at = now(),
-               lease_until = 'infinity'
+               waiting_for = '', lease_until = 'infinity'
          WHERE x.tenant = p_tenant[n] AND x.case_id = p_case_id[n] AND x.exec_id = p_exec_id[n]
            AND x.epoch = p_epoch[n] AND x.state = 'RUNNING'
         RETURNING x.* INTO r;
         IF r.exec_id = p_exec_id[n] THEN
-            IF p_state[n] <> 'CANCELLED' THEN
+            -- a case that still waits for the run is told however it ended
+            IF NOT r.dry AND (p_state[n] <> 'CANCELLED' OR EXISTS (SELECT FROM aegis.ops_case c
+                   WHERE c.tenant = r.tenant AND c.case_id = r.case_id AND c.version = r.for_version))
+            THEN
                 PERFORM aegis.exec_announce(r, '');
             END IF;
             -- every attempt has a recorded end: a run that is cancelled right

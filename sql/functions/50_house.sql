@@ -91,7 +91,8 @@ BEGIN
            AND greatest(c.updated_at, c.nudged_at) < now() - p_after * least(c.nudges + 1, 10)
            AND NOT EXISTS (SELECT FROM aegis.exec_run r
                 WHERE r.tenant = c.tenant AND r.case_id = c.case_id
-                  AND r.for_version = c.version AND r.state IN ('QUEUED', 'RUNNING'))
+                  AND r.for_version = c.version AND NOT r.dry
+                  AND r.state IN ('QUEUED', 'RUNNING'))
            -- what still waits for the relay is late, not lost
            AND NOT EXISTS (SELECT FROM aegis.outbox o
                 WHERE o.published_at IS NULL AND o.part = aegis.outbox_part(c.case_id)

@@ -24,6 +24,8 @@ GRANT INSERT ON aegis.case_timeline, aegis.case_tag, aegis.plan_proposed, aegis.
     aegis.plan_approved, aegis.verify_checkpoint, aegis.event_envelope,
     aegis.evidence_link, aegis.idempotency, aegis.inbox, aegis.outbox, aegis.exec_run
     TO aegis_gateway, aegis_worker;
+GRANT UPDATE (cancel_by, cancel_reason, cancel_rollback) ON aegis.exec_run TO aegis_gateway;
+GRANT INSERT, UPDATE ON aegis.oo_locator TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.ops_case TO aegis_gateway, aegis_worker;
 
 GRANT UPDATE ON aegis.outbox, aegis.exec_run TO aegis_worker;

@@ -117,8 +117,12 @@ struct aegis_adapter_s {
     /* The executor ends: free what configure made. May be NULL. */
     void (*done)(void);
 
-    /* What the act acts upon, e.g. "k8s:ns/deployment/name" or "host:name", for
-     * the limit exec.per_target; "" for nothing. May be NULL. Pure. */
+    /* The setting that says how many acts one target takes at a time; NULL:
+     * exec.per_target. */
+    const char  *limit;
+
+    /* What the act acts upon, e.g. "k8s:ns/deployment/name" or "host:name",;
+     * "" for nothing. A step's own member target goes before it. May be NULL. Pure. */
     void (*target)(const aegis_act_t *act, char buf[AEGIS_ACT_TARGET]);
 
     void (*check)(aegis_act_t *act);

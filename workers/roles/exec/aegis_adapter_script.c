@@ -244,6 +244,22 @@ aegis_script_fork(const aegis_warden_t *g)
 }
 
 static void
+aegis_script_check(aegis_act_t *act)
+{
+    int          fd;
+    const char  *argv[AEGIS_SCRIPT_ARGS + 2];
+
+    if (!aegis_script_argv(act, argv) || (fd = aegis_script_open(act, argv[0])) < 0) {
+        return;
+    }
+
+    close(fd);
+    aegis_act_say(act, "would run %s with %zu arguments", argv[0],
+                  json_array_size(json_object_get(act->params, "args")));
+    aegis_act_ok(act);
+}
+
+static void
 aegis_script_start(aegis_act_t *act)
 {
     int              i;
@@ -457,6 +473,7 @@ aegis_script_recover(aegis_act_t *act)
 
 const aegis_adapter_t  aegis_adapter_script = {
     .name = "script",
+    .check = aegis_script_check,
     .start = aegis_script_start,
     .poll = aegis_script_poll,
     .cancel = aegis_script_cancel,

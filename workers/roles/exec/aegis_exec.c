@@ -24,6 +24,8 @@
 /* While adapters are at work, and the slow poll behind LISTEN. */
 #define AEGIS_EXEC_POLL_MS   20
 #define AEGIS_EXEC_CLAIM_MS  1000
+/* While objects are on their way into a bucket. */
+#define AEGIS_EXEC_STORE_POLL_MS  50
 /* A tick ends after this time, so that messages have their turn. */
 #define AEGIS_EXEC_TICK_MS   250
 #define AEGIS_EXEC_PATIENCE_MS  2000
@@ -41,8 +43,9 @@ aegis_exec_settings(aegis_worker_t *w)
 static void
 aegis_exec_free(aegis_worker_t *w)
 {
-    size_t         i;
-    aegis_exec_t  *x;
+    size_t                  i;
+    aegis_exec_t           *x;
+    const aegis_adapter_t  *a;
 
     x = w->data;
     if (x == NULL) {
@@ -52,6 +55,12 @@ aegis_exec_free(aegis_worker_t *w)
     for (i = 0; i < x->n_runs; i++) {
         aegis_exec_run_free(x->runs[i]);
     }
+    for (i = 0; x->configured && (a = aegis_adapter_at(i)) != NULL; i++) {
+        if (a->done) {
+            a->done();
+        }
+    }
+    aegis_store_close(x->store);
     if (x->objects >= 0) {
         close(x->objects);
     }
@@ -61,13 +70,28 @@ aegis_exec_free(aegis_worker_t *w)
     w->data = NULL;
 }
 
+/* An object is in the bucket: its file is not needed any more. In a local store
+ * the file is the object. */
+static void
+aegis_exec_stored(void *data, const char *key, int ok)
+{
+    aegis_exec_t  *x;
+
+    x = data;
+    if (ok && strcmp(aegis_store_bucket(x->store), "file") != 0) {
+        (void) unlinkat(x->objects, key, 0);
+    }
+}
+
 /* Called again after a failure. */
 static aegis_code_t
 aegis_exec_init(aegis_worker_t *w, aegis_error_t *err)
 {
-    char              path[4096];
-    aegis_exec_t     *x;
-    struct timespec   ts;
+    char                    path[4096];
+    size_t                  i;
+    aegis_exec_t           *x;
+    struct timespec         ts;
+    const aegis_adapter_t  *a;
 
     aegis_exec_free(w);
 
@@ -100,9 +124,22 @@ aegis_exec_init(aegis_worker_t *w, aegis_error_t *err)
     }
 
     aegis_exec_settings(w);
+    for (i = 0; (a = aegis_adapter_at(i)) != NULL; i++) {
+        if (a->configure && !a->configure(w->conf, err)) {
+            return AEGIS_E_UNAVAILABLE;
+        }
+    }
+    x->configured = 1;
+
+    if (aegis_store_open(w->conf, aegis_exec_stored, x, &x->store, err) != AEGIS_E_OK) {
+        return AEGIS_E_UNAVAILABLE;
+    }
+
     x->running = aegis_gauge("aegis_exec_running", "", "runs that this executor holds");
     x->seconds = aegis_histogram("aegis_exec_step_seconds", "",
                                  "time from a step's start to its recorded end");
+    x->busy = aegis_counter("aegis_exec_target_busy_total", "",
+                            "attempts that had to wait for their target");
 
     return AEGIS_E_OK;
 }
@@ -186,6 +223,8 @@ aegis_exec_round(aegis_worker_t *w)
     }
     moved += aegis_exec_db_commit(w, AEGIS_RUN_FINISH, aegis_act_now());
 
+    aegis_exec_db_progress(w, aegis_act_now());
+    x->storing = aegis_store_turn(x->store);
     aegis_exec_sweep(x);
     return moved;
 }
@@ -224,15 +263,19 @@ aegis_exec_claim_when_due(aegis_worker_t *w)
     most = aegis_conf_int(w->conf, "exec.concurrency");
     most = most < AEGIS_EXEC_MAX_RUNS ? most : AEGIS_EXEC_MAX_RUNS;
 
-    if (x->stopping || now < x->claim_at || (int64_t) x->n_runs >= most) {
+    /* with every place taken the claim still brings word of cancels */
+    if (x->stopping || now < x->claim_at
+        || ((int64_t) x->n_runs >= most && now < x->claimed_at + AEGIS_EXEC_CLAIM_MS))
+    {
         return 0;
     }
 
-    limit = (size_t) most - x->n_runs;
+    x->claimed_at = now;
+    limit = (int64_t) x->n_runs < most ? (size_t) most - x->n_runs : 0;
     taken = aegis_exec_db_claim(w, limit);
 
     /* a full answer says that there may be more, when a place is free again */
-    x->claim_at = taken == limit ? now : now + aegis_exec_jitter(x, AEGIS_EXEC_CLAIM_MS);
+    x->claim_at = taken == limit && limit > 0 ? now : now + aegis_exec_jitter(x, AEGIS_EXEC_CLAIM_MS);
     return taken;
 }
 
@@ -248,6 +291,9 @@ aegis_exec_due(aegis_exec_t *x)
     at = x->claim_at > now ? x->claim_at : now + AEGIS_EXEC_CLAIM_MS;
     if (x->n_runs > 0 && x->heartbeat_at < at) {
         at = x->heartbeat_at;
+    }
+    if (x->storing > 0 && now + AEGIS_EXEC_STORE_POLL_MS < at) {
+        at = now + AEGIS_EXEC_STORE_POLL_MS;
     }
 
     for (i = 0; i < x->n_runs; i++) {
@@ -296,7 +342,19 @@ aegis_exec_tick(aegis_worker_t *w)
 static void
 aegis_exec_reload(aegis_worker_t *w)
 {
+    size_t                  i;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    const aegis_adapter_t  *a;
+
     aegis_exec_settings(w);
+
+    for (i = 0; (a = aegis_adapter_at(i)) != NULL; i++) {
+        if (a->configure && !a->configure(w->conf, &err)) {
+            aegis_log(AEGIS_LOG_ERROR, "exec", "adapter.refused", "adapter", "%s", a->name,
+                      "detail", "%s", err.detail, NULL);
+            aegis_error_clear(&err);
+        }
+    }
 }
 
 static int
@@ -335,6 +393,19 @@ aegis_exec_drain(aegis_worker_t *w, int ms)
     }
 }
 
+/* What is not in the bucket by now stays in the folder, and is put when the
+ * executor starts again. */
+static void
+aegis_exec_drain_store(aegis_exec_t *x)
+{
+    int64_t  end;
+
+    end = aegis_act_now() + AEGIS_EXEC_PATIENCE_MS;
+    while (aegis_store_turn(x->store) > 0 && aegis_act_now() < end) {
+        (void) poll(NULL, 0, AEGIS_EXEC_POLL_MS);
+    }
+}
+
 static void
 aegis_exec_done(aegis_worker_t *w)
 {
@@ -364,6 +435,9 @@ aegis_exec_done(aegis_worker_t *w)
         aegis_exec_db_heartbeat(w, 0);
     }
 
+    if (x->store) {
+        aegis_exec_drain_store(x);
+    }
     aegis_exec_free(w);
 }
 

@@ -3,7 +3,8 @@
  *   aegis_exec.c       the role: messages in, the tick, the stop
  *   aegis_exec_run.c   one run on its way, as a state machine that never blocks
  *   aegis_exec_next.c  what comes next, by the plan and the attempts; pure
- *   aegis_exec_db.c    every statement, over all runs that wait for the same
+ *   aegis_exec_db.c    messages, claims and leases; cancels that come with them
+ *   aegis_exec_commit.c  what runs wait for, over all that wait for the same
  *   aegis_exec_act.c   one attempt: its adapter's calls, its deadline, its outputs
  *   aegis_adapter.h    how a step acts
  * Invariant: nothing acts before its attempt is committed as RUNNING, under a
@@ -14,6 +15,7 @@
 
 #include "aegis_sink.h"
 #include "aegis_role.h"
+#include "aegis_store.h"
 
 #define AEGIS_EXEC_ACTOR     "aegis:exec"
 #define AEGIS_EXEC_GROUP     256        /* items in a statement */
@@ -21,7 +23,7 @@
 #define AEGIS_EXEC_ID        37         /* a UUID and its end */
 #define AEGIS_EXEC_REASON    640
 
-typedef enum { AEGIS_EXEC_STEP, AEGIS_EXEC_ROLLBACK } aegis_exec_phase_t;
+typedef enum { AEGIS_EXEC_CHECK, AEGIS_EXEC_STEP, AEGIS_EXEC_ROLLBACK } aegis_exec_phase_t;
 
 typedef struct {
     aegis_exec_phase_t  phase;
@@ -48,6 +50,7 @@ typedef struct {
     int                     attempt;
     int64_t                 delay_ms;   /* before the attempt, without jitter */
     size_t                  index;
+    int                     cancelled;  /* FAILED, because somebody wanted that */
     char                    reason[AEGIS_EXEC_REASON];
 } aegis_exec_next_t;
 
@@ -56,6 +59,13 @@ typedef struct {
     size_t                 n;
     size_t                 size;
 } aegis_exec_log_t;
+
+/* What is asked of a run from outside. */
+typedef struct {
+    int          dry;                   /* check every step, act nowhere */
+    int          rollback;              /* of cancel: roll back what was done */
+    const char  *cancel;                /* why it is to end; NULL: it is not */
+} aegis_exec_want_t;
 
 typedef enum {
     AEGIS_RUN_NEXT,                     /* to be decided */
@@ -87,9 +97,18 @@ typedef struct {
     int64_t             give_up_at;     /* then: when its grace is over */
     char                token[AEGIS_EXEC_ID];
     int                 retry_safe;
+    char                target[AEGIS_ACT_TARGET];
+    int                 target_limit;
+    int64_t             busy_since;     /* its target takes no more; 0: it does */
     int64_t             acted_at;
+    int64_t             told_at;        /* its outputs were looked at */
+    int64_t             told[AEGIS_N_OUTPUTS];     /* bytes that were told of */
+    int64_t             stored_at;
 
     int                 cancelled;      /* the case has left EXECUTING */
+    aegis_exec_want_t   want;
+    int                 cancel_heard;   /* what is under way was decided with it */
+    char                cancel_text[AEGIS_EXEC_REASON];
     const char         *state;          /* of the run, when at FINISH */
     char                reason[AEGIS_EXEC_REASON];
 
@@ -102,16 +121,21 @@ typedef struct {
     char                step_text[12];
     char                attempt_text[12];
     char                exit_text[12];
-    char                ref[AEGIS_N_OUTPUTS][160];
+    char                limit_text[12];
+    char               *output_text;    /* owned, of the statement under way */
+    char               *result_text;
 } aegis_exec_run_t;
 
 typedef struct {
     aegis_exec_run_t  **runs;
     size_t              n_runs;
     aegis_item_t       *items;          /* AEGIS_EXEC_GROUP of them */
+    aegis_store_t      *store;
+    size_t              storing;        /* objects that are not stored yet */
     int                 objects;        /* exec.object_dir */
     const char         *owner;
     unsigned            seed;
+    int                 configured;     /* the adapters are */
     int                 stopping;       /* begin nothing any more */
     int                 lease_s;
     int64_t             heartbeat_at;
@@ -119,16 +143,19 @@ typedef struct {
     int64_t             due_at;         /* when the tick wants to run again */
     aegis_metric_t     *running;
     aegis_metric_t     *seconds;
+    aegis_metric_t     *busy;
+    int64_t             claimed_at;     /* when we last looked for runs, and cancels */
 } aegis_exec_t;
 
 /* --- aegis_exec_next.c */
 
 void aegis_exec_next(const json_t *plan, const aegis_exec_log_t *log,
-    aegis_exec_next_t *ret);
+    const aegis_exec_want_t *want, aegis_exec_next_t *ret);
 
-/* NULL: the plan has no such step. */
+/* NULL: the plan has no such step. A check of step n + i is one of rollback i. */
 const json_t *aegis_exec_step(const json_t *plan, aegis_exec_phase_t phase, int step_no);
 const char *aegis_exec_phase_name(aegis_exec_phase_t phase);
+aegis_exec_phase_t aegis_exec_phase_by_name(const char *name);
 
 /* --- aegis_exec_act.c */
 
@@ -141,8 +168,12 @@ void aegis_exec_act_recover(aegis_worker_t *w, aegis_exec_run_t *run);
 void aegis_exec_act_poll(aegis_worker_t *w, aegis_exec_run_t *run);
 void aegis_exec_act_cancel(aegis_worker_t *w, aegis_exec_run_t *run, const char *why);
 
-/* Its references to outputs, for its recorded end. */
-void aegis_exec_act_refs(aegis_exec_run_t *run);
+/* Where its outputs are and how they end, as text in run->output_text, and hand
+ * them to the store; last: nothing comes after. */
+void aegis_exec_act_outputs(aegis_exec_t *x, aegis_exec_run_t *run, int last);
+
+/* It has written something that was not told of, and it is time to. */
+int aegis_exec_act_news(const aegis_exec_run_t *run, int64_t now);
 
 /* It is over, or given up: free what it held. */
 void aegis_exec_act_release(aegis_exec_run_t *run);
@@ -163,8 +194,9 @@ int aegis_exec_run_go(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now);
 /* Somebody else owns it: end what runs and forget it. */
 void aegis_exec_run_fence(aegis_worker_t *w, aegis_exec_run_t *run);
 
-/* The case has left EXECUTING: end what runs, then the run. */
-void aegis_exec_run_cancel(aegis_worker_t *w, aegis_exec_run_t *run);
+/* End what runs, then the run. what is of exec_cancelled() in SQL; NULL: the
+ * case has left EXECUTING. */
+void aegis_exec_run_cancel(aegis_worker_t *w, aegis_exec_run_t *run, const json_t *what);
 
 /* The attempt's end is committed. */
 void aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now);
@@ -181,7 +213,12 @@ size_t aegis_exec_db_claim(aegis_worker_t *w, size_t limit);
 /* lease_s 0 gives the runs back: anybody may claim them at once. */
 void aegis_exec_db_heartbeat(aegis_worker_t *w, int lease_s);
 
+/* --- aegis_exec_commit.c */
+
 /* Commit what all runs at this point wait for: BEGIN, END or FINISH. */
 size_t aegis_exec_db_commit(aegis_worker_t *w, aegis_run_at_t at, int64_t now);
+
+/* Tell what the acts at work have written meanwhile. */
+void aegis_exec_db_progress(aegis_worker_t *w, int64_t now);
 
 #endif

@@ -7,19 +7,35 @@
 #include "aegis_exec.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "aegis_json.h"
 
 /* An adapter that minds its deadline itself may be a little late. */
-#define AEGIS_EXEC_SLACK_MS  500
+#define AEGIS_EXEC_SLACK_MS     500
+/* How often what an act writes is told of, and is put into the store. */
+#define AEGIS_EXEC_PROGRESS_MS  1000
+#define AEGIS_EXEC_STORE_MS     5000
+
+/* Adapters read parameters that fit the schema only; a plan may be older. */
+static int
+aegis_exec_act_fits(const aegis_act_t *act)
+{
+    int            ok;
+    aegis_error_t  err = AEGIS_ERROR_INIT;
+
+    ok = aegis_action_check(act->action, act->params, "/params", &err);
+    aegis_error_clear(&err);
+    return ok;
+}
 
 void
 aegis_exec_act_prepare(aegis_worker_t *w, aegis_exec_run_t *run)
 {
     aegis_act_t   *act;
     aegis_exec_t  *x;
-    const json_t  *step, *timeout;
+    const json_t  *step, *timeout, *target;
 
     x = w->data;
     act = &run->act;
@@ -47,12 +63,32 @@ aegis_exec_act_prepare(aegis_worker_t *w, aegis_exec_run_t *run)
     act->timeout_ms = json_is_integer(timeout) ? json_integer_value(timeout) * 1000
                       : aegis_conf_int(w->conf, "exec.step_timeout_s") * 1000;
 
+    run->target[0] = '\0';
+    target = json_object_get(step, "target");
+    if (run->next.phase == AEGIS_EXEC_CHECK) {
+        run->target_limit = 0;
+    } else {
+        run->target_limit = (int) aegis_conf_int(w->conf, act->adapter && act->adapter->limit
+            ? act->adapter->limit : "exec.per_target");
+    }
+    if (run->target_limit > 0 && json_is_string(target)) {
+        snprintf(run->target, sizeof(run->target), "%s", json_string_value(target));
+    } else if (run->target_limit > 0 && act->adapter && act->adapter->target
+               && aegis_exec_act_fits(act))
+    {
+        act->adapter->target(act, run->target);
+    }
+    snprintf(run->limit_text, sizeof(run->limit_text), "%d", run->target_limit);
+
     run->retry_safe = json_is_true(json_object_get(step, "retry_safe"))
                       || (act->adapter && aegis_action(act->action)->repeatable);
+    run->busy_since = 0;
+    run->told_at = run->acted_at = aegis_act_now();
+    run->stored_at = 0;
+    memset(run->told, 0, sizeof(run->told));
     run->why = NULL;
     run->tries = 0;
     run->wake_at = 0;
-    run->acted_at = aegis_act_now();
 
     snprintf(run->step_text, sizeof(run->step_text), "%d", run->next.step_no);
     snprintf(run->attempt_text, sizeof(run->attempt_text), "%d", run->next.attempt);
@@ -94,7 +130,13 @@ aegis_exec_act_start(aegis_worker_t *w, aegis_exec_run_t *run)
     act->conf = w->conf;
     act->deadline = aegis_act_now() + act->timeout_ms;
 
-    if (aegis_exec_act_checked(run)) {
+    if (!aegis_exec_act_checked(run)) {
+        return;
+    }
+
+    if (run->next.phase == AEGIS_EXEC_CHECK) {
+        act->adapter->check(act);
+    } else {
         act->adapter->start(act);
     }
 }
@@ -107,7 +149,9 @@ aegis_exec_act_recover(aegis_worker_t *w, aegis_exec_run_t *run)
     act = &run->act;
     act->deadline = aegis_act_now() + act->timeout_ms;
 
-    if (act->adapter == NULL || act->adapter->recover == NULL) {
+    if (act->adapter == NULL || act->adapter->recover == NULL
+        || run->next.phase == AEGIS_EXEC_CHECK)
+    {
         aegis_act_unknown(act, "its executor stopped before it was over");
     } else {
         act->adapter->recover(act);
@@ -168,20 +212,65 @@ aegis_exec_act_poll(aegis_worker_t *w, aegis_exec_run_t *run)
     }
 }
 
-/* Where its outputs are; "" for what nothing was written to. */
 void
-aegis_exec_act_refs(aegis_exec_run_t *run)
+aegis_exec_act_outputs(aegis_exec_t *x, aegis_exec_run_t *run, int last)
 {
-    int   i;
-    char  key[AEGIS_SINK_KEY];
+    int      i, put;
+    char     key[AEGIS_SINK_KEY], prefix[128];
+    json_t  *json;
+    int64_t  now, size;
+
+    if (last) {
+        aegis_sink_end(&run->act);
+    }
+
+    aegis_store_key(x->store, "", prefix, sizeof(prefix));
+    json = aegis_sink_json(&run->act, aegis_store_bucket(x->store), prefix);
+    free(run->output_text);
+    run->output_text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+
+    now = aegis_act_now();
+    put = last || now >= run->stored_at + AEGIS_EXEC_STORE_MS;
 
     for (i = 0; i < AEGIS_N_OUTPUTS; i++) {
-        run->ref[i][0] = '\0';
-        if (run->act.sink[i].fd >= 0) {
+        size = aegis_sink_size(&run->act, i);
+        run->told[i] = size;
+        if (put && size > 0) {
             aegis_sink_key(&run->act, i, key);
-            snprintf(run->ref[i], sizeof(run->ref[i]), "file:%s", key);
+            (void) aegis_store_put(x->store, key, run->act.sink[i].fd, size, last);
+            run->stored_at = now;
         }
     }
+
+    if (last && run->act.result) {
+        free(run->result_text);
+        run->result_text = json_dumps(run->act.result, JSON_COMPACT);
+        if (run->result_text && strlen(run->result_text) > AEGIS_ACT_RESULT) {
+            free(run->result_text);
+            run->result_text = NULL;
+        }
+    }
+}
+
+int
+aegis_exec_act_news(const aegis_exec_run_t *run, int64_t now)
+{
+    int           i;
+    aegis_act_t  *act;
+
+    act = (aegis_act_t *) &run->act;
+    if (now < run->told_at + AEGIS_EXEC_PROGRESS_MS) {
+        return 0;
+    }
+
+    for (i = 0; i < AEGIS_N_OUTPUTS; i++) {
+        if (act->sink[i].fd >= 0 && aegis_sink_size(act, i) != run->told[i]) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 void

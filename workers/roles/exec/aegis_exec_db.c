@@ -1,9 +1,7 @@
 /*
- * aegis_exec_db.c: the executor's statements. Whatever several runs wait for
- * is committed with one statement, so that the number of round trips depends
- * on the length of plans and not on the number of runs.
- * Invariant: a statement that was not answered is sent again unchanged; SQL
- * (sql/functions/40_exec.sql) makes the second time the same as the first.
+ * aegis_exec_db.c: how runs come to this executor, and how it keeps them:
+ * commands that are accepted, claims, heartbeats, and the word that somebody has
+ * cancelled one.
  */
 #include "aegis_exec.h"
 
@@ -14,9 +12,6 @@
 #include "aegis_buf.h"
 #include "aegis_http.h"
 #include "aegis_json.h"
-
-#define AEGIS_EXEC_RETRY_MS      100
-#define AEGIS_EXEC_RETRY_MAX_MS  5000
 
 static aegis_str_t
 aegis_exec_text(const char *s)
@@ -143,6 +138,38 @@ aegis_exec_db_accept(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
 
 /* --- the lease */
 
+/* What SQL says of a run that is to end; the case has left it when it says less. */
+static void
+aegis_exec_cancel_one(aegis_worker_t *w, aegis_exec_run_t *run, const char *body)
+{
+    json_t         *what;
+    aegis_str_t     text;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    text = body ? (aegis_str_t) { strlen(body), body } : AEGIS_NO_STR;
+    if (text.len == 0 || aegis_json_parse(text, &what, &err) != AEGIS_E_OK) {
+        what = NULL;
+    }
+
+    aegis_exec_run_cancel(w, run, what);
+    aegis_error_clear(&err);
+    json_decref(what);
+}
+
+static void
+aegis_exec_db_cancelled(aegis_worker_t *w, const char *exec_id, const char *body)
+{
+    size_t         k;
+    aegis_exec_t  *x;
+
+    x = w->data;
+    for (k = 0; k < x->n_runs; k++) {
+        if (strcmp(x->runs[k]->exec_id, exec_id) == 0) {
+            aegis_exec_cancel_one(w, x->runs[k], body);
+        }
+    }
+}
+
 size_t
 aegis_exec_db_claim(aegis_worker_t *w, size_t limit)
 {
@@ -171,8 +198,15 @@ aegis_exec_db_claim(aegis_worker_t *w, size_t limit)
         return 0;
     }
 
-    for (i = 0; i < n && taken < limit; i++) {
+    for (i = 0; i < n; i++) {
         body = aegis_pg_value(w->pg, i, 5);
+        if (atoi(aegis_pg_value(w->pg, i, 3)) < 0) {
+            aegis_exec_db_cancelled(w, aegis_pg_value(w->pg, i, 2), body);
+            continue;
+        }
+        if (taken == limit) {
+            break;
+        }
         run = aegis_exec_run_new(aegis_pg_value(w->pg, i, 0), aegis_pg_value(w->pg, i, 1),
                                  aegis_pg_value(w->pg, i, 2),
                                  atoi(aegis_pg_value(w->pg, i, 3)), body ? body : "");
@@ -207,14 +241,15 @@ aegis_exec_array_add(aegis_buf_t *b, const char *s)
 }
 
 static void
-aegis_exec_beat(aegis_worker_t *w, aegis_exec_run_t *run, const char *code, int64_t lease_until)
+aegis_exec_beat(aegis_worker_t *w, aegis_exec_run_t *run, const char *code, const char *body,
+    int64_t lease_until)
 {
     if (strcmp(code, "ok") == 0) {
         run->lease_until = lease_until;
 
     } else if (strcmp(code, "cancelled") == 0) {
         run->lease_until = lease_until;
-        aegis_exec_run_cancel(w, run);
+        aegis_exec_cancel_one(w, run, body);
 
     } else if (strcmp(code, "fenced") == 0) {
         aegis_log(AEGIS_LOG_WARN, "exec", "run.fenced", "exec_id", "%s", run->exec_id,
@@ -268,7 +303,8 @@ aegis_exec_db_heartbeat(aegis_worker_t *w, int lease_s)
     for (i = 0; i < n; i++) {
         ord = atoi(aegis_pg_value(w->pg, i, 0));
         if (ord >= 1 && (size_t) ord <= x->n_runs) {
-            aegis_exec_beat(w, x->runs[ord - 1], aegis_pg_value(w->pg, i, 2), lease_until);
+            aegis_exec_beat(w, x->runs[ord - 1], aegis_pg_value(w->pg, i, 2),
+                            aegis_pg_value(w->pg, i, 3), lease_until);
         }
     }
 
@@ -280,193 +316,4 @@ done:
         free(cols[k].data);
     }
     aegis_error_clear(&err);
-}
-
-/* --- what a run waits for */
-
-static void
-aegis_exec_fill(aegis_item_t *item, aegis_exec_run_t *run)
-{
-    const char   *name;
-    aegis_str_t  *v;
-
-    memset(item, 0, sizeof(*item));
-    v = item->v;
-    v[AEGIS_C_tenant] = aegis_exec_text(run->tenant);
-    v[AEGIS_C_case_id] = aegis_exec_text(run->case_id);
-    v[AEGIS_C_exec_id] = aegis_exec_text(run->exec_id);
-    v[AEGIS_C_epoch] = aegis_exec_text(run->epoch_text);
-
-    if (run->at == AEGIS_RUN_FINISH) {
-        v[AEGIS_C_state] = aegis_exec_text(run->state);
-        v[AEGIS_C_reason] = aegis_exec_text(run->reason);
-        return;
-    }
-
-    name = aegis_json_str(aegis_exec_step(run->plan, run->next.phase, run->next.step_no),
-                          "action");
-    v[AEGIS_C_phase] = aegis_exec_text(run->act.phase);
-    v[AEGIS_C_step_no] = aegis_exec_text(run->step_text);
-    v[AEGIS_C_attempt] = aegis_exec_text(run->attempt_text);
-    v[AEGIS_C_action] = aegis_exec_text(name);
-    v[AEGIS_C_retry_safe] = run->retry_safe ? aegis_str("true") : aegis_str("false");
-    v[AEGIS_C_token] = aegis_exec_text(run->token);
-
-    if (run->at == AEGIS_RUN_END) {
-        aegis_exec_act_refs(run);
-        snprintf(run->exit_text, sizeof(run->exit_text), "%d", run->act.exit_code);
-        v[AEGIS_C_state] = aegis_exec_text(aegis_act_state_name(run->act.state));
-        v[AEGIS_C_exit_code] = run->act.has_exit ? aegis_exec_text(run->exit_text)
-                                                 : AEGIS_NO_STR;
-        v[AEGIS_C_error] = aegis_exec_text(run->act.error);
-        v[AEGIS_C_stdout_ref] = aegis_exec_text(run->ref[AEGIS_OUT]);
-        v[AEGIS_C_stderr_ref] = aegis_exec_text(run->ref[AEGIS_ERR]);
-    }
-}
-
-static void
-aegis_exec_finished(aegis_exec_run_t *run)
-{
-    char  labels[48];
-
-    snprintf(labels, sizeof(labels), "state=\"%s\"", run->state);
-    aegis_metric_add(aegis_counter("aegis_exec_runs_total", labels,
-                                   "runs that ended, by outcome"), 1);
-    aegis_log(AEGIS_LOG_INFO, "exec", "run.finished", "exec_id", "%s", run->exec_id,
-              "case_id", "%s", run->case_id, "state", "%s", run->state,
-              "reason", "%s", run->reason, NULL);
-    run->at = AEGIS_RUN_GONE;
-}
-
-static void
-aegis_exec_later(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
-{
-    int64_t  ms;
-
-    ms = (int64_t) AEGIS_EXEC_RETRY_MS << (run->tries < 6 ? run->tries : 6);
-    run->wake_at = now + aegis_exec_jitter(x, ms < AEGIS_EXEC_RETRY_MAX_MS
-                                              ? ms : AEGIS_EXEC_RETRY_MAX_MS);
-    run->tries++;
-}
-
-/* What the statement said of one run. 1: it has moved on. */
-static int
-aegis_exec_settle(aegis_worker_t *w, aegis_exec_run_t *run, const aegis_pg_row_t *row,
-    int64_t now)
-{
-    aegis_exec_t  *x;
-
-    x = w->data;
-
-    if (strcmp(row->code, "fenced") == 0) {
-        aegis_log(AEGIS_LOG_WARN, "exec", "run.fenced", "exec_id", "%s", run->exec_id,
-                  "epoch", "%d", run->epoch, NULL);
-        aegis_exec_run_fence(w, run);
-        return 1;
-    }
-
-    if (run->at == AEGIS_RUN_BEGIN && strcmp(row->code, "already-exists") == 0) {
-        /* a former owner's intent came in between: read the log again */
-        aegis_log(AEGIS_LOG_WARN, "exec", "step.exists", "exec_id", "%s", run->exec_id, NULL);
-        aegis_exec_run_fence(w, run);
-        return 1;
-    }
-
-    if (run->at == AEGIS_RUN_BEGIN && strcmp(row->code, "cancelled") == 0) {
-        run->at = AEGIS_RUN_NEXT;
-        aegis_exec_run_cancel(w, run);
-        return 1;
-    }
-
-    if (strcmp(row->code, "ok") != 0) {
-        aegis_log(AEGIS_LOG_WARN, "exec", "commit.failed", "exec_id", "%s", run->exec_id,
-                  "code", "%s", row->code, "tries", "%d", run->tries, NULL);
-        aegis_exec_later(x, run, now);
-        return 0;
-    }
-
-    run->tries = 0;
-
-    switch (run->at) {
-
-    case AEGIS_RUN_BEGIN:
-        run->at = AEGIS_RUN_START;
-        break;
-
-    case AEGIS_RUN_END:
-        aegis_exec_run_ended(x, run, now);
-        break;
-
-    default:
-        aegis_exec_finished(run);
-        break;
-    }
-
-    return 1;
-}
-
-static size_t
-aegis_exec_commit_group(aegis_worker_t *w, aegis_stmt_id_t stmt, aegis_exec_run_t **runs,
-    size_t n)
-{
-    int                    notify;
-    size_t                 i, moved;
-    int64_t                now;
-    aegis_code_t           rc;
-    aegis_exec_t          *x;
-    aegis_error_t          err = AEGIS_ERROR_INIT;
-    const aegis_item_t    *items[AEGIS_EXEC_GROUP];
-    const aegis_pg_row_t  *rows;
-
-    x = w->data;
-
-    for (i = 0; i < n; i++) {
-        aegis_exec_fill(&x->items[i], runs[i]);
-        items[i] = &x->items[i];
-    }
-
-    notify = stmt == AEGIS_STMT_EXEC_STEP_BEGIN ? 0 : aegis_pg_notify_due(w->pg);
-    rc = aegis_pg_run_each(w->pg, stmt, items, n, notify, &rows, &err);
-    now = aegis_act_now();
-
-    for (i = 0, moved = 0; i < n; i++) {
-        if (rc == AEGIS_E_OK) {
-            moved += (size_t) aegis_exec_settle(w, runs[i], &rows[i], now);
-        } else {
-            aegis_exec_later(x, runs[i], now);
-        }
-    }
-
-    if (rc != AEGIS_E_OK) {
-        aegis_log(AEGIS_LOG_WARN, "exec", "commit.failed", "detail", "%s", err.detail, NULL);
-    }
-
-    aegis_pg_clear(w->pg);
-    aegis_error_clear(&err);
-    return moved;
-}
-
-size_t
-aegis_exec_db_commit(aegis_worker_t *w, aegis_run_at_t at, int64_t now)
-{
-    size_t             i, n, moved;
-    aegis_exec_t      *x;
-    aegis_stmt_id_t    stmt;
-    aegis_exec_run_t  *runs[AEGIS_EXEC_GROUP];
-
-    x = w->data;
-    stmt = at == AEGIS_RUN_BEGIN ? AEGIS_STMT_EXEC_STEP_BEGIN
-           : at == AEGIS_RUN_END ? AEGIS_STMT_EXEC_STEP_END : AEGIS_STMT_EXEC_FINISH;
-
-    for (i = 0, n = 0, moved = 0; i < x->n_runs; i++) {
-        if (x->runs[i]->at == at && now >= x->runs[i]->wake_at) {
-            runs[n++] = x->runs[i];
-        }
-        if (n == AEGIS_EXEC_GROUP || (n > 0 && i == x->n_runs - 1)) {
-            moved += aegis_exec_commit_group(w, stmt, runs, n);
-            n = 0;
-        }
-    }
-
-    return moved;
 }

@@ -30,18 +30,33 @@ typedef enum {
 const char *
 aegis_exec_phase_name(aegis_exec_phase_t phase)
 {
-    return phase == AEGIS_EXEC_STEP ? "step" : "rollback";
+    return phase == AEGIS_EXEC_CHECK ? "check" : phase == AEGIS_EXEC_STEP ? "step" : "rollback";
+}
+
+aegis_exec_phase_t
+aegis_exec_phase_by_name(const char *name)
+{
+    return strcmp(name, "check") == 0 ? AEGIS_EXEC_CHECK
+           : strcmp(name, "rollback") == 0 ? AEGIS_EXEC_ROLLBACK : AEGIS_EXEC_STEP;
 }
 
 static const json_t *
 aegis_exec_part(const json_t *plan, aegis_exec_phase_t phase)
 {
-    return json_object_get(plan, phase == AEGIS_EXEC_STEP ? "steps" : "rollback");
+    return json_object_get(plan, phase == AEGIS_EXEC_ROLLBACK ? "rollback" : "steps");
 }
 
 const json_t *
 aegis_exec_step(const json_t *plan, aegis_exec_phase_t phase, int step_no)
 {
+    size_t  n;
+
+    n = json_array_size(aegis_exec_part(plan, AEGIS_EXEC_STEP));
+    if (phase == AEGIS_EXEC_CHECK && (size_t) step_no > n) {
+        phase = AEGIS_EXEC_ROLLBACK;
+        step_no -= (int) n;
+    }
+
     return json_array_get(aegis_exec_part(plan, phase), (size_t) step_no - 1);
 }
 
@@ -182,7 +197,8 @@ aegis_exec_blame(const json_t *plan, const aegis_exec_attempt_t *last, int unkno
     const json_t  *step;
 
     step = aegis_exec_step(plan, last->phase, last->step_no);
-    what = last->phase == AEGIS_EXEC_STEP ? "step" : "rollback step";
+    what = last->phase == AEGIS_EXEC_STEP ? "step"
+           : last->phase == AEGIS_EXEC_CHECK ? "check of step" : "rollback step";
 
     if (unknown) {
         snprintf(buf, size, "outcome of %s %d unknown: %s%s%s", what, last->step_no,
@@ -206,45 +222,127 @@ aegis_exec_failed(aegis_exec_next_t *ret, const char *what, const char *then)
     ret->kind = AEGIS_NEXT_FAILED;
 }
 
-void
-aegis_exec_next(const json_t *plan, const aegis_exec_log_t *log, aegis_exec_next_t *ret)
+/* A dry run: every step and rollback step is checked, whatever the others say. */
+static void
+aegis_exec_next_dry(const json_t *plan, const aegis_exec_log_t *log,
+    const aegis_exec_want_t *want, aegis_exec_next_t *ret)
 {
-    char                         what[AEGIS_EXEC_BLAME], then[AEGIS_EXEC_BLAME];
+    int                          i, n;
+    char                         what[AEGIS_EXEC_BLAME];
     aegis_exec_walk_t            rc;
-    const aegis_exec_attempt_t  *last;
+    const aegis_exec_attempt_t  *last, *bad;
 
-    memset(ret, 0, sizeof(*ret));
-    last = NULL;
-    rc = aegis_exec_walk(plan, log, AEGIS_EXEC_STEP, ret, &last);
+    n = (int) (json_array_size(aegis_exec_part(plan, AEGIS_EXEC_STEP))
+               + json_array_size(aegis_exec_part(plan, AEGIS_EXEC_ROLLBACK)));
 
-    if (rc == AEGIS_WALK_PASSED) {
+    for (i = 1, bad = NULL; i <= n; i++) {
+        last = NULL;
+        rc = aegis_exec_judge(plan, log, AEGIS_EXEC_CHECK, i, ret, &last);
+
+        /* checks are not made again: what they say is what was asked for */
+        if (rc == AEGIS_WALK_NEXT && (last == NULL || last->state == AEGIS_ACT_RUNNING)) {
+            if (want->cancel && last == NULL) {
+                ret->cancelled = 1;
+                aegis_exec_failed(ret, want->cancel, "");
+            }
+            return;
+        }
+        bad = rc == AEGIS_WALK_PASSED || bad ? bad : last;
+    }
+
+    if (bad) {
+        aegis_exec_blame(plan, bad, 0, what, sizeof(what));
+        aegis_exec_failed(ret, what, "");
+    } else {
         ret->kind = AEGIS_NEXT_DONE;
     }
-    if (rc == AEGIS_WALK_PASSED || rc == AEGIS_WALK_NEXT) {
-        return;
-    }
+}
 
-    aegis_exec_blame(plan, last, rc == AEGIS_WALK_UNKNOWN, what, sizeof(what));
-
-    /* to roll back is to act, and nobody knows on what */
-    if (rc == AEGIS_WALK_UNKNOWN) {
-        aegis_exec_failed(ret, what, "; not rolled back");
-        return;
-    }
+/* The steps are over, with what went wrong: roll back, or say why not. */
+static void
+aegis_exec_next_back(const json_t *plan, const aegis_exec_log_t *log, const char *what,
+    const aegis_exec_want_t *want, aegis_exec_next_t *ret)
+{
+    char                         then[AEGIS_EXEC_BLAME];
+    aegis_exec_walk_t            rc;
+    const aegis_exec_attempt_t  *last;
 
     if (json_array_size(aegis_exec_part(plan, AEGIS_EXEC_ROLLBACK)) == 0) {
         aegis_exec_failed(ret, what, "; there is no rollback");
         return;
     }
 
+    last = NULL;
     rc = aegis_exec_walk(plan, log, AEGIS_EXEC_ROLLBACK, ret, &last);
 
     if (rc == AEGIS_WALK_PASSED) {
         aegis_exec_failed(ret, what, "; rolled back");
+
+    } else if (rc == AEGIS_WALK_NEXT && want->cancel && !want->rollback
+               && ret->kind == AEGIS_NEXT_ACT)
+    {
+        ret->cancelled = 1;
+        aegis_exec_failed(ret, what, "; its rollback was cancelled");
 
     } else if (rc != AEGIS_WALK_NEXT) {
         memcpy(then, "; ", 2);
         aegis_exec_blame(plan, last, rc == AEGIS_WALK_UNKNOWN, then + 2, sizeof(then) - 2);
         aegis_exec_failed(ret, what, then);
     }
+}
+
+void
+aegis_exec_next(const json_t *plan, const aegis_exec_log_t *log,
+    const aegis_exec_want_t *want, aegis_exec_next_t *ret)
+{
+    int                          cancel, begun;
+    size_t                       i;
+    char                         what[AEGIS_EXEC_BLAME];
+    aegis_exec_walk_t            rc;
+    const aegis_exec_attempt_t  *last;
+
+    memset(ret, 0, sizeof(*ret));
+
+    if (want->dry) {
+        aegis_exec_next_dry(plan, log, want, ret);
+        return;
+    }
+
+    last = NULL;
+    rc = aegis_exec_walk(plan, log, AEGIS_EXEC_STEP, ret, &last);
+
+    if (rc == AEGIS_WALK_PASSED) {
+        ret->kind = AEGIS_NEXT_DONE;
+        return;
+    }
+
+    for (i = 0, begun = 0; i < log->n; i++) {
+        begun |= log->v[i].phase == AEGIS_EXEC_ROLLBACK;
+    }
+
+    /* a cancel is heard between attempts; one that came when the plan was going
+     * back already, and does not want that, is aegis_exec_next_back's */
+    cancel = want->cancel != NULL && rc != AEGIS_WALK_UNKNOWN
+             && (rc == AEGIS_WALK_NEXT ? ret->kind == AEGIS_NEXT_ACT
+                                       : !begun || want->rollback);
+
+    if (rc == AEGIS_WALK_NEXT && !cancel) {
+        return;
+    }
+
+    if (cancel) {
+        snprintf(what, sizeof(what), "%s", want->cancel);
+    } else {
+        aegis_exec_blame(plan, last, rc == AEGIS_WALK_UNKNOWN, what, sizeof(what));
+    }
+
+    /* to roll back is to act, and nobody knows on what */
+    if (rc == AEGIS_WALK_UNKNOWN || (cancel && !want->rollback) || (cancel && log->n == 0)) {
+        ret->cancelled = cancel;
+        aegis_exec_failed(ret, what, log->n == 0 ? "; nothing was done" : "; not rolled back");
+        return;
+    }
+
+    aegis_exec_next_back(plan, log, what, want, ret);
+    ret->cancelled |= cancel;
 }

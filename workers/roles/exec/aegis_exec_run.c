@@ -81,12 +81,12 @@ aegis_exec_log_read(aegis_exec_log_t *log, const json_t *steps)
             return 0;
         }
 
-        a->phase = strcmp(aegis_json_str(s, "phase"), "rollback") == 0
-                   ? AEGIS_EXEC_ROLLBACK : AEGIS_EXEC_STEP;
+        a->phase = aegis_exec_phase_by_name(aegis_json_str(s, "phase"));
         a->step_no = (int) json_integer_value(json_object_get(s, "step_no"));
         a->attempt = (int) json_integer_value(json_object_get(s, "attempt"));
         a->state = aegis_act_state_by_name(aegis_json_str(s, "state"));
         a->retry_safe = json_is_true(json_object_get(s, "retry_safe"));
+        a->final = json_is_true(json_object_get(s, "final"));
         snprintf(a->token, sizeof(a->token), "%s", aegis_json_str(s, "token"));
         snprintf(a->error, sizeof(a->error), "%s", aegis_json_str(s, "error"));
     }
@@ -101,6 +101,24 @@ aegis_exec_run_finish(aegis_exec_run_t *run, const char *state, const char *reas
     run->state = state;
     run->wake_at = 0;
     snprintf(run->reason, sizeof(run->reason), "%s", reason);
+}
+
+/* Take over what SQL's exec_cancelled() says. */
+static void
+aegis_exec_run_want(aegis_exec_run_t *run, const json_t *cancel)
+{
+    if (!json_is_object(cancel)) {
+        return;
+    }
+
+    if (json_is_true(json_object_get(cancel, "left"))) {
+        run->cancelled = 1;
+        return;
+    }
+
+    snprintf(run->cancel_text, sizeof(run->cancel_text), "%s", aegis_json_str(cancel, "reason"));
+    run->want.cancel = run->cancel_text;
+    run->want.rollback = json_is_true(json_object_get(cancel, "rollback"));
 }
 
 aegis_exec_run_t *
@@ -130,6 +148,8 @@ aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id,
 
     run->plan = json_object_get(run->body, "plan");
     run->no_params = json_object();
+    run->want.dry = json_is_true(json_object_get(run->body, "dry_run"));
+    aegis_exec_run_want(run, json_object_get(run->body, "cancel"));
     aegis_sink_init(&run->act);
 
     if (run->tenant == NULL
@@ -153,6 +173,8 @@ aegis_exec_run_free(aegis_exec_run_t *run)
     json_decref(run->body);
     json_decref(run->no_params);
     free(run->log.v);
+    free(run->output_text);
+    free(run->result_text);
     free(run->tenant);
     free(run);
 }
@@ -216,7 +238,8 @@ aegis_exec_run_decide(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
         return 1;
     }
 
-    aegis_exec_next(run->plan, &run->log, &run->next);
+    run->cancel_heard = run->want.cancel != NULL;
+    aegis_exec_next(run->plan, &run->log, &run->want, &run->next);
 
     switch (run->next.kind) {
 
@@ -225,7 +248,8 @@ aegis_exec_run_decide(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
         return 1;
 
     case AEGIS_NEXT_FAILED:
-        aegis_exec_run_finish(run, "FAILED", run->next.reason);
+        aegis_exec_run_finish(run, run->next.cancelled ? "CANCELLED" : "FAILED",
+                              run->next.reason);
         return 1;
 
     case AEGIS_NEXT_RECOVER:
@@ -259,8 +283,9 @@ aegis_exec_run_start(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
 
     act = &run->act;
 
-    if (run->cancelled) {
-        aegis_act_fail(act, 0, "not started: the case has left EXECUTING");
+    if (run->cancelled || (run->want.cancel && !run->cancel_heard)) {
+        aegis_act_fail(act, 1, "not started: %s",
+                       run->cancelled ? "the case has left EXECUTING" : run->want.cancel);
         run->at = AEGIS_RUN_END;
         return 1;
     }
@@ -271,7 +296,12 @@ aegis_exec_run_start(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
     }
 
     run->acted_at = now;
-    aegis_exec_act_start(w, run);
+    if (run->busy_since > 0 && run->target[0] == '\0') {
+        aegis_act_fail(act, 0, "its target was busy for %lld s",
+                       (long long) ((now - run->busy_since) / 1000));
+    } else {
+        aegis_exec_act_start(w, run);
+    }
     run->at = act->state == AEGIS_ACT_RUNNING ? AEGIS_RUN_ACT : AEGIS_RUN_END;
     return 1;
 }
@@ -302,8 +332,9 @@ aegis_exec_run_poll(aegis_worker_t *w, aegis_exec_run_t *run)
         return 1;
     }
 
-    if (act->cancelled && run->cancelled) {
-        aegis_act_fail(act, 1, "stopped: the case has left EXECUTING");
+    if (act->cancelled && (run->cancelled || run->want.cancel)) {
+        aegis_act_fail(act, 1, "stopped: %s",
+                       run->cancelled ? "the case has left EXECUTING" : run->want.cancel);
 
     } else if (aegis_exec_run_cut_off(w, act)) {
         /* half done is what the next owner has to assume */
@@ -318,9 +349,11 @@ aegis_exec_run_poll(aegis_worker_t *w, aegis_exec_run_t *run)
 int
 aegis_exec_run_go(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
 {
+    int            asked;
     aegis_exec_t  *x;
 
     x = w->data;
+    asked = run->cancelled || (run->want.cancel && !run->cancel_heard);
 
     switch (run->at) {
 
@@ -328,15 +361,16 @@ aegis_exec_run_go(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
         return aegis_exec_run_decide(w, run, now);
 
     case AEGIS_RUN_WAIT:
-        if (!run->cancelled && (x->stopping || now < run->wake_at)) {
+        if (!asked && (x->stopping || now < run->wake_at)) {
             return 0;
         }
-        run->at = run->cancelled ? AEGIS_RUN_NEXT : AEGIS_RUN_BEGIN;
+        run->at = asked ? AEGIS_RUN_NEXT : AEGIS_RUN_BEGIN;
         run->wake_at = 0;
         return 1;
 
     case AEGIS_RUN_BEGIN:
-        if (!run->cancelled) {
+        /* sent already, it may be committed: then its row is there to be found */
+        if (!asked || (run->tries > 0 && run->busy_since == 0)) {
             return 0;
         }
         run->at = AEGIS_RUN_NEXT;
@@ -367,14 +401,26 @@ aegis_exec_run_fence(aegis_worker_t *w, aegis_exec_run_t *run)
 }
 
 void
-aegis_exec_run_cancel(aegis_worker_t *w, aegis_exec_run_t *run)
+aegis_exec_run_cancel(aegis_worker_t *w, aegis_exec_run_t *run, const json_t *what)
 {
-    if (run->cancelled) {
+    if (run->cancelled || (what && run->want.cancel)) {
         return;
     }
 
-    run->cancelled = 1;
-    if (run->at == AEGIS_RUN_ACT) {
+    if (what) {
+        aegis_exec_run_want(run, what);
+    } else {
+        run->cancelled = 1;
+    }
+
+    aegis_log(AEGIS_LOG_INFO, "exec", "run.cancelled", "exec_id", "%s", run->exec_id,
+              "reason", "%s", run->cancelled ? "the case has left EXECUTING" : run->cancel_text,
+              NULL);
+
+    /* what goes back because of this cancel, or in spite of it, goes on */
+    if (run->at == AEGIS_RUN_ACT
+        && (run->cancelled || !run->want.rollback || run->next.phase != AEGIS_EXEC_ROLLBACK))
+    {
         aegis_exec_act_cancel(w, run, "cancel");
     }
 }

@@ -13,6 +13,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "aegis_http.h"
+#include "aegis_json.h"
+
+/* What GET /exec/{id} shows of an output. */
+#define AEGIS_SINK_TAIL  2048
+
 static const char *const  aegis_sink_ext[] = { "out", "err" };
 static const char *const  aegis_sink_names[] = { "stdout", "stderr" };
 
@@ -140,4 +146,94 @@ aegis_act_write(aegis_act_t *act, aegis_output_t stream, const char *data, size_
     }
 
     return 0;
+}
+
+int64_t
+aegis_sink_size(aegis_act_t *act, aegis_output_t output)
+{
+    struct stat  st;
+
+    if (act->sink[output].fd < 0 || fstat(act->sink[output].fd, &st) != 0) {
+        return 0;
+    }
+
+    return (int64_t) st.st_size;
+}
+
+void
+aegis_sink_end(aegis_act_t *act)
+{
+    int            i, n;
+    char           line[64];
+    aegis_sink_t  *s;
+
+    for (i = 0; i < AEGIS_N_OUTPUTS; i++) {
+        s = &act->sink[i];
+        if (s->fd >= 0 && s->lost > 0) {
+            n = snprintf(line, sizeof(line), "\n[truncated: %lld bytes more]\n",
+                         (long long) s->lost);
+            (void) !pwrite(s->fd, line, (size_t) n, (off_t) s->size);
+            s->size += n;
+            s->lost = 0;
+        }
+    }
+}
+
+/* The end of an output as text: bytes that are none become a question mark. */
+static void
+aegis_sink_tail(aegis_act_t *act, aegis_output_t output, int64_t size,
+    char text[AEGIS_SINK_TAIL + 1])
+{
+    size_t    i, n, len;
+    ssize_t   got;
+    uint32_t  cp;
+    int64_t   at;
+
+    at = size > AEGIS_SINK_TAIL ? size - AEGIS_SINK_TAIL : 0;
+    got = pread(act->sink[output].fd, text, AEGIS_SINK_TAIL, (off_t) at);
+    len = got > 0 ? (size_t) got : 0;
+
+    for (i = 0; i < len; i += n) {
+        n = aegis_utf8_next(text + i, len - i, &cp);
+        if (n == 0 || (n == 1 && (unsigned char) text[i] < ' ' && text[i] != '\n'
+                       && text[i] != '\t') || text[i] == 127)
+        {
+            text[i] = '?';
+            n = 1;
+        }
+    }
+
+    text[len] = '\0';
+}
+
+json_t *
+aegis_sink_json(aegis_act_t *act, const char *bucket, const char *prefix)
+{
+    int      i;
+    char     tail[AEGIS_SINK_TAIL + 1], key[AEGIS_SINK_KEY], name[80], id[37];
+    char     full[AEGIS_SINK_KEY + 128];
+    json_t  *o, *all;
+    int64_t  size;
+
+    all = NULL;
+
+    for (i = 0; i < AEGIS_N_OUTPUTS; i++) {
+        size = aegis_sink_size(act, i);
+        if (size == 0) {
+            continue;
+        }
+
+        aegis_sink_tail(act, i, size, tail);
+        aegis_sink_key(act, i, key);
+        snprintf(full, sizeof(full), "%s%s", prefix, key);
+        snprintf(name, sizeof(name), "%s:%s", act->token, aegis_sink_names[i]);
+        aegis_uuid_named((aegis_str_t) { strlen(name), name }, id);
+
+        o = json_pack("{s:s, s:s, s:s, s:I, s:s}", "locator_id", id, "bucket", bucket,
+                      "key", full, "bytes", (json_int_t) size, "tail", tail);
+        all = all ? all : json_object();
+        json_object_set_new(all, aegis_sink_names[i], o);
+    }
+
+    return all;
 }

@@ -17,4 +17,14 @@ const char *aegis_sink_name(aegis_output_t stream);         /* "stdout" */
 void aegis_sink_key(const aegis_act_t *act, aegis_output_t stream,
     char key[AEGIS_SINK_KEY]);
 
+/* What it holds now, also when another process writes it. */
+int64_t aegis_sink_size(aegis_act_t *act, aegis_output_t output);
+
+/* Nothing comes after: say how much was dropped. */
+void aegis_sink_end(aegis_act_t *act);
+
+/* {"stdout": {locator_id, bucket, key, bytes, tail}, …} of what is not empty;
+ * NULL when all is. prefix goes before the key. New reference. */
+json_t *aegis_sink_json(aegis_act_t *act, const char *bucket, const char *prefix);
+
 #endif
