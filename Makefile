@@ -44,7 +44,7 @@ LIB_LIB  := $(B)/libaegis_lib.a
 UNIT_BIN := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(UNIT_SRC))
 
 CORE_LIBS   := -ljansson -lyaml -lcrypto
-WORKER_LIBS := -lpq -lnats -lrdkafka -lcurl -lsystemd -lssl $(CORE_LIBS) -lpthread -lm
+WORKER_LIBS := -lpq -lnats -lrdkafka -lcurl -lseccomp -lsystemd -lssl $(CORE_LIBS) -lpthread -lm
 
 .DEFAULT_GOAL := all
 

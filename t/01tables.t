@@ -269,6 +269,13 @@ subtest 'sql/generated holds the rows of the tables' => sub {
     is(scalar(grep { index($sql, $q->($_)) >= 0 } keys %subject), scalar keys %subject, 'every subject');
 };
 
+subtest 'the scripts that come along are listed with their hashes' => sub {
+    my $r = run(['sha256sum', '--check', '--strict', 'SHA256SUMS'], cwd => root . '/conf/scripts');
+    is($r->{rc}, 0, 'conf/scripts/SHA256SUMS is fresh') or diag($r->{out} . $r->{err}, 'in conf/scripts: sha256sum *.sh >SHA256SUMS');
+    my %listed = map { $_ => 1 } slurp(root . '/conf/scripts/SHA256SUMS') =~ /^\w{64}  (\S+)$/mg;
+    is_deeply([ grep { !$listed{$_} } map { s{.*/}{}r } grep { -x } glob root . '/conf/scripts/*' ], [], 'and lists every one');
+};
+
 subtest 'every action has an adapter' => sub {
     my @adapters = def_rows('adapters', 'AEGIS_ADAPTER');
     my %vtable = map { $_->[3] => 1 } @adapters;

@@ -33,7 +33,7 @@ my %room = (
                              'openssl/evp.h', 'openssl/ssl.h' ] },
     role    => { from => ['core', 'workers/lib', undef],       # undef: its own folder
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', 'yaml.h', 'curl/curl.h', 'openssl/rand.h',
-                             'openssl/sha.h', 'openssl/evp.h' ] },
+                             'openssl/sha.h', 'openssl/evp.h', 'seccomp.h', 'linux/filter.h', 'sys/mount.h' ] },
     program => { from => ['core', 'workers/lib', 'workers', 'workers/ctl'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', @clients, 'openssl/rand.h', 'openssl/ssl.h',
                              'openssl/err.h', 'openssl/sha.h', 'openssl/evp.h', 'openssl/x509v3.h', 'openssl/x509.h', 'openssl/bio.h' ] },

@@ -330,6 +330,11 @@ sub add_script ($self, $name, $text) {
     spew("$file.new", $text);
     chmod 0755, "$file.new";
     rename "$file.new", $file or die "$file: $!";
+    my $list = "$self->{rundir}/conf/scripts/SHA256SUMS";
+    my @others = grep { !/^\w{64}  \Q$name\E$/ } -e $list ? split /\n/, slurp($list) : ();
+    spew("$list.new", join "\n", @others, sha256_hex($text) . "  $name", '');
+    chmod 0644, "$list.new";
+    rename "$list.new", $list or die "$list: $!";
 }
 
 # A file that scripts (whoever they run as) may append to.

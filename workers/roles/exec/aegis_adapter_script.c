@@ -2,11 +2,11 @@
  * aegis_adapter_script.c: the action `script.exec`: params.script, a file of
  * exec.script_dir, is run with params.args as its arguments, under a warden
  * (aegis_warden.h).
- * Invariants: no shell ever sees a parameter; only a regular, executable file
- * whose name is one path component is run, and it is the file that was looked
- * at; the environment is made here and nothing of the worker's gets in.
+ * Invariants: no shell ever sees a parameter; what is run is the sealed copy of
+ * a file that is listed with its hash (aegis_script_guard.h); the environment is
+ * made here and nothing of the worker's gets in.
  */
-#include "aegis_adapter.h"
+#include "aegis_script_guard.h"
 #include "aegis_warden.h"
 
 #include <errno.h>
@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "aegis_metrics.h"
+
 #define AEGIS_SCRIPT_ARGS     64
 #define AEGIS_SCRIPT_ARG_MAX  8192
 #define AEGIS_SCRIPT_ENV      9
@@ -31,6 +33,113 @@ typedef struct {
     int      status;
     int64_t  give_up_at;
 } aegis_script_t;
+
+/* Of the settings: script.namespaces, script.seccomp. */
+static aegis_box_t               aegis_script_box;
+static const struct sock_fprog  *aegis_script_seccomp;
+
+/* Can a process like ours have namespaces? Asked once, by having some. */
+static int
+aegis_script_boxes(void)
+{
+    int             status;
+    pid_t           pid;
+    aegis_warden_t  g;
+
+    memset(&g, 0, sizeof(g));
+    g.box = AEGIS_BOX_REQUIRE;
+
+    pid = aegis_warden_clone(&g);
+    if (pid == 0) {
+        _exit(0);
+    }
+    if (pid < 0) {
+        return 0;
+    }
+
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        continue;
+    }
+
+    return 1;
+}
+
+static int
+aegis_script_configure(const aegis_conf_t *conf, aegis_error_t *err)
+{
+    int          have;
+    size_t       i;
+    const char  *box, *seccomp;
+
+    static const char *const  words[] = { "off", "auto", "require" };
+
+    box = aegis_conf_str(conf, "script.namespaces");
+    seccomp = aegis_conf_str(conf, "script.seccomp");
+    for (i = 0; i < 3 && strcmp(words[i], box) != 0; i++) {
+        continue;
+    }
+    if (i == 3 || (strcmp(seccomp, "off") != 0 && strcmp(seccomp, "auto") != 0
+                   && strcmp(seccomp, "require") != 0))
+    {
+        aegis_error_set(err, AEGIS_E_UNAVAILABLE,
+                        "script.namespaces and script.seccomp are off, auto or require");
+        return 0;
+    }
+
+    have = i > 0 && aegis_script_boxes();
+    if (i == 2 && !have) {
+        aegis_error_set(err, AEGIS_E_UNAVAILABLE,
+                        "script.namespaces: require, but there are none to be had: %s",
+                        strerror(errno));
+        return 0;
+    }
+
+    aegis_script_seccomp = strcmp(seccomp, "off") == 0 ? NULL : aegis_script_filter();
+    if (strcmp(seccomp, "require") == 0 && aegis_script_seccomp == NULL) {
+        aegis_error_set(err, AEGIS_E_UNAVAILABLE,
+                        "script.seccomp: require, but a filter cannot be made");
+        return 0;
+    }
+
+    aegis_script_box = (aegis_box_t) i;
+    aegis_metric_set(aegis_gauge("aegis_exec_confined", "by=\"namespaces\"",
+                                 "1 when scripts are kept in by this"), have);
+    aegis_metric_set(aegis_gauge("aegis_exec_confined", "by=\"seccomp\"",
+                                 "1 when scripts are kept in by this"),
+                     aegis_script_seccomp != NULL);
+    return 1;
+}
+
+static void
+aegis_script_done(void)
+{
+    aegis_script_seccomp = NULL;
+    aegis_script_filter_free();
+}
+
+/* script.network: names with blanks or commas between them, or all. */
+static int
+aegis_script_networked(const aegis_act_t *act, const char *name)
+{
+    size_t       len, n;
+    const char  *p;
+
+    len = strlen(name);
+    p = aegis_conf_str(act->conf, "script.network");
+    if (strcmp(p, "all") == 0) {
+        return 1;
+    }
+
+    for ( ; *p; p += n) {
+        p += strspn(p, ", ");
+        n = strcspn(p, ", ");
+        if (n == len && n > 0 && memcmp(p, name, n) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
 
 /* argv of params; 0 when they are not good. */
 static int
@@ -87,44 +196,6 @@ aegis_script_argv(aegis_act_t *act, const char *argv[AEGIS_SCRIPT_ARGS + 2])
     argv[n + 1] = NULL;
 
     return 1;
-}
-
-/* The script as a descriptor, or -1 and act has failed. */
-static int
-aegis_script_open(aegis_act_t *act, const char *name)
-{
-    int          dir, fd;
-    char         path[4096];
-    struct stat  st;
-
-    (void) aegis_conf_path(act->conf, "exec.script_dir", path);
-    dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0) {
-        aegis_act_fail(act, 0, "cannot open exec.script_dir: %s", strerror(errno));
-        return -1;
-    }
-
-    fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    close(dir);
-    if (fd < 0) {
-        aegis_act_fail(act, errno == ENOENT, "script %s: %s", name, strerror(errno));
-        return -1;
-    }
-
-    if (fstat(fd, &st) != 0) {
-        aegis_act_fail(act, 0, "script %s: %s", name, strerror(errno));
-    } else if (!S_ISREG(st.st_mode)) {
-        aegis_act_fail(act, 1, "script %s is not a regular file", name);
-    } else if ((st.st_mode & 0111) == 0) {
-        aegis_act_fail(act, 1, "script %s is not executable", name);
-    } else if ((st.st_mode & S_IWOTH) != 0) {
-        aegis_act_fail(act, 1, "script %s may be written by everybody", name);
-    } else {
-        return fd;
-    }
-
-    close(fd);
-    return -1;
 }
 
 /* NAME=value in text; the environment of the script, all of it. */
@@ -184,7 +255,7 @@ aegis_script_fds(aegis_act_t *act, const char *script, int fd[AEGIS_WARDEN_FDS],
 {
     int  rc, out, err, ctl[2] = { -1, -1 };
 
-    fd[AEGIS_WARDEN_SCRIPT] = aegis_script_open(act, script);
+    fd[AEGIS_WARDEN_SCRIPT] = aegis_script_file(act, script);
     if (fd[AEGIS_WARDEN_SCRIPT] < 0) {
         return -1;
     }
@@ -249,7 +320,7 @@ aegis_script_check(aegis_act_t *act)
     int          fd;
     const char  *argv[AEGIS_SCRIPT_ARGS + 2];
 
-    if (!aegis_script_argv(act, argv) || (fd = aegis_script_open(act, argv[0])) < 0) {
+    if (!aegis_script_argv(act, argv) || (fd = aegis_script_file(act, argv[0])) < 0) {
         return;
     }
 
@@ -299,6 +370,11 @@ aegis_script_start(aegis_act_t *act)
     g.timeout_ms = act->timeout_ms;
     g.output_max = act->output_max;
     g.max_fd = (int) sysconf(_SC_OPEN_MAX);
+    g.box = aegis_script_box;
+    g.host_network = aegis_script_networked(act, argv[0]);
+    g.memory = aegis_conf_int(act->conf, "script.memory_mb") * 1024 * 1024;
+    g.processes = (int) aegis_conf_int(act->conf, "script.processes");
+    g.filter = aegis_script_seccomp;
 
     s->warden = aegis_script_fork(&g);
     if (s->warden < 0) {
@@ -473,6 +549,8 @@ aegis_script_recover(aegis_act_t *act)
 
 const aegis_adapter_t  aegis_adapter_script = {
     .name = "script",
+    .configure = aegis_script_configure,
+    .done = aegis_script_done,
     .check = aegis_script_check,
     .start = aegis_script_start,
     .poll = aegis_script_poll,

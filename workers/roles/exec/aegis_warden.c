@@ -39,7 +39,7 @@ typedef struct {
     const aegis_warden_t   *g;
     pid_t                  script;
     int                    signals;
-    int                    exec_error;  /* pipe */
+    int                    report;      /* pipe: how the script began, and ended */
     int                    exited;
     int                    status;      /* of waitpid */
     aegis_warden_cause_t    cause;
@@ -147,25 +147,16 @@ aegis_warden_own_fds(aegis_warden_t *g)
 static int
 aegis_warden_spawn(aegis_warden_ctx_t *c)
 {
-    int    pipefd[2], error;
-    pid_t  self, pid;
+    int    pipefd[2];
+    pid_t  pid;
 
     if (pipe2(pipefd, O_CLOEXEC | O_NONBLOCK) != 0) {
         return -1;
     }
 
-    self = getpid();
-    pid = _Fork();
-
+    pid = aegis_warden_clone(c->g);
     if (pid == 0) {
-        (void) setpgid(0, 0);
-        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != self) {
-            _exit(127);                 /* the warden died before that was set */
-        }
-        error = aegis_warden_become(c->g);
-        (void) !write(pipefd[1], &error, sizeof(error));
-        _exit(127);
+        aegis_warden_inside(c->g, pipefd[1], pipefd[0]);
     }
 
     close(pipefd[1]);
@@ -177,12 +168,12 @@ aegis_warden_spawn(aegis_warden_ctx_t *c)
 
     (void) setpgid(pid, pid);           /* whoever of the two comes first */
     c->script = pid;
-    c->exec_error = pipefd[0];
+    c->report = pipefd[0];
     return 0;
 }
 
 static void
-aegis_warden_pump(aegis_warden_pump_t *p)
+aegis_warden_pump(aegis_warden_pump_t *p, int null)
 {
     int      i;
     char     buf[16384], *end;
@@ -190,7 +181,8 @@ aegis_warden_pump(aegis_warden_pump_t *p)
 
     /* bounded, so that a script that writes for ever does not hold up its end */
     for (i = 0; i < 16; i++) {
-        n = read(p->from, buf, sizeof(buf));
+        n = p->left > 0 ? read(p->from, buf, sizeof(buf))
+            : splice(p->from, NULL, null, NULL, 1 << 20, SPLICE_F_NONBLOCK);
         if (n < 0 && (errno == EINTR || errno == EAGAIN)) {
             return;
         }
@@ -205,6 +197,11 @@ aegis_warden_pump(aegis_warden_pump_t *p)
             close(p->from);
             p->from = -1;
             return;
+        }
+
+        if (p->left == 0) {
+            p->lost += n;
+            continue;
         }
 
         keep = n < p->left ? n : (ssize_t) p->left;
@@ -283,10 +280,10 @@ aegis_warden_turn(aegis_warden_ctx_t *c)
     now = aegis_warden_now();
 
     if (p[2].revents) {
-        aegis_warden_pump(&c->out);
+        aegis_warden_pump(&c->out, c->g->fd[AEGIS_WARDEN_NULL]);
     }
     if (p[3].revents) {
-        aegis_warden_pump(&c->err);
+        aegis_warden_pump(&c->err, c->g->fd[AEGIS_WARDEN_NULL]);
     }
     if (!c->exited) {
         aegis_warden_reap(c);
@@ -353,14 +350,23 @@ aegis_warden_record(const aegis_warden_t *g, const aegis_warden_status_t *s)
 static void
 aegis_warden_report(aegis_warden_ctx_t *c)
 {
-    int                   error;
+    int                    msg[2], began;
     aegis_warden_status_t  s;
 
     s.cause = c->cause;
+    began = 1;
 
-    if (read(c->exec_error, &error, sizeof(error)) == (ssize_t) sizeof(error)) {
+    while (read(c->report, msg, sizeof(msg)) == (ssize_t) sizeof(msg)) {
+        if (msg[0] == AEGIS_BOX_ERRNO) {
+            began = 0;
+            s.value = msg[1];
+        } else {
+            c->status = msg[1];         /* the script's own, not its init's */
+        }
+    }
+
+    if (!began) {
         s.kind = AEGIS_WARDEN_EXEC;
-        s.value = error;
     } else if (WIFSIGNALED(c->status)) {
         s.kind = AEGIS_WARDEN_SIGNAL;
         s.value = WTERMSIG(c->status);

@@ -25,6 +25,12 @@ enum {
     AEGIS_WARDEN_FDS
 };
 
+/* Namespaces around the script: never, where the kernel gives them, or else the
+ * script is not run. */
+typedef enum { AEGIS_BOX_OFF, AEGIS_BOX_AUTO, AEGIS_BOX_REQUIRE } aegis_box_t;
+
+struct sock_fprog;
+
 typedef struct {
     int           fd[AEGIS_WARDEN_FDS];
     char *const  *argv;
@@ -34,6 +40,11 @@ typedef struct {
     int64_t       timeout_ms;
     int64_t       output_max;
     int           max_fd;               /* of this process, for old kernels */
+    aegis_box_t   box;
+    int           host_network;         /* 1: it may use the host's */
+    int64_t       memory;               /* bytes of address space; 0: any number */
+    int           processes;
+    const struct sock_fprog  *filter;   /* system calls; NULL: none is kept from it */
 } aegis_warden_t;
 
 typedef enum {
@@ -74,5 +85,18 @@ void aegis_warden_kill_session(int session);
 
 /* Of aegis_warden_tree.c: become the script. Returns errno. */
 int aegis_warden_become(const aegis_warden_t *g);
+
+/* Of aegis_warden_box.c: fork, into namespaces of its own as g->box says. */
+int aegis_warden_clone(const aegis_warden_t *g);
+
+/* Of aegis_warden_box.c: what the child then does: become the script, or start it
+ * and be its init. Two ints go into report: a kind and a value. */
+enum { AEGIS_BOX_ERRNO, AEGIS_BOX_STATUS };
+void aegis_warden_inside(const aegis_warden_t *g, int report, int report_read)
+    __attribute__((noreturn));
+
+/* Of aegis_warden_box.c: no more of the kernel than g->filter lets through. 0 or
+ * errno. */
+int aegis_warden_confine(const aegis_warden_t *g);
 
 #endif

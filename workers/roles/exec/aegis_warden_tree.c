@@ -25,7 +25,6 @@
 /* What a script may use; its time is the step's timeout. */
 #define AEGIS_WARDEN_FILE_SIZE (1024 * 1024 * 1024)
 #define AEGIS_WARDEN_FILES     1024
-#define AEGIS_WARDEN_PROCESSES 4096
 
 static int64_t
 aegis_warden_clock(void)
@@ -208,7 +207,10 @@ aegis_warden_become(const aegis_warden_t *g)
     aegis_warden_limit(RLIMIT_CPU, cpu, cpu + 5);
     aegis_warden_limit(RLIMIT_FSIZE, AEGIS_WARDEN_FILE_SIZE, AEGIS_WARDEN_FILE_SIZE);
     aegis_warden_limit(RLIMIT_NOFILE, AEGIS_WARDEN_FILES, AEGIS_WARDEN_FILES);
-    aegis_warden_limit(RLIMIT_NPROC, AEGIS_WARDEN_PROCESSES, AEGIS_WARDEN_PROCESSES);
+    aegis_warden_limit(RLIMIT_NPROC, (rlim_t) g->processes, (rlim_t) g->processes);
+    if (g->memory > 0) {
+        aegis_warden_limit(RLIMIT_AS, (rlim_t) g->memory, (rlim_t) g->memory);
+    }
     aegis_warden_limit(RLIMIT_CORE, 0, 0);
     umask(027);
 
@@ -228,6 +230,11 @@ aegis_warden_become(const aegis_warden_t *g)
 
     sigemptyset(&none);
     (void) sigprocmask(SIG_SETMASK, &none, NULL);
+
+    errno = aegis_warden_confine(g);
+    if (errno != 0) {
+        return errno;
+    }
 
     execveat(g->fd[AEGIS_WARDEN_SCRIPT], "", g->argv, g->envp, AT_EMPTY_PATH);
     return errno;

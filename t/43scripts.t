@@ -1,0 +1,214 @@
+# 43scripts.t: what a script is given and what it is kept from: parameters that
+# nobody interprets, a file that is what its list says, an environment made for
+# it, namespaces and a filter of system calls. Fork bombs, escapes by setsid,
+# 10 GB of output and races with symbolic links are contained.
+use v5.36;
+use lib 't/lib';
+use Digest::SHA qw(sha256_hex);
+use Encode ();
+use JSON::PP ();
+use Test::More;
+use Aegis::Case;
+use Aegis::Stack;
+use Aegis::Test;
+
+my $stack = Aegis::Stack->shared;
+my $http = $stack->http;
+my $pg = $stack->pg;
+my $effects = $stack->effect_file;
+my $scripts = $stack->run_dir . '/conf/scripts';
+my $ns = $stack->metric('exec', 'aegis_exec_confined', 'by="namespaces"');
+
+sub step ($script, @args) { return { name => $script, action => 'script.exec', params => { script => $script, args => \@args } } }
+
+# The run of a plan with these steps, when it is over.
+sub execute (@steps) {
+    my $c = Aegis::Case->create($http, mode => 'manual')->drive('EXECUTING', plan => { steps => \@steps });
+    my $exec = $c->post('/adapter/exec')->json->{exec_id};
+    return wait_for('the run to end', 60, sub { my $r = $http->get("/exec/$exec")->json; $r->{finished_at} ? $r : undef })
+        // die "the run does not end\n";
+}
+
+sub steps ($run) { return grep { $_->{phase} eq 'step' } @{ $run->{steps} } }
+sub out ($step, $which = 'stdout') { return $step->{output}{$which} ? slurp($stack->run_dir . "/objects/$step->{output}{$which}{key}") : '' }
+sub alive_of ($exec) { return grep { (eval { slurp("$_/environ") } // '') =~ /AEGIS_EXEC_ID=\Q$exec\E/ } glob '/proc/[0-9]*' }
+sub set (%s) { my $y = join '', map { "  $_: $s{$_}\n" } sort keys %s;
+    my $undo = $stack->conf_edit('aegis.yaml', sub ($t) { "$t\nscript:\n$y" }, 'exec');
+    my $n = $stack->metric('exec', 'aegis_config_last_reload_successful');
+    return $undo }
+
+subtest 'injection strings are data' => sub {
+    my @strings = @{ json_decode(slurp(root . '/t/data/exec/injection.json')) };
+    cmp_ok(scalar @strings, '>=', 200, scalar(@strings) . ' strings');
+    $stack->add_script('t-argv.sh', "#!/bin/sh\n# says what it was given\n[ \$# = 0 ] || printf '%s\\0' \"\$@\"\n");
+    my (@steps, @want);
+    my @left = @strings;
+    while (my @part = splice @left, 0, 30) {
+        push @steps, step('t-argv.sh', @part);
+        push @want, [@part];
+    }
+    my $run = execute(@steps);
+    is($run->{state}, 'DONE', 'a script gets them as arguments') or diag($run->{reason});
+    my @bad;
+    for my $s (steps($run)) {
+        my @got = map { Encode::decode('UTF-8', $_) } split /\0/, out($s), -1;
+        pop @got;
+        my @wanted = @{ $want[$s->{step_no} - 1] };
+        push @bad, grep { ($got[$_] // '') ne $wanted[$_] } 0 .. $#wanted;
+        push @bad, "step $s->{step_no}: " . @got . ' arguments' if @got != @wanted;
+        push @bad, "step $s->{step_no}: stderr: " . out($s, 'stderr') if length out($s, 'stderr');
+    }
+    is_deeply(\@bad, [], 'each arrives as it was written, byte for byte');
+    my @found = grep { -e } map { "$_/aegis-injected" } '/', '/tmp', $stack->run_dir, "$scripts", $stack->run_dir . '/objects', root;
+    is_deeply(\@found, [], 'and none of them was run');
+    my $name = $http->write('POST', '/plan/generate', { case_id => Aegis::Case->create($http, mode => 'manual')->drive('PLANNING')->id,
+        plan => Aegis::Case::echo_plan(steps => [step('$(id)')]) });
+    is($name->status, 422, 'as the name of a script they are refused');
+};
+
+subtest 'only what the list says is run' => sub {
+    my $bad = "#!/bin/sh\n# must not run\necho evil >>$effects\n";
+    $stack->add_script('t-good.sh', "#!/bin/sh\n# may run\necho good\n");
+    my $run = execute(step('t-good.sh'));
+    is($run->{state}, 'DONE', 'a listed script runs');
+    spew("$scripts/t-new.sh", $bad); chmod 0755, "$scripts/t-new.sh";
+    $run = execute(step('t-new.sh'));
+    like($run->{reason}, qr/script t-new\.sh is not in SHA256SUMS/, 'one that is not listed does not');
+    spew("$scripts/t-good.sh", $bad); chmod 0755, "$scripts/t-good.sh";
+    $run = execute({ %{ step('t-good.sh') }, retry => { max => 3, backoff_ms => 0 } });
+    like($run->{reason}, qr/script t-good\.sh is not what SHA256SUMS says: its sha256 is ${\sha256_hex($bad)}/, 'one that was changed does not');
+    is(scalar(steps($run)), 1, 'and is not tried again');
+    unlink "$scripts/t-good.sh"; symlink '/bin/true', "$scripts/t-good.sh";
+    like(execute(step('t-good.sh'))->{reason}, qr/symbolic link/, 'nor a symbolic link');
+    unlink "$scripts/t-good.sh"; mkdir "$scripts/t-good.sh";
+    like(execute(step('t-good.sh'))->{reason}, qr/not a regular file/, 'nor a folder');
+    rmdir "$scripts/t-good.sh";
+    my $was = slurp("$scripts/SHA256SUMS");
+    rename "$scripts/SHA256SUMS", "$scripts/SHA256SUMS.away";
+    $stack->add_script('t-good.sh', "#!/bin/sh\n# may run\necho good\n");
+    unlink "$scripts/SHA256SUMS";
+    like(execute(step('t-good.sh'))->{reason}, qr/no SHA256SUMS in exec\.script_dir/, 'without a list nothing runs');
+    rename "$scripts/SHA256SUMS.away", "$scripts/SHA256SUMS";
+    is(slurp($effects) =~ /evil/ ? 1 : 0, 0, 'nothing of that has acted');
+};
+
+subtest 'a race with the name of a script' => sub {
+    my $good = "#!/bin/sh\n# may run\necho good\n";
+    $stack->add_script('t-race.sh', $good);
+    my $dir = scratch('race');
+    spew("$dir/evil", "#!/bin/sh\n# must not run\necho evil >>$effects\n"); chmod 0755, "$dir/evil";
+    my $flipper = start_process('flipper', [$^X, '-e', q{
+        my ($name, $evil, $good) = @ARGV;
+        sub put { open my $f, '>', "$name.x" or die; print $f $_[0]; close $f; chmod 0755, "$name.x"; rename "$name.x", $name }
+        open my $e, '<', $evil; local $/; my $bad = <$e>;
+        while (1) { put($good); symlink $evil, "$name.l"; rename "$name.l", $name; put($bad); put($good); select undef, undef, undef, 0.001 }
+    }, "$scripts/t-race.sh", "$dir/evil", $good]);
+    my %n;
+    for (1 .. 3) {
+        my $run = execute(map { +{ %{ step('t-race.sh') }, retry_safe => JSON::PP::true(), retry => { max => 10, backoff_ms => 1 } } } 1 .. 8);
+        $n{ $_->{state} }++ for steps($run);
+        for my $s (steps($run)) {
+            $n{other}++ if $s->{state} eq 'OK' ? out($s) ne "good\n" : $s->{error} !~ /symbolic link|not what SHA256SUMS|No such file/;
+        }
+    }
+    stop_process($flipper);
+    cmp_ok($n{OK} // 0, '>', 0, "it ran $n{OK} times");
+    ok(!$n{other}, 'and each time what the list says, or not at all');
+    is(slurp($effects) =~ /evil/ ? 1 : 0, 0, 'never the other file');
+    unlink "$scripts/t-race.sh";
+};
+
+subtest 'its environment is made for it' => sub {
+    $stack->add_script('t-env.sh', "#!/bin/bash\n# shows what it has\nenv -0 | tr '\\0' '\\n' | grep -v -e ^_= -e ^SHLVL= -e ^PWD=\necho fds: \$(ls /proc/self/fd | wc -l)\nread -t 1 x || echo no stdin\ngrep -E '^(NoNewPrivs|Seccomp):' /proc/self/status\npwd\n");
+    my $run = execute(step('t-env.sh'));
+    my ($s) = steps($run);
+    my $text = out($s);
+    my %env = $text =~ /^([A-Z_]+)=(.*)$/mg;
+    is_deeply([ sort keys %env ], [sort qw(PATH LANG AEGIS_TENANT AEGIS_CASE_ID AEGIS_EXEC_ID AEGIS_PHASE AEGIS_STEP AEGIS_ATTEMPT AEGIS_TOKEN)],
+        'its variables are those of the manual, and no others') or diag($text);
+    is($env{AEGIS_EXEC_ID}, $run->{exec_id}, 'with what they say');
+    like($text, qr/^no stdin$/m, 'its stdin is empty');
+    my ($fds) = $text =~ /^fds: (\d+)$/m;
+    cmp_ok($fds, '<=', 5, "it has no other descriptor ($fds)");
+    like($text, qr/^NoNewPrivs:\s+1$/m, 'it can gain no privilege');
+    like($text, qr/^Seccomp:\s+2$/m, 'a filter of system calls is on it');
+};
+
+subtest 'its namespaces' => sub {
+    plan skip_all => 'there are no namespaces to be had here' unless $ns;
+    $stack->add_script('t-ns.sh', "#!/bin/sh\n# looks around\necho pid \$\$\necho processes \$(ls /proc | grep -c '^[0-9]')\necho links \$(grep -c : /proc/net/dev)\n"
+        . "unshare -U true 2>&1 && echo unshared\nmount -t tmpfs none /mnt 2>&1 && echo mounted\nkill -9 1 2>/dev/null; echo still here\nid -u\n");
+    my ($s) = steps(execute(step('t-ns.sh')));
+    my $text = out($s);
+    my ($pid) = $text =~ /^pid (\d+)/m;
+    cmp_ok($pid, '<', 100, "it is process $pid of its own");
+    my ($n) = $text =~ /^processes (\d+)/m;
+    cmp_ok($n, '<', 10, "and sees $n processes: no other's");
+    like($text, qr/^links 1$/m, 'its network is a loopback of its own');
+    unlike($text, qr/^(?:unshared|mounted)$/m, 'it makes no namespace and no mount');
+    like($text, qr/^still here$/m, 'it cannot end its init');
+    my $undo = set(network => '"t-other.sh t-ns.sh"');
+    my $links;
+    ok(wait_for('the setting to be in force', 20, sub { ($links) = out((steps(execute(step('t-ns.sh'))))[0]) =~ /^links (\d+)$/m; $links > 1 }), "what script.network lists has the host's network ($links links)")
+        if () = slurp('/proc/net/dev') =~ /:/g;
+    $undo->();
+};
+
+subtest 'a fork bomb' => sub {
+    my $undo = set(processes => 100);
+    wait_for('the setting', 10, sub { slurp($stack->run_dir . '/log/exec.log') =~ /reload/ });
+    $stack->add_script('t-bomb.sh', "#!/bin/bash\n# forks for ever\nb() { b | b & }\nb 2>/dev/null\nwhile :; do b 2>/dev/null; sleep 0.05; done\n");
+    my $run = execute({ %{ step('t-bomb.sh') }, timeout_s => 2 });
+    my ($s) = steps($run);
+    like($s->{state}, qr/^(?:TIMEOUT|FAILED)$/, "is ended: $s->{error}");
+    ok(wait_for('nothing to be left', 10, sub { !alive_of($run->{exec_id}) }), 'and leaves nobody behind');
+    is(execute({ name => 'say', action => 'echo', params => { message => 'well' } })->{state}, 'DONE', 'the executor is well');
+    $undo->();
+};
+
+subtest 'escapes' => sub {
+    $stack->add_script('t-escape.sh', "#!/bin/bash\n# leaves by every door\n(setsid bash -c 'trap \"\" TERM HUP; exec sleep 910' &)\n(nohup setsid setsid sleep 911 >/dev/null 2>&1 </dev/null &)\n"
+        . "perl -e 'use POSIX; fork && exit; POSIX::setsid(); fork && exit; chdir \"/\"; close \$_ for *STDIN, *STDOUT, *STDERR; sleep 912'\nsleep 0.3\n[ \"\$1\" = stay ] && exec sleep 913\nexit 0\n");
+    for my $how (['done', 20], ['stay', 2]) {
+        my $run = execute({ %{ step('t-escape.sh', $how->[0]) }, timeout_s => $how->[1] });
+        my ($s) = steps($run);
+        is($s->{state}, $how->[0] eq 'stay' ? 'TIMEOUT' : 'OK', "$how->[0]: the script is over");
+        is(scalar(alive_of($run->{exec_id})), 0, "$how->[0]: and nobody of it is left when that is recorded");
+    }
+    # the warden itself is killed
+    my $c = Aegis::Case->create($http, mode => 'manual')->drive('EXECUTING', plan => { steps => [step('t-escape.sh', 'stay')] });
+    my $exec = $c->post('/adapter/exec')->json->{exec_id};
+    ok(wait_for('it to run', 20, sub { grep { eval { slurp("$_/cmdline") } =~ /^sleep\x{0}913/ } alive_of($exec) }), 'a third one runs');
+    my ($one) = grep { eval { slurp("$_/cmdline") } =~ /^sleep\x{0}913/ } alive_of($exec);
+    my $pid = $one =~ s{.*/}{}r;
+    my %parent = map { slurp("$_/stat") =~ /^(\d+) \(.*\) \S (\d+)/s ? ($1 => $2) : () } grep { -e "$_/stat" } glob '/proc/[0-9]*';
+    my ($warden) = grep { ($parent{$_} // 0) && (eval { slurp("/proc/$_/comm") } // '') =~ /^aegis-warden/ } do { my @up = ($pid); push @up, $parent{ $up[-1] } while $parent{ $up[-1] }; @up };
+    ok($warden, 'it has a warden') or return;
+    kill 'KILL', $warden;
+    ok(wait_for('all of it to be gone', 10, sub { !alive_of($exec) }), 'which is killed, and nobody of the script is left');
+    my $run = wait_for('the run to end', 30, sub { my $r = $http->get("/exec/$exec")->json; $r->{finished_at} ? $r : undef });
+    like($run->{reason} // '', qr/^outcome of step 1 unknown: .*warden was killed/, $run->{reason} // 'no end');
+};
+
+subtest '10 GB of output' => sub {
+    $stack->add_script('t-flood.sh', "#!/bin/sh\n# says too much\nhead -c 10737418240 /dev/zero\necho done >&2\n");
+    my ($s) = steps(execute(step('t-flood.sh')));
+    is($s->{state}, 'OK', 'a script that writes 10 GB ends as it would have');
+    my $file = $stack->run_dir . "/objects/$s->{output}{stdout}{key}";
+    cmp_ok(-s $file, '<', 1048576 + 100, 'one MiB of it is kept');
+    like(substr(slurp($file), -60), qr/\[truncated: 10736369664 bytes more\]/, 'and how much was dropped is said');
+    is(out($s, 'stderr'), "done\n", 'what it said beside that is whole');
+};
+
+subtest 'too much memory' => sub {
+    my $undo = set(memory_mb => 64);
+    $stack->add_script('t-eat.sh', "#!/bin/sh\n# eats memory\nperl -e '\$x = \"x\" x 300_000_000; print \"eaten\\n\"'\n");
+    my $s;
+    ok(wait_for('the limit to be in force', 20, sub { ($s) = steps(execute(step('t-eat.sh'))); $s->{state} eq 'FAILED' }), 'a process that wants more than script.memory_mb fails');
+    unlike(out($s), qr/eaten/, 'and gets it not');
+    $undo->();
+};
+
+unlink glob "$scripts/t-new.sh*";
+$stack->finish;
+done_testing;
