@@ -9,13 +9,11 @@
 #include "aegis_conf_impl.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "aegis_event.h"
-#include "aegis_log.h"
 
 typedef enum {
     AEGIS_CONF_STRING, AEGIS_CONF_INT, AEGIS_CONF_SECRET, AEGIS_CONF_ROUTES_T
@@ -42,27 +40,6 @@ static const aegis_setting_t  aegis_settings[] = {
 };
 
 #define AEGIS_N_SETTINGS  (sizeof(aegis_settings) / sizeof(aegis_settings[0]))
-
-/* Limits of INT settings; what is not here is 1..INT_MAX. */
-static const struct {
-    const char  *name;
-    int64_t      min, max;
-} aegis_conf_limits[] = {
-    { "bus.fetch",            1, 256 },
-    { "bus.nats.replicas",    1, 5 },
-    { "bus.kafka.partitions", 1, 1000 },
-    { "bus.kafka.replicas",   1, 16 },
-    { "retry.max_deliveries", 1, 1000 },
-    { "relay.batch",          1, 1000 },
-    { "relay.poll_ms",        10, 60000 },
-    { "reconcile.after_s",    1, 86400 },
-    { "reconcile.every_s",    1, 3600 },
-    { "maintain.every_s",     10, 86400 },
-    { "exec.concurrency",     1, 4096 },
-    { "exec.lease_s",         1, 3600 },
-    { "exec.step_timeout_s",  1, 86400 },
-    { "exec.output_max",      1024, 67108864 },
-};
 
 struct aegis_conf_s {
     char                *path;
@@ -194,46 +171,13 @@ static aegis_code_t
 aegis_conf_set(aegis_conf_t *conf, int i, const char *value, const char *source,
     const char *where, aegis_error_t *err)
 {
-    char                   *end, *copy;
-    size_t                  k;
-    int64_t                 v, min, max;
-    const aegis_setting_t  *s;
+    char          *copy;
+    aegis_code_t   rc;
 
-    s = &aegis_settings[i];
-
-    if (s->type == AEGIS_CONF_INT) {
-        min = 1;
-        max = INT_MAX;
-        for (k = 0; k < sizeof(aegis_conf_limits) / sizeof(aegis_conf_limits[0]); k++) {
-            if (strcmp(aegis_conf_limits[k].name, s->name) == 0) {
-                min = aegis_conf_limits[k].min;
-                max = aegis_conf_limits[k].max;
-            }
-        }
-
-        v = strtoll(value, &end, 10);
-        if (*value == '\0' || *end != '\0' || v < min || v > max) {
-            return aegis_error_set(err, AEGIS_E_SCHEMA,
-                "%s: %s must be a whole number from %lld to %lld, not \"%s\"",
-                where, s->name, (long long) min, (long long) max, value);
-        }
-    }
-
-    if (strcmp(s->name, "log.level") == 0 && aegis_log_level_by_name(value) < 0) {
-        return aegis_error_set(err, AEGIS_E_SCHEMA,
-            "%s: log.level must be error, warn, info or debug, not \"%s\"",
-            where, value);
-    }
-
-    if (strcmp(s->name, "metrics.listen") == 0) {
-        end = strrchr(value, ':');
-        if (end == NULL || end[1] == '\0'
-            || strspn(end + 1, "0123456789") != strlen(end + 1)
-            || strlen(end + 1) > 5 || atoi(end + 1) > 65535)
-        {
-            return aegis_error_set(err, AEGIS_E_SCHEMA,
-                "%s: metrics.listen must be host:port, not \"%s\"", where, value);
-        }
+    rc = aegis_conf_check(aegis_settings[i].name, aegis_settings[i].type == AEGIS_CONF_INT,
+                          value, where, err);
+    if (rc != AEGIS_E_OK) {
+        return rc;
     }
 
     copy = strdup(value);

@@ -15,6 +15,10 @@ aegis_code_t aegis_yaml_read(const char *path, aegis_yaml_t **ret_doc, aegis_err
 /* "file:line:column" of a node; buf holds 512 bytes. */
 void aegis_yaml_where(const char *path, const aegis_yaml_t *node, char *buf);
 
+/* May the setting have this value? where is for the sentence that says no. */
+aegis_code_t aegis_conf_check(const char *name, int is_int, const char *value,
+    const char *where, aegis_error_t *err);
+
 /* bus.routes, in order. */
 #define AEGIS_CONF_ROUTES  64
 
