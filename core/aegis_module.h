@@ -42,6 +42,17 @@ const aegis_module_t *aegis_module(aegis_module_id_t id);
 #include "tables/modules.def"
 #undef AEGIS_MODULE
 
+/*
+ * The verifier over time. One more evaluation of a verification that is under
+ * way: {"checkpoint": its row, "run": what verify_run is then, "subject" and
+ * "data" with a verdict}. And the end of one whose rollback was waited for; a
+ * NULL document: it still runs.
+ */
+aegis_code_t aegis_module_verify_step(const json_t *facts, const aegis_module_ctx_t *ctx,
+    json_t **ret_doc, aegis_error_t *err);
+aegis_code_t aegis_module_verify_rolled(const json_t *facts,
+    const aegis_module_ctx_t *ctx, json_t **ret_doc);
+
 /* For the modules' own files: what their documents share. */
 
 /* Did a command ask, and not a person? */

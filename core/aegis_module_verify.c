@@ -1,7 +1,9 @@
 /*
- * aegis_module_verify.c: the verifier. It holds what was run and measured
- * against the plan's checks. Its invariant: nothing passes by absence: no
- * check, no run, no sample, no value are all failures with a reason.
+ * aegis_module_verify.c: the verifier's documents: what is stored and said
+ * after an evaluation. The judgement is aegis_verify_run.c's. Its invariants:
+ * there is one verdict a stay in VERIFYING, said again when it is asked for
+ * again; and a verdict that asks for the plan's rollback is said when the
+ * rollback has ended, so that nothing acts any more when the case is parked.
  */
 #include "aegis_module.h"
 
@@ -9,190 +11,216 @@
 #include <string.h>
 
 #include "aegis_json.h"
-#include "aegis_plan.h"
+#include "aegis_verify.h"
 
-/* Bytes of a metric's name that a finding repeats. */
-#define AEGIS_MODULE_VERIFY_NAME  80
+#define AEGIS_MODULE_VERIFY_PASS    "evt.verify.pass.v1"
+#define AEGIS_MODULE_VERIFY_FAILED  "evt.verify.failed.v1"
 
 
-/* Did the run end well, and every step of the plan with it? */
-static int
-aegis_module_verify_exec(const json_t *run, const json_t *plan, char *detail, size_t size)
+static const char *
+aegis_module_verify_state(const char *outcome)
 {
-    size_t       i, n, planned;
-    json_t      *steps, *step, *next;
-    const char  *state;
-
-    state = aegis_json_str(run, "state");
-
-    if (strcmp(state, "DONE") != 0) {
-        snprintf(detail, size, "the run is %.20s", state[0] ? state : "missing");
-        return 0;
-    }
-
-    steps = json_object_get(run, "steps");
-    planned = json_array_size(json_object_get(plan, "steps"));
-    n = 0;
-
-    /* ordered by phase, step and attempt: the last row of a step decides */
-    for (i = 0; i < json_array_size(steps); i++) {
-        step = json_array_get(steps, i);
-        next = json_array_get(steps, i + 1);
-
-        if (strcmp(aegis_json_str(step, "phase"), "step") != 0
-            || (next && strcmp(aegis_json_str(next, "phase"), "step") == 0
-                && json_equal(json_object_get(step, "step_no"),
-                              json_object_get(next, "step_no"))))
-        {
-            continue;
-        }
-
-        if (strcmp(aegis_json_str(step, "state"), "OK") != 0) {
-            snprintf(detail, size, "step %lld is %.20s",
-                     (long long) json_integer_value(json_object_get(step, "step_no")),
-                     aegis_json_str(step, "state"));
-            return 0;
-        }
-
-        n++;
-    }
-
-    snprintf(detail, size, "%zu of %zu steps are OK", n, planned);
-
-    return n >= planned && n > 0;
+    return strcmp(outcome, "pass") == 0 ? "PASSED"
+           : strcmp(outcome, "failed") == 0 ? "FAILED" : "INCONCLUSIVE";
 }
 
 
-static int
-aegis_module_verify_compare(double value, const char *op, double threshold)
-{
-    if (strcmp(op, "<") == 0) {
-        return value < threshold;
-    }
-
-    if (strcmp(op, "<=") == 0) {
-        return value <= threshold;
-    }
-
-    if (strcmp(op, ">") == 0) {
-        return value > threshold;
-    }
-
-    return strcmp(op, ">=") == 0 && value >= threshold;
-}
-
-
-static int
-aegis_module_verify_metric(const json_t *check, const json_t *measured, char *detail,
-    size_t size)
-{
-    int          ok, len;
-    double       threshold;
-    json_t      *value, *least;
-    json_int_t   samples, needed;
-    const char  *agg, *op, *name;
-
-    least = json_object_get(check, "min_samples");
-    needed = least ? json_integer_value(least) : 1;
-    samples = (json_int_t) json_number_value(json_object_get(measured, "samples"));
-
-    agg = aegis_json_str(check, "agg");
-    agg = agg[0] ? agg : "avg";
-    op = aegis_json_str(check, "op");
-    name = aegis_json_str(check, "metric");
-    len = (int) aegis_utf8_cut(name, strlen(name), AEGIS_MODULE_VERIFY_NAME);
-    value = json_object_get(measured, agg);
-
-    if (samples <= 0) {
-        snprintf(detail, size, "%.*s has no samples", len, name);
-        return 0;
-    }
-
-    if (samples < needed) {
-        snprintf(detail, size, "%.*s has %lld of %lld samples", len, name,
-                 (long long) samples, (long long) needed);
-        return 0;
-    }
-
-    if (!json_is_number(value)) {
-        snprintf(detail, size, "%s of %.*s was not measured", agg, len, name);
-        return 0;
-    }
-
-    threshold = json_number_value(json_object_get(check, "threshold"));
-    ok = aegis_module_verify_compare(json_number_value(value), op, threshold);
-
-    snprintf(detail, size, "%.*s %s %.6g is %s%s %.6g", len, name, agg,
-             json_number_value(value), ok ? "" : "not ", op, threshold);
-
-    return ok;
-}
-
-
-/* The check as it stands in the plan, and what was found. */
+/* One evaluation as a row of verify_checkpoint. New reference. */
 static json_t *
-aegis_module_verify_check(const json_t *facts, size_t i, int *ret_ok)
+aegis_module_verify_checkpoint(const json_t *v, const json_t *found,
+    const char *checkpoint_id, const char *verify_id, json_int_t evaluation)
 {
-    int       metric;
-    char      detail[160];
-    json_t   *check, *plan, *measured, *finding;
+    const char  *outcome;
 
-    plan = json_object_get(json_object_get(facts, "plan"), "plan");
-    check = json_array_get(json_object_get(plan, "verify"), i);
-    measured = json_array_get(json_object_get(facts, "measured"), i);
-    metric = strcmp(aegis_json_str(check, "kind"), "metric") == 0;
+    outcome = aegis_json_str(found, "outcome");
 
-    *ret_ok = metric
-              ? aegis_module_verify_metric(check, measured, detail, sizeof(detail))
-              : aegis_module_verify_exec(json_object_get(facts, "run"), plan, detail,
-                                         sizeof(detail));
-
-    finding = json_deep_copy(check);
-    json_object_set_new(finding, "ok", json_boolean(*ret_ok));
-    json_object_set_new(finding, "detail", json_string(detail));
-
-    if (metric) {
-        json_object_set_new(finding, "measured",
-                            measured ? json_incref(measured) : json_null());
-    }
-
-    return finding;
+    return json_pack("{s:s, s:s, s:s, s:I, s:b, s:b, s:s, s:O, s:s}",
+        "checkpoint_id", checkpoint_id, "verify_id", verify_id,
+        "plan_id", aegis_json_str(json_object_get(v, "plan"), "plan_id"),
+        "evaluation", evaluation, "final", outcome[0] != '\0',
+        "passed", strcmp(outcome, "pass") == 0,
+        "outcome", outcome[0] ? outcome : "undecided",
+        "checks", json_object_get(found, "checks"),
+        "reason", aegis_json_str(found, "reason"));
 }
 
 
-/* Run every check; reason says the first that fails. New reference. */
+/* The row of verify_run that an evaluation leaves. next_s is an epoch,
+ * deadline_s a time from now. New reference. */
 static json_t *
-aegis_module_verify_checks(const json_t *facts, int *ret_passed, char *reason,
-    size_t size)
+aegis_module_verify_run(const json_t *v, const json_t *found, const char *verify_id,
+    json_int_t evaluations, int rolls_back)
 {
-    int      ok;
-    size_t   i, n;
-    json_t  *checks, *finding, *verify;
+    json_t      *plan;
+    const char  *outcome;
 
-    verify = json_object_get(json_object_get(json_object_get(facts, "plan"), "plan"),
-                             "verify");
-    n = json_array_size(verify);
-    checks = json_array();
-    *ret_passed = n > 0;
+    plan = json_object_get(json_object_get(v, "plan"), "plan");
+    outcome = aegis_json_str(found, "outcome");
 
-    snprintf(reason, size, n ? "every check holds" : "the plan has no check");
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:O, s:f, s:i, s:b}",
+        "verify_id", verify_id,
+        "plan_id", aegis_json_str(json_object_get(v, "plan"), "plan_id"),
+        "state", rolls_back ? "ROLLBACK" : outcome[0] == '\0' ? "RUNNING"
+                 : aegis_module_verify_state(outcome),
+        "outcome", outcome, "reason", aegis_json_str(found, "reason"),
+        "evaluations", evaluations, "progress", json_object_get(found, "progress"),
+        "next_s", json_number_value(json_object_get(found, "next_s")),
+        "deadline_s", rolls_back ? aegis_verify_rollback_s(plan)
+                                 : aegis_verify_deadline_s(plan),
+        "rollback", rolls_back);
+}
 
-    for (i = 0; i < n; i++) {
-        finding = aegis_module_verify_check(facts, i, &ok);
 
-        if (!ok && *ret_passed) {
-            *ret_passed = 0;
-            snprintf(reason, size, "check %zu does not hold: %.160s", i + 1,
-                     aegis_json_str(finding, "detail"));
-        }
+/* Give the verdict's fact to a document: subject and data. */
+static void
+aegis_module_verify_say(json_t *doc, const json_t *facts, const json_t *checkpoint,
+    const char *reason, const json_t *rollback, const aegis_module_ctx_t *ctx)
+{
+    json_t  *data;
 
-        if (json_array_append_new(checks, finding) != 0) {
-            /* a finding that cannot be kept must not have passed */
-            *ret_passed = 0;
-        }
+    data = aegis_module_data(facts, ctx);
+    json_object_update(data, (json_t *) checkpoint);
+    json_object_del(data, "final");
+    json_object_set_new(data, "reason", json_string(reason));
+
+    if (json_is_object(rollback)) {
+        json_object_set(data, "rollback", (json_t *) rollback);
     }
 
-    return checks;
+    json_object_set_new(doc, "subject",
+        json_string(json_is_true(json_object_get(checkpoint, "passed"))
+                    ? AEGIS_MODULE_VERIFY_PASS : AEGIS_MODULE_VERIFY_FAILED));
+    json_object_set_new(doc, "data", data);
+}
+
+
+/* What module_commit takes. Steals artefact, run and body; each may be NULL. */
+static json_t *
+aegis_module_verify_doc(const char *table, json_t *artefact, json_t *run, int status,
+    json_t *body, const aegis_module_ctx_t *ctx)
+{
+    char     msg_id[64];
+    json_t  *doc;
+
+    snprintf(msg_id, sizeof(msg_id), "%s:verified", ctx->id);
+
+    doc = json_pack("{s:s, s:o, s:[], s:s, s:s, s:i, s:o}", "table", table,
+        "artefact", artefact ? artefact : json_object(), "more",
+        "msg_id", msg_id, "id", ctx->id, "status", status,
+        "body", body ? body : json_object());
+
+    if (run) {
+        json_object_set_new(doc, "verify_run", run);
+    }
+
+    return doc;
+}
+
+
+/* A verification of this stay is there already. */
+static aegis_code_t
+aegis_module_verify_again(const json_t *facts, const json_t *v, const json_t *request,
+    const aegis_module_ctx_t *ctx, json_t **ret_doc, aegis_error_t *err)
+{
+    json_t      *verify, *final, *doc;
+    const char  *state, *id, *reason;
+
+    verify = json_object_get(v, "verify");
+    final = json_object_get(v, "final");
+    id = aegis_json_str(json_is_object(verify) ? verify : final, "verify_id");
+
+    if (!aegis_module_is_command(request)) {
+        json_decref(err->ext);
+        err->ext = json_pack("{s:s}", "verify_id", id);
+        return aegis_error_set(err, AEGIS_E_EXISTS,
+                               "The case is being verified, or has been: see verify_id.");
+    }
+
+    doc = aegis_module_verify_doc("", NULL, NULL, 200, NULL, ctx);
+    state = aegis_json_str(verify, "state");
+
+    /* a verdict whose fact was lost on its way is said again; one that is still
+     * to come will be */
+    if (json_is_object(final) && strcmp(state, "RUNNING") != 0
+        && strcmp(state, "ROLLBACK") != 0)
+    {
+        reason = aegis_json_str(verify, "reason");
+        aegis_module_verify_say(doc, facts, final,
+                                reason[0] ? reason : aegis_json_str(final, "reason"),
+                                json_object_get(v, "rollback"), ctx);
+    }
+
+    *ret_doc = doc;
+
+    return AEGIS_E_OK;
+}
+
+
+static json_t *
+aegis_module_verify_body(const json_t *facts, const json_t *more,
+    const aegis_module_ctx_t *ctx)
+{
+    json_t  *body;
+
+    body = json_pack("{s:s, s:s}", "case_id",
+                     aegis_json_str(json_object_get(facts, "case"), "case_id"),
+                     "created_by", ctx->actor ? ctx->actor : "");
+    json_object_update(body, (json_t *) more);
+    json_object_del(body, "progress");
+    json_object_del(body, "next_s");
+    json_object_del(body, "rollback");
+
+    return body;
+}
+
+
+/* What can be said at once is said at once; the rest is the verify role's. */
+static aegis_code_t
+aegis_module_verify_first(const json_t *facts, const json_t *v,
+    const aegis_module_ctx_t *ctx, json_t **ret_doc, aegis_error_t *err)
+{
+    int           rolls_back;
+    json_t       *plan, *found, *checkpoint, *run;
+    const char   *outcome;
+    aegis_code_t  rc;
+
+    plan = json_object_get(json_object_get(v, "plan"), "plan");
+
+    rc = aegis_verify_evaluate(v, &found, err);
+    if (rc != AEGIS_E_OK) {
+        return rc;
+    }
+
+    outcome = aegis_json_str(found, "outcome");
+
+    if (outcome[0] == '\0' || aegis_verify_needs_prometheus(plan)) {
+        json_object_set_new(found, "outcome", json_string(""));
+        json_object_set_new(found, "reason", json_string("not decided yet"));
+        json_object_set_new(found, "progress", json_array());
+        json_object_set(found, "next_s", json_object_get(v, "now_s"));
+
+        run = aegis_module_verify_run(v, found, ctx->id, 0, 0);
+        *ret_doc = aegis_module_verify_doc("", NULL, run, 202,
+                       aegis_module_verify_body(facts, run, ctx), ctx);
+        json_decref(found);
+        return AEGIS_E_OK;
+    }
+
+    rolls_back = aegis_verify_rolls_back(plan, outcome);
+    checkpoint = aegis_module_verify_checkpoint(v, found, ctx->id, ctx->id, 1);
+    run = rolls_back ? aegis_module_verify_run(v, found, ctx->id, 1, 1) : NULL;
+
+    *ret_doc = aegis_module_verify_doc("verify_checkpoint", json_incref(checkpoint), run,
+                   201, aegis_module_verify_body(facts, checkpoint, ctx), ctx);
+    if (!rolls_back) {
+        aegis_module_verify_say(*ret_doc, facts, checkpoint,
+                                aegis_json_str(found, "reason"), NULL, ctx);
+    }
+
+    json_decref(checkpoint);
+    json_decref(found);
+
+    return AEGIS_E_OK;
 }
 
 
@@ -200,13 +228,11 @@ aegis_code_t
 aegis_module_verify(const json_t *facts, const json_t *request,
     const aegis_module_ctx_t *ctx, json_t **ret_doc, aegis_error_t *err)
 {
-    int      passed;
-    char     reason[256];
-    json_t  *row, *checks, *artefact, *data, *body;
+    json_t  *v, *data;
 
-    row = json_object_get(facts, "plan");
+    v = json_object_get(facts, "verification");
 
-    if (!json_is_object(row)) {
+    if (!json_is_object(json_object_get(v, "plan"))) {
 
         if (!aegis_module_is_command(request)) {
             return aegis_error_set(err, AEGIS_E_GUARD, "The case has no plan to verify.");
@@ -215,25 +241,102 @@ aegis_module_verify(const json_t *facts, const json_t *request,
         data = aegis_module_data(facts, ctx);
         json_object_set_new(data, "passed", json_false());
 
-        return aegis_module_failure("evt.verify.failed.v1", "the case has no plan", ctx,
-                                    data, ret_doc, err);
+        return aegis_module_failure(AEGIS_MODULE_VERIFY_FAILED, "the case has no plan",
+                                    ctx, data, ret_doc, err);
     }
 
-    checks = aegis_module_verify_checks(facts, &passed, reason, sizeof(reason));
+    if (json_is_object(json_object_get(v, "verify"))
+        || json_is_object(json_object_get(v, "final")))
+    {
+        return aegis_module_verify_again(facts, v, request, ctx, ret_doc, err);
+    }
 
-    artefact = json_pack("{s:s, s:s, s:b, s:o, s:s}",
-        "checkpoint_id", ctx->id, "plan_id", aegis_json_str(row, "plan_id"),
-        "passed", passed, "checks", checks, "reason", reason);
+    return aegis_module_verify_first(facts, v, ctx, ret_doc, err);
+}
 
-    data = aegis_module_data(facts, ctx);
-    json_object_update(data, artefact);
 
-    body = json_pack("{s:s, s:s}", "case_id",
-                     aegis_json_str(json_object_get(facts, "case"), "case_id"),
-                     "created_by", ctx->actor ? ctx->actor : "");
-    json_object_update(body, artefact);
+aegis_code_t
+aegis_module_verify_step(const json_t *facts, const aegis_module_ctx_t *ctx,
+    json_t **ret_doc, aegis_error_t *err)
+{
+    int           rolls_back;
+    json_t       *v, *verify, *found, *checkpoint, *doc;
+    json_int_t    evaluation;
+    const char   *outcome, *verify_id;
+    aegis_code_t  rc;
 
-    return aegis_module_document("verify_checkpoint", artefact, NULL,
-        passed ? "evt.verify.pass.v1" : "evt.verify.failed.v1", "verified", ctx, data,
-        body, ret_doc, err);
+    v = json_object_get(facts, "verification");
+    verify = json_object_get(v, "verify");
+    verify_id = aegis_json_str(verify, "verify_id");
+    evaluation = json_integer_value(json_object_get(verify, "evaluations")) + 1;
+
+    rc = aegis_verify_evaluate(v, &found, err);
+    if (rc != AEGIS_E_OK) {
+        return rc;
+    }
+
+    outcome = aegis_json_str(found, "outcome");
+    rolls_back = aegis_verify_rolls_back(
+        json_object_get(json_object_get(v, "plan"), "plan"), outcome);
+    checkpoint = aegis_module_verify_checkpoint(v, found, ctx->id, verify_id, evaluation);
+
+    doc = json_pack("{s:O, s:o}", "checkpoint", checkpoint, "run",
+        aegis_module_verify_run(v, found, verify_id, evaluation, rolls_back));
+
+    if (outcome[0] && !rolls_back) {
+        aegis_module_verify_say(doc, facts, checkpoint, aegis_json_str(found, "reason"),
+                                NULL, ctx);
+    }
+
+    json_decref(checkpoint);
+    json_decref(found);
+    *ret_doc = doc;
+
+    return AEGIS_E_OK;
+}
+
+
+aegis_code_t
+aegis_module_verify_rolled(const json_t *facts, const aegis_module_ctx_t *ctx,
+    json_t **ret_doc)
+{
+    char         reason[640];
+    json_t      *v, *verify, *rollback, *doc;
+    const char  *state, *why;
+
+    v = json_object_get(facts, "verification");
+    verify = json_object_get(v, "verify");
+    rollback = json_object_get(v, "rollback");
+    state = aegis_json_str(rollback, "state");
+    why = aegis_json_str(rollback, "reason");
+
+    if (strcmp(state, "DONE") == 0) {
+        snprintf(reason, sizeof(reason), "%.300s; rolled back",
+                 aegis_json_str(verify, "reason"));
+
+    } else if (strcmp(state, "QUEUED") == 0 || strcmp(state, "RUNNING") == 0) {
+        if (!json_is_true(json_object_get(verify, "overdue"))) {
+            *ret_doc = NULL;
+            return AEGIS_E_OK;
+        }
+        snprintf(reason, sizeof(reason), "%.300s; the rollback did not end in time",
+                 aegis_json_str(verify, "reason"));
+
+    } else {
+        snprintf(reason, sizeof(reason), "%.300s; the rollback is %.20s%s%.250s",
+                 aegis_json_str(verify, "reason"), state[0] ? state : "lost",
+                 why[0] ? ": " : "", why);
+    }
+
+    doc = json_pack("{s:{s:s, s:s, s:s}}", "run",
+        "state", aegis_module_verify_state(aegis_json_str(verify, "outcome")),
+        "outcome", aegis_json_str(verify, "outcome"), "reason", reason);
+
+    if (doc) {
+        aegis_module_verify_say(doc, facts, json_object_get(v, "final"), reason, rollback,
+                                ctx);
+    }
+    *ret_doc = doc;
+
+    return doc ? AEGIS_E_OK : AEGIS_E_INTERNAL;
 }

@@ -53,6 +53,10 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
         item->v[AEGIS_C_exec_id] = job->id;
         return NGX_OK;
 
+    case AEGIS_KIND_READ_VERIFY:
+        item->v[AEGIS_C_verify_id] = job->id;
+        return NGX_OK;
+
     case AEGIS_KIND_READ:
     case AEGIS_KIND_PAGE:
         item->v[AEGIS_C_case_id] = job->id;
@@ -113,6 +117,10 @@ ngx_http_aegis_item_location(ngx_http_aegis_job_t *job, aegis_str_t extra)
 
     case AEGIS_ROUTE_EXEC_RUN:
         prefix = "/adapter/exec/";
+        break;
+
+    case AEGIS_ROUTE_VERIFY_RUN:
+        prefix = "/verify/";
         break;
 
     default:

@@ -126,7 +126,7 @@ subtest 'every route has its parts' => sub {
             push @bad, "$r->{id}: kind $r->{kind} with a $s->{kind} statement"
                 if $read != ($s->{kind} eq 'READ');
             my %has = map { $_ => 1 } @{ $s->{columns} };
-            my $id = { READ => 'case_id', READ_PLAN => 'plan_id', READ_EXEC => 'exec_id', WRITE => 'case_id',
+            my $id = { READ => 'case_id', READ_PLAN => 'plan_id', READ_EXEC => 'exec_id', READ_VERIFY => 'verify_id', WRITE => 'case_id',
                        PAGE => 'case_id' }->{ $r->{kind} };
             $id = 'exec_id' if $r->{kind} eq 'WRITE' && $r->{path} =~ m{^/exec/};
             push @bad, "$r->{id}: {id} has no column $id" if $r->{path} =~ /\{id\}/ && !$has{$id};

@@ -171,7 +171,7 @@ subtest 'GET /case' => sub {
 };
 
 # --- modules, by hand
-my ($plan, $exec);
+my ($plan, $exec, $verify);
 subtest 'POST /plan/generate and GET /plan/{id}' => sub {
     my $r = $case->post('/plan/generate', template => 'incident', params => { service => 'checkout' });
     is($r->status, 201, 'a plan is made') or diag($r->brief);
@@ -242,6 +242,18 @@ subtest 'POST /verify/run' => sub {
     is($r->status, 201, 'the checks are made') or diag($r->brief);
     common($r, 'verify');
     ok($r->json->{passed}, 'they hold') or diag($r->body);
+    $verify = $r->json->{verify_id};
+    like($verify, $uuid, 'the verification has an id');
+    is($r->header('location'), "/verify/$verify", 'Location is where to look');
+    my $g = $http->get("/verify/$verify");
+    is($g->status, 200, 'it can be read');
+    common($g, 'GET verify');
+    is_deeply([@{ $g->json }{qw(case_id state outcome evaluations)}], [$id, 'PASSED', 'pass', 1], 'and says how it ended');
+    is(scalar @{ $g->json->{checkpoints} }, 1, 'with its one evaluation');
+    is($other->get("/verify/$verify")->status, 404, 'another tenant does not see it');
+    is($http->get('/verify/' . uuid)->status, 404, 'an unknown one is not found');
+    my $page = $http->get("/case/$id/verify?limit=5");
+    is_deeply([map { $_->{verify_id} } @{ $page->json->{items} }], [$verify], 'nor is a page of the case without it');
     ok($case->wait_state('CLOSED'), 'its fact closes the case');
     is($case->post('/verify/run')->problem, 'wrong-state', 'a closed case cannot be verified');
     is($case->say('force_park')->problem, 'illegal-transition', 'nor moved');
@@ -267,10 +279,10 @@ subtest 'routes for machines' => sub {
 };
 
 # --- what holds for each route
-my %fill = (plan => sub { $plan->{plan_id} }, exec => sub { $exec });
+my %fill = (plan => sub { $plan->{plan_id} }, exec => sub { $exec }, verify => sub { $verify });
 for my $row (def_rows('routes', 'AEGIS_ROUTE')) {
     my ($rid, $method, $path, $kind, undef, undef, $scope) = @$row;
-    my $url = $path =~ s/\{id\}/$path =~ m{^\/plan} ? $plan->{plan_id} : $path =~ m{exec} ? $exec : $id/er;
+    my $url = $path =~ s/\{id\}/$path =~ m{^\/plan} ? $plan->{plan_id} : $path =~ m{exec} ? $exec : $path =~ m{^\/verify\/} ? $verify : $id/er;
     subtest "$method $path" => sub {
         my $o = $http->request('OPTIONS', $url);
         is($o->status, 204, 'OPTIONS answers 204');

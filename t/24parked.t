@@ -175,36 +175,41 @@ my $check = sub ($resource, %more) { [ { kind => 'metric', resource => $resource
 
 subtest 'a check does not hold' => sub {
     my $res = 'urn:k8s:svc:t/' . new_key('svc');
-    $stack->metrics_1m($res, 'err_rate', 0.4, 0.5, 0.6);
     my $c = Aegis::Case->create($http, mode => 'manual')->drive('VERIFYING', plan => { verify => $check->($res) });
+    $stack->metrics_ahead($res, 'err_rate', 0.5);
     my $v = $c->post('/verify/run');
     is($v->status, 201, 'the verifier answers');
     ok(!$v->json->{passed}, 'that it does not pass');
     parked_by($c, 'verify_failed', qr/does not hold: err_rate avg 0\.[59]/);
     my $cp = $pg->row('SELECT * FROM aegis.verify_checkpoint WHERE case_id = ?', $c->id);
     like($cp->{checks}, qr/0\.5/, 'the checkpoint keeps what was measured');
-    $stack->metrics_1m($res, 'err_rate', (0.001) x 6);
+    is_deeply([map { "$_->{phase} $_->{state}" } @{ $pg->rows(q{SELECT r.phase, r.state FROM aegis.exec_run r WHERE case_id = ? ORDER BY for_version}, $c->id) }],
+        ['step DONE', 'rollback DONE'], 'the plan was rolled back, and that is recorded');
     $c->must('resume');
     $c->drive('VERIFYING', plan => { verify => $check->($res) });
+    $stack->metrics_ahead($res, 'err_rate', 0.001);
     ok($c->post('/verify/run')->json->{passed}, 'when the errors are gone it passes');
     closes($c, 'resumed');
 };
 
 subtest 'too little was measured' => sub {
     my $res = 'urn:k8s:svc:t/' . new_key('svc');
-    my $c = Aegis::Case->create($http, mode => 'manual')->drive('VERIFYING', plan => { verify => $check->($res) });
-    ok(!$c->post('/verify/run')->json->{passed}, 'no samples, no pass');
-    parked_by($c, 'verify_failed', qr/sample|err_rate|measured/i);
+    my $c = Aegis::Case->create($http, mode => 'manual')->drive('VERIFYING', plan => { verify => $check->($res, deadline_s => 1) });
+    $stack->metrics_1m($res, 'err_rate', 0.001, 0.001);
+    my $v = $c->post('/verify/run');
+    is($v->status, 202, 'no samples behind the change: nothing is decided yet');
+    is($v->header('location'), '/verify/' . $v->json->{verify_id}, 'and where to look is said');
+    parked_by($c, 'verify_failed', qr/inconclusive after \d+ s: err_rate avg: no samples yet/);
     $c->drive('CLOSED', plan => { verify => [{ kind => 'exec' }] });
     pass('with another check it goes on to CLOSED');
 };
 
 subtest 'by itself: the same in mode auto' => sub {
     my $res = 'urn:k8s:svc:t/' . new_key('svc');
-    $stack->metrics_1m($res, 'err_rate', (0.9) x 6);
+    $stack->metrics_ahead($res, 'err_rate', 0.9);
     my $c = Aegis::Case->create($http, labels => { resource => $res, metric => 'err_rate', threshold => '0.05', service => 'web' });
     parked_by($c, 'verify_failed', qr/does not hold: err_rate avg 0\.[59]/);
-    $stack->metrics_1m($res, 'err_rate', (0.001) x 16);
+    $stack->metrics_ahead($res, 'err_rate', 0.001);
     $c->must('resume');
     closes($c, 'resumed after the repair');
 };

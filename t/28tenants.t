@@ -34,10 +34,11 @@ my $c = bless { http => $mine, id => $case }, 'Aegis::Case';
 $c->wait_state('EXECUTING');
 my $exec = ask(EXEC_RUN => 'POST', '/adapter/exec', { case_id => $case })->json->{exec_id};
 $c->wait_state('VERIFYING');
-ask(VERIFY_RUN => 'POST', '/verify/run', { case_id => $case });
+my $verify = ask(VERIFY_RUN => 'POST', '/verify/run', { case_id => $case })->json->{verify_id};
 $c->wait_state('CLOSED');
 ask(@$_) for ['CASE_GET', 'GET', "/case/$case"], ['CASE_LIST', 'GET', "/case?tag=$tag&limit=1"], ['CASE_TIMELINE', 'GET', "/case/$case/timeline?limit=1"],
-    ['PLAN_GET', 'GET', "/plan/$plan"], ['EXEC_PROGRESS', 'GET', "/adapter/exec/$exec"], ['EXEC_GET', 'GET', "/exec/$exec"];
+    ['PLAN_GET', 'GET', "/plan/$plan"], ['EXEC_PROGRESS', 'GET', "/adapter/exec/$exec"], ['EXEC_GET', 'GET', "/exec/$exec"],
+    ['VERIFY_GET', 'GET', "/verify/$verify"], ['VERIFY_PAGE', 'GET', "/case/$case/verify"];
 $stack->quiet;
 
 my %walked = map { $_->{id} => 1 } @done;
@@ -47,7 +48,7 @@ is_deeply([ map { "$_->{id} " . $_->{r}->brief } grep { $_->{r}->status >= 300 }
 
 # --- the same by the other tenant
 my $before = $pg->fingerprint(case_id => $case);
-my @words = map { $_ => uc } grep { defined } $case, $plan, $exec;
+my @words = map { $_ => uc } grep { defined } $case, $plan, $exec, $verify;
 sub nothing_of_mine ($r, $what) {
     is((grep { index($r->body, $_) >= 0 } grep { $_ ne ($r->{asked} // '') } @words) ? 1 : 0, 0, "$what: no id of the first is in it") or diag($r->brief);
     ok(!$r->header('idempotent-replayed'), "$what: no answer is given again");

@@ -146,6 +146,17 @@ subtest 'the loop, by hand' => sub {
     $case->wait_state('CLOSED');
     ask($http, $get, "/case/$id", 200, 'a closed case');
     ask($http, 'post /plan/generate', '/plan/generate', 409, 'too late', json => { case_id => $id, plan => Aegis::Case::echo_plan() }, headers => [key]);
+    ask($http, 'get /case/{id}/verify', "/case/$id/verify?limit=1", 200, 'its one evaluation');
+    ask($http, 'get /case/{id}/verify', "/case/$id/verify?cursor=nonsense", 400, 'a bad cursor');
+    my $slow = Aegis::Case->create($stack->http, mode => 'manual', title => 'takes time')->drive('VERIFYING', plan => { verify => [
+        { kind => 'metric', resource => 'urn:none', metric => 'm', op => '<', threshold => 1, window_s => 300 }] });
+    my $verify = ask($http, 'post /verify/run', '/verify/run', 202, 'a verification that takes time', json => { case_id => $slow->id },
+        headers => [key])->json->{verify_id};
+    ask($http, 'post /verify/run', '/verify/run', 409, 'a second one', json => { case_id => $slow->id }, headers => [key]);
+    ask($http, 'get /verify/{id}', "/verify/$verify", 200, 'how far it is');
+    $slow->must('force_park');
+    ask($http, 'get /verify/{id}', "/verify/$verify", 304, 'known', headers => ['If-None-Match', '*']);
+    ask($http, 'get /verify/{id}', "/verify/$verify", 412, 'another', headers => ['If-Match', '"x"']);
     for my $page ("/case/$id/timeline", '/case') {
         my $op = 'get ' . ($page =~ s/\Q$id\E/{id}/r);
         ask($http, $op, $page, 200, 'a page');
@@ -156,7 +167,7 @@ subtest 'the loop, by hand' => sub {
     ask($http, 'get /case', '/case?tag=nobody-has-it', 200, 'an empty page');
 };
 
-my %url = ('/case/{id}' => "/case/$id", '/case/{id}/timeline' => "/case/$id/timeline", '/case/{id}/transition' => "/case/$id/transition");
+my %url = ('/case/{id}/verify' => "/case/$id/verify", '/case/{id}' => "/case/$id", '/case/{id}/timeline' => "/case/$id/timeline", '/case/{id}/transition' => "/case/$id/transition");
 
 subtest 'what every route refuses' => sub {
     for my $template (sort keys %{ $doc->{paths} }) {

@@ -25,7 +25,7 @@ BEGIN
                    FROM (SELECT * FROM aegis.event_envelope e
                           WHERE e.tenant = c.tenant AND e.case_id = c.case_id
                           ORDER BY e.created_at DESC LIMIT 20) e) END,
-            'plan', CASE WHEN i.module IN ('gate', 'verify') THEN (
+            'plan', CASE WHEN i.module = 'gate' THEN (
                  SELECT json_build_object('plan_id', p.plan_id, 'revision', p.revision,
                         'hash', p.hash, 'complete', p.complete, 'missing', p.missing,
                         'risk_score', p.risk_score, 'plan', p.plan)
@@ -35,34 +35,7 @@ BEGIN
             'policy', CASE WHEN i.module = 'gate' THEN (
                  SELECT json_build_object('revision', g.revision, 'hash', g.hash, 'body', g.body)
                    FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1) END,
-            'run', CASE WHEN i.module = 'verify' THEN (
-                 SELECT json_build_object('exec_id', r.exec_id, 'state', r.state, 'steps', (
-                        SELECT coalesce(json_agg(json_build_object('phase', s.phase,
-                               'step_no', s.step_no, 'attempt', s.attempt, 'state', s.state)
-                               ORDER BY s.phase, s.step_no, s.attempt), '[]')
-                          FROM aegis.exec_step s
-                         WHERE s.tenant = r.tenant AND s.exec_id = r.exec_id))
-                   FROM aegis.exec_run r
-                  WHERE r.tenant = c.tenant AND r.exec_id = c.exec_id) END,
-            'measured', CASE WHEN i.module = 'verify' THEN (
-                 SELECT json_agg(m.doc ORDER BY k.n)
-                   FROM aegis.plan_proposed p,
-                        json_array_elements(CASE WHEN json_typeof(p.plan -> 'verify') = 'array'
-                                            THEN p.plan -> 'verify' ELSE '[]' END)
-                        WITH ORDINALITY AS k(chk, n),
-                        LATERAL (SELECT json_build_object('buckets', count(*),
-                                   'samples', coalesce(sum(x.samples), 0),
-                                   'avg', sum(x.avg * x.samples) / nullif(sum(x.samples), 0),
-                                   'max', max(x.max), 'p95', max(x.p95),
-                                   'from', min(x.bucket), 'to', max(x.bucket)) AS doc
-                              FROM aegis.metric_1m x
-                             WHERE x.tenant = c.tenant AND x.resource = k.chk ->> 'resource'
-                               AND x.metric = k.chk ->> 'metric'
-                               AND x.bucket > now() - make_interval(secs =>
-                                   (k.chk ->> 'window_s')::double precision)
-                               AND x.bucket <= now()) m
-                  WHERE p.tenant = c.tenant AND p.case_id = c.case_id
-                    AND p.plan_id = coalesce(i.plan_id, c.plan_id)) END,
+            'verification', CASE WHEN i.module = 'verify' THEN aegis.verify_facts(c, i.plan_id) END,
             'metrics', CASE WHEN i.module = 'analyze' THEN (
                  SELECT coalesce(json_agg(json_build_object('resource', x.resource,
                         'metric', x.metric, 'samples', x.samples, 'avg', x.avg, 'max', x.max,
@@ -86,6 +59,7 @@ END $$;
 --             | '' when the module only has a failure to report
 --   artefact  its columns · more: rows for the table beside it (plan_approved,
 --             evidence_link) · subject, msg_id, data: the fact to publish
+--   verify_run  a verification that goes on (33_verify.sql)
 --   id, body  what the client gets
 -- states names the states in which a request may do this. A command's artefact
 -- is only made while the case is still at the command's version.
@@ -101,6 +75,7 @@ DECLARE
                           cardinality(p_tenant) = 1 AND (v_claim[1]).verdict = 'new');
     v_code   text[];
     v_out    aegis.result[];
+    v_n      int;
 BEGIN
     SELECT array_agg(CASE
                WHEN i.verdict <> 'new' THEN i.verdict
@@ -153,6 +128,13 @@ BEGIN
     SELECT i.tenant, i.case_id, i.for_version, aegis.outbox_part(i.case_id),
            i.doc ->> 'msg_id', i.doc ->> 'subject', i.doc -> 'data', i.traceparent
       FROM i WHERE i.doc ->> 'subject' IS NOT NULL;
+
+    FOR v_n IN SELECT o FROM generate_subscripts(v_code, 1) o
+              WHERE v_code[o] = 'ok' AND p_doc[o]::json -> 'verify_run' IS NOT NULL
+    LOOP
+        PERFORM aegis.verify_begin(p_tenant[v_n], p_case_id[v_n], p_for_version[v_n], p_actor[v_n],
+                                   p_traceparent[v_n], p_doc[v_n]::json -> 'verify_run');
+    END LOOP;
 
     SELECT array_agg(ROW(i.ord,
                CASE WHEN i.code = 'ok' THEN coalesce((i.doc ->> 'status')::int, 200)

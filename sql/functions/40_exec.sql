@@ -157,7 +157,7 @@ BEGIN
         RETURNING r.*)
     SELECT m.tenant, m.case_id, m.exec_id, m.epoch, m.traceparent, json_build_object(
                'case_id', m.case_id, 'tenant', m.tenant, 'exec_id', m.exec_id, 'plan_id', m.plan_id,
-               'for_version', m.for_version, 'dry_run', m.dry, 'cancel', aegis.exec_cancelled(m),
+               'for_version', m.for_version, 'phase', m.phase, 'dry_run', m.dry, 'cancel', aegis.exec_cancelled(m),
                'plan', p.plan,
                'steps', (SELECT coalesce(json_agg(json_build_object('phase', s.phase,
                     'step_no', s.step_no, 'attempt', s.attempt, 'state', s.state,
@@ -337,8 +337,9 @@ BEGIN
            AND x.epoch = p_epoch[n] AND x.state = 'RUNNING'
         RETURNING x.* INTO r;
         IF r.exec_id = p_exec_id[n] THEN
+            -- a rollback for a verification is the verification's to speak of;
             -- a case that still waits for the run is told however it ended
-            IF NOT r.dry AND (p_state[n] <> 'CANCELLED' OR EXISTS (SELECT FROM aegis.ops_case c
+            IF NOT r.dry AND r.phase = 'step' AND (p_state[n] <> 'CANCELLED' OR EXISTS (SELECT FROM aegis.ops_case c
                    WHERE c.tenant = r.tenant AND c.case_id = r.case_id AND c.version = r.for_version))
             THEN
                 PERFORM aegis.exec_announce(r, '');

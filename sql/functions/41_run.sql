@@ -45,7 +45,7 @@ BEGIN
     RETURN QUERY SELECT * FROM unnest(v_out);
 END $$;
 
--- A case that is parked while it executes ends its run, and its executor is told
+-- A case that is parked while it executes, or is rolled back, ends its run, and its executor is told
 -- at once. What an executor has locked right now learns it from its heartbeat.
 CREATE OR REPLACE FUNCTION aegis.exec_parked() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -62,7 +62,7 @@ BEGIN
 END $$;
 DROP TRIGGER IF EXISTS exec_parked ON aegis.ops_case;
 CREATE TRIGGER exec_parked AFTER UPDATE OF status ON aegis.ops_case
-    FOR EACH ROW WHEN (OLD.status = 'EXECUTING' AND NEW.status = 'PARKED')
+    FOR EACH ROW WHEN (OLD.status IN ('EXECUTING', 'VERIFYING') AND NEW.status = 'PARKED')
     EXECUTE FUNCTION aegis.exec_parked();
 
 -- The rows of oo_locator for one step's outputs.

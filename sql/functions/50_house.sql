@@ -93,6 +93,11 @@ BEGIN
                 WHERE r.tenant = c.tenant AND r.case_id = c.case_id
                   AND r.for_version = c.version AND NOT r.dry
                   AND r.state IN ('QUEUED', 'RUNNING'))
+           -- a verification that is due later, or has been due for a moment only
+           AND NOT EXISTS (SELECT FROM aegis.verify_run v
+                WHERE v.tenant = c.tenant AND v.case_id = c.case_id
+                  AND v.for_version = c.version AND v.state IN ('RUNNING', 'ROLLBACK')
+                  AND v.next_at > now() - p_after)
            -- what still waits for the relay is late, not lost
            AND NOT EXISTS (SELECT FROM aegis.outbox o
                 WHERE o.published_at IS NULL AND o.part = aegis.outbox_part(c.case_id)

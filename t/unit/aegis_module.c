@@ -278,9 +278,14 @@ test_no_plan(void **state)
 }
 
 
+#define VERIFIED_BY(steps, verify, run, measured, more)                        \
+    ",'verification':{'now_s':1100,'change':{'from_s':900,'to_s':1000},"        \
+    "'plan':{'plan_id':'" PLAN "','plan':{'title':'t','steps':[" steps "],"    \
+    "'verify':[" verify "]" more "}},'run':" run ",'measured':" measured "}"
 #define VERIFIED(steps, verify, run, measured)                                 \
-    ",'plan':{'plan_id':'" PLAN "','plan':{'title':'t','steps':[" steps "],"   \
-    "'verify':[" verify "]}},'run':" run ",'measured':" measured
+    VERIFIED_BY(steps, verify, run, measured, "")
+#define POINT(samples, value)                                                  \
+    "[{'window':{'points':[[1040," samples ",1,1," value "]]}}]"
 #define ECHO    "{'action':'echo'}"
 #define EXEC    "{'kind':'exec'}"
 #define CHECK   "{'kind':'metric','resource':'r','metric':'m','agg':'p95','op':'<'," \
@@ -323,22 +328,14 @@ test_verify(void **state)
           "check 1 does not hold: the run is missing" },
         { VERIFIED(ECHO, "", DONE(STEP("0", "1", "OK")), "null"), 0,
           "the plan has no check" },
-        { VERIFIED(ECHO, CHECK, "null", "[{'samples':3,'p95':99.9}]"), 1,
+        { VERIFIED(ECHO, CHECK, "null", POINT("3", "99.9")), 1,
           "every check holds" },
-        { VERIFIED(ECHO, CHECK, "null", "[{'samples':3,'p95':100}]"), 0,
+        { VERIFIED(ECHO, CHECK, "null", POINT("3", "100")), 0,
           "check 1 does not hold: m p95 100 is not < 100" },
-        { VERIFIED(ECHO, CHECK, "null", "[{'samples':2,'p95':1}]"), 0,
-          "check 1 does not hold: m has 2 of 3 samples" },
-        { VERIFIED(ECHO, CHECK, "null", "[{'samples':0,'p95':null}]"), 0,
-          "check 1 does not hold: m has no samples" },
-        { VERIFIED(ECHO, CHECK, "null", "[{'samples':9,'p95':null,'avg':1}]"), 0,
-          "check 1 does not hold: p95 of m was not measured" },
-        { VERIFIED(ECHO, CHECK, "null", "null"), 0,
-          "check 1 does not hold: m has no samples" },
         { VERIFIED(ECHO, EXEC "," CHECK, DONE(STEP("1", "1", "OK")),
-          "[{},{'samples':3,'p95':1}]"), 1, "every check holds" },
-        { VERIFIED(ECHO, EXEC "," CHECK, DONE(STEP("1", "1", "OK")), "[{}]"), 0,
-          "check 2 does not hold: m has no samples" }
+          "[{},{'window':{'points':[[1040,3,1,1,1]]}}]"), 1, "every check holds" },
+        { VERIFIED(ECHO, EXEC "," CHECK, "null", "[{}]"), 0,
+          "check 1 does not hold: the run is missing" }
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
@@ -363,36 +360,159 @@ test_verify(void **state)
 }
 
 
+/* What cannot be said at once is a row that the verify role goes on with. */
 static void
-test_verify_operators(void **state)
+test_verify_later(void **state)
 {
-    char            text[1024];
     size_t          i;
-    json_t         *doc;
+    json_t         *doc, *row, *r, *f;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
-    static const struct {
-        const char  *op;
-        double       value;
-        int          ok;
-    } cases[] = {
-        { "<",  9.9, 1 }, { "<",  10, 0 }, { "<",  11, 0 },
-        { "<=", 9.9, 1 }, { "<=", 10, 1 }, { "<=", 11, 0 },
-        { ">",  9.9, 0 }, { ">",  10, 0 }, { ">",  11, 1 },
-        { ">=", 9.9, 0 }, { ">=", 10, 1 }, { ">=", 11, 1 },
-        { "=",  10,  0 }
+    static const char *const  cases[] = {
+        VERIFIED(ECHO, CHECK, "null", POINT("2", "1")),
+        VERIFIED(ECHO, CHECK, "null", POINT("3", "null")),
+        VERIFIED(ECHO, CHECK, "null", "[{'window':{'points':[]}}]"),
+        VERIFIED(ECHO, CHECK, "null", "null"),
+        VERIFIED(ECHO, EXEC ",{'kind':'prometheus','query':'up','op':'>','threshold':0,"
+                 "'window_s':60}", DONE(STEP("1", "1", "OK")), "[{}]")
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        /* agg and min_samples have defaults: avg, 1 */
-        snprintf(text, sizeof(text), VERIFIED(ECHO, "{'kind':'metric','resource':'r',"
-                 "'metric':'m','op':'%s','threshold':10,'window_s':60}", "null",
-                 "[{'samples':1,'avg':%g,'p95':99}]"), cases[i].op, cases[i].value);
-        doc = run(AEGIS_MODULE_verify, facts("", text), "{'case_version':4}", AEGIS_E_OK,
-                  &err);
-        assert_int_equal(json_is_true(json_object_get(json_object_get(doc, "artefact"),
-                                                      "passed")), cases[i].ok);
+        f = facts("", cases[i]);
+        r = aegis_unit_json("{}");
+        assert_int_equal(aegis_module(AEGIS_MODULE_verify)->decide(f, r, &ctx, &doc, &err),
+                         AEGIS_E_OK);
+        row = json_object_get(doc, "verify_run");
+        assert_int_equal(json_integer_value(json_object_get(doc, "status")), 202);
+        assert_null(json_object_get(doc, "subject"));
+        assert_string_equal(aegis_json_str(doc, "table"), "");
+        assert_string_equal(aegis_json_str(row, "verify_id"), ID);
+        assert_string_equal(aegis_json_str(row, "state"), "RUNNING");
+        assert_string_equal(aegis_json_str(row, "outcome"), "");
+        assert_int_equal(json_integer_value(json_object_get(row, "evaluations")), 0);
+        assert_true(json_integer_value(json_object_get(row, "deadline_s")) >= 60);
+        assert_string_equal(aegis_json_str(json_object_get(doc, "body"), "case_id"), CASE);
         json_decref(doc);
+        json_decref(f);
+        json_decref(r);
+    }
+}
+
+
+/* A verdict that asks for the rollback is said when the rollback has ended. */
+static void
+test_verify_rolls_back(void **state)
+{
+    char            text[1024];
+    size_t          i;
+    json_t         *doc, *row, *r, *f;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    static const struct {
+        const char  *plan;
+        int          rolls;
+    } plans[] = {
+        { ",'rollback':[{'action':'echo','timeout_s':7}]", 1 },
+        { ",'rollback':[]", 0 },
+        { ",'rollback':[" ECHO "],'rollback_on':'never'", 0 },
+        { ",'rollback':[" ECHO "],'rollback_on':'any'", 1 }
+    };
+    static const struct {
+        const char  *run;
+        const char  *reason;            /* NULL: not yet */
+    } ends[] = {
+        { "{'exec_id':'x','state':'RUNNING'}", NULL },
+        { "{'exec_id':'x','state':'QUEUED'}", NULL },
+        { "{'exec_id':'x','state':'DONE'}", "bad; rolled back" },
+        { "{'exec_id':'x','state':'FAILED','reason':'boom'}",
+          "bad; the rollback is FAILED: boom" },
+        { "{'exec_id':'x','state':'CANCELLED'}", "bad; the rollback is CANCELLED" },
+        { "null", "bad; the rollback is lost" },
+        { "{'exec_id':'x','state':'RUNNING'},'x':0",
+          "bad; the rollback did not end in time" }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(plans); i++) {
+        snprintf(text, sizeof(text), VERIFIED_BY(ECHO, CHECK, "null", POINT("3", "100"), "%s"),
+                 plans[i].plan);
+        f = facts("", text);
+        r = aegis_unit_json("{'case_version':4}");
+        assert_int_equal(aegis_module(AEGIS_MODULE_verify)->decide(f, r, &ctx, &doc, &err),
+                         AEGIS_E_OK);
+        row = json_object_get(doc, "verify_run");
+        assert_string_equal(aegis_json_str(doc, "table"), "verify_checkpoint");
+        assert_int_equal(json_is_object(row), plans[i].rolls);
+        assert_int_equal(json_object_get(doc, "subject") == NULL, plans[i].rolls);
+        assert_string_equal(aegis_json_str(row, "state"), plans[i].rolls ? "ROLLBACK" : "");
+        json_decref(doc);
+        json_decref(f);
+        json_decref(r);
+    }
+
+    for (i = 0; i < AEGIS_UNIT_N(ends); i++) {
+        snprintf(text, sizeof(text), ",'verification':{'verify':{'verify_id':'" ID "',"
+                 "'outcome':'failed','reason':'bad','overdue':%s},'final':{'passed':false,"
+                 "'final':true},'rollback':%s}",
+                 i == AEGIS_UNIT_N(ends) - 1 ? "true" : "false", ends[i].run);
+        f = facts("", text);
+        assert_int_equal(aegis_module_verify_rolled(f, &ctx, &doc), AEGIS_E_OK);
+        if (ends[i].reason == NULL) {
+            assert_null(doc);
+        } else {
+            assert_string_equal(aegis_json_str(json_object_get(doc, "run"), "reason"),
+                                ends[i].reason);
+            assert_string_equal(aegis_json_str(json_object_get(doc, "run"), "state"),
+                                "FAILED");
+            assert_string_equal(aegis_json_str(doc, "subject"), "evt.verify.failed.v1");
+            assert_string_equal(aegis_json_str(json_object_get(doc, "data"), "reason"),
+                                ends[i].reason);
+        }
+        json_decref(doc);
+        json_decref(f);
+    }
+}
+
+
+/* One verdict a stay: asked for again it is said again, or is an error. */
+static void
+test_verify_again(void **state)
+{
+    size_t          i;
+    json_t         *doc, *r, *f;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    static const struct {
+        const char  *of;
+        const char  *subject;
+    } cases[] = {
+        { "'verify':{'verify_id':'v1','state':'RUNNING'}", "" },
+        { "'verify':{'verify_id':'v1','state':'ROLLBACK'},'final':{'passed':false}", "" },
+        { "'verify':{'verify_id':'v1','state':'FAILED','reason':'r'},'final':"
+          "{'passed':false}", "evt.verify.failed.v1" },
+        { "'final':{'verify_id':'v1','passed':true}", "evt.verify.pass.v1" }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        char  text[512];
+
+        snprintf(text, sizeof(text), ",'verification':{'plan':{'plan_id':'" PLAN "'},%s}",
+                 cases[i].of);
+        f = facts("", text);
+        r = aegis_unit_json("{'case_version':4}");
+        assert_int_equal(aegis_module(AEGIS_MODULE_verify)->decide(f, r, &ctx, &doc, &err),
+                         AEGIS_E_OK);
+        assert_string_equal(aegis_json_str(doc, "table"), "");
+        assert_string_equal(aegis_json_str(doc, "subject"), cases[i].subject);
+        json_decref(doc);
+        json_decref(r);
+
+        r = aegis_unit_json("{}");
+        assert_int_equal(aegis_module(AEGIS_MODULE_verify)->decide(f, r, &ctx, &doc, &err),
+                         AEGIS_E_EXISTS);
+        assert_string_equal(aegis_json_str(err.ext, "verify_id"), "v1");
+        aegis_error_clear(&err);
+        json_decref(r);
+        json_decref(f);
     }
 }
 
@@ -463,7 +583,9 @@ main(void)
         AEGIS_TEST("the gatekeeper fails closed", test_gate_refuses),
         AEGIS_TEST("without a plan nothing is judged or verified", test_no_plan),
         AEGIS_TEST("nothing passes verification by absence", test_verify),
-        AEGIS_TEST("a metric is compared as its operator says", test_verify_operators),
+        AEGIS_TEST("what cannot be said at once is gone on with", test_verify_later),
+        AEGIS_TEST("a failed verification waits for the rollback", test_verify_rolls_back),
+        AEGIS_TEST("a stay has one verdict, said again when asked", test_verify_again),
         AEGIS_TEST("the analyst says what was measured and links to it", test_analyze),
         AEGIS_TEST("who asks may bring a correlation id", test_correlation)
     };

@@ -25,7 +25,7 @@ my @roles = qw(relay fsm analyst planner gate exec verify);
 my %keys = (
     second => ['default', 'second', '*'],
     alice => ['default', 'alice', '*'],
-    reader => ['default', 'reader', 'case:read,plan:read,exec:read'],
+    reader => ['default', 'reader', 'case:read,plan:read,exec:read,verify:read'],
     mute => ['default', 'mute', 'gate:write'],
     starter => ['default', 'starter', join ',', qw(case:read case:create case:transition:start_analysis case:transition:plan_ready plan:write)],
     approver => ['default', 'approver', 'case:read,case:transition:gate_approved,case:transition:gate_rejected'],
@@ -397,6 +397,15 @@ sub metrics_1m ($self, $resource, $metric, @avg) {
             ON CONFLICT (tenant, resource, metric, bucket) DO UPDATE SET avg = excluded.avg, max = excluded.max, p95 = excluded.p95},
             $resource, $metric, $n, $v, $v, $v);
     }
+}
+
+# A metric that goes on for some seconds from now: whatever change ends meanwhile
+# has samples behind it, as a verification wants them.
+sub metrics_ahead ($self, $resource, $metric, $v, $seconds = 20) {
+    $self->{pg}->do(q{DELETE FROM aegis.metric_1m WHERE tenant = 'default' AND resource = ? AND metric = ?}, $resource, $metric);
+    $self->{pg}->do(q{INSERT INTO aegis.metric_1m (tenant, resource, metric, bucket, samples, avg, max, p95)
+        SELECT 'default', ?, ?, t, 60, ?, ?, ? FROM generate_series(now(), now() + make_interval(secs => ?), interval '10 ms') t},
+        $resource, $metric, $v, $v, $v, $seconds);
 }
 
 # --- quiet

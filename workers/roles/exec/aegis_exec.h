@@ -63,6 +63,7 @@ typedef struct {
 /* What is asked of a run from outside. */
 typedef struct {
     int          dry;                   /* check every step, act nowhere */
+    int          only_back;             /* the rollback and nothing else */
     int          rollback;              /* of cancel: roll back what was done */
     const char  *cancel;                /* why it is to end; NULL: it is not */
 } aegis_exec_want_t;

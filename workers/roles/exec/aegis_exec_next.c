@@ -291,6 +291,31 @@ aegis_exec_next_back(const json_t *plan, const aegis_exec_log_t *log, const char
     }
 }
 
+/* The rollback of a plan whose verification failed. */
+static void
+aegis_exec_next_only_back(const json_t *plan, const aegis_exec_log_t *log,
+    const aegis_exec_want_t *want, aegis_exec_next_t *ret)
+{
+    char                         what[AEGIS_EXEC_BLAME];
+    aegis_exec_walk_t            rc;
+    const aegis_exec_attempt_t  *last;
+
+    last = NULL;
+    rc = aegis_exec_walk(plan, log, AEGIS_EXEC_ROLLBACK, ret, &last);
+
+    if (rc == AEGIS_WALK_PASSED) {
+        ret->kind = AEGIS_NEXT_DONE;
+
+    } else if (rc == AEGIS_WALK_NEXT && want->cancel && ret->kind == AEGIS_NEXT_ACT) {
+        ret->cancelled = 1;
+        aegis_exec_failed(ret, want->cancel, "");
+
+    } else if (rc != AEGIS_WALK_NEXT) {
+        aegis_exec_blame(plan, last, rc == AEGIS_WALK_UNKNOWN, what, sizeof(what));
+        aegis_exec_failed(ret, what, "");
+    }
+}
+
 void
 aegis_exec_next(const json_t *plan, const aegis_exec_log_t *log,
     const aegis_exec_want_t *want, aegis_exec_next_t *ret)
@@ -305,6 +330,11 @@ aegis_exec_next(const json_t *plan, const aegis_exec_log_t *log,
 
     if (want->dry) {
         aegis_exec_next_dry(plan, log, want, ret);
+        return;
+    }
+
+    if (want->only_back) {
+        aegis_exec_next_only_back(plan, log, want, ret);
         return;
     }
 

@@ -149,6 +149,7 @@ aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id,
     run->plan = json_object_get(run->body, "plan");
     run->no_params = json_object();
     run->want.dry = json_is_true(json_object_get(run->body, "dry_run"));
+    run->want.only_back = strcmp(aegis_json_str(run->body, "phase"), "rollback") == 0;
     aegis_exec_run_want(run, json_object_get(run->body, "cancel"));
     aegis_sink_init(&run->act);
 

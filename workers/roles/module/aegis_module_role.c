@@ -6,7 +6,7 @@
  * was loaded before. What is decided is core/aegis_module_<name>.c; what is
  * written, sql/functions/30_modules.sql.
  */
-#include "aegis_module_role.h"
+#include "aegis_verifier.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +43,7 @@ aegis_module_or_empty(aegis_str_t s)
     return s.data == NULL ? aegis_str("") : s;
 }
 
-static void
+void
 aegis_module_uuid(char out[AEGIS_UUID_LEN + 1])
 {
     unsigned char    random[10];
@@ -393,6 +393,7 @@ aegis_module_done(aegis_worker_t *w)
     }
 
     aegis_module_policy_free(mw->policy);
+    aegis_verifier_free(mw->verifier);
     free(mw->items);
     free(mw);
     w->data = NULL;
@@ -512,7 +513,29 @@ aegis_module_init_planner(aegis_worker_t *w, aegis_error_t *err)
 static aegis_code_t
 aegis_module_init_verify(aegis_worker_t *w, aegis_error_t *err)
 {
-    return aegis_module_init(w, AEGIS_MODULE_verify, err);
+    aegis_code_t            rc;
+    aegis_module_worker_t  *mw;
+
+    rc = aegis_module_init(w, AEGIS_MODULE_verify, err);
+    if (rc == AEGIS_E_OK) {
+        mw = w->data;
+        mw->verifier = aegis_verifier_new(w, err);
+        rc = mw->verifier ? AEGIS_E_OK : err->code;
+    }
+
+    return rc;
+}
+
+static int
+aegis_module_tick_verify(aegis_worker_t *w)
+{
+    return aegis_verifier_tick(((aegis_module_worker_t *) w->data)->verifier, w);
+}
+
+static void
+aegis_module_reload_verify(aegis_worker_t *w)
+{
+    aegis_verifier_reload(((aegis_module_worker_t *) w->data)->verifier, w);
 }
 
 const aegis_role_t  aegis_role_analyst = {
@@ -546,5 +569,7 @@ const aegis_role_t  aegis_role_verify = {
     .sentence = "checks that a repair holds",
     .init = aegis_module_init_verify,
     .handle = aegis_module_handle,
+    .tick = aegis_module_tick_verify,
+    .reload = aegis_module_reload_verify,
     .done = aegis_module_done
 };

@@ -5,6 +5,7 @@
 #ifndef AEGIS_MODULE_ROLE_H
 #define AEGIS_MODULE_ROLE_H
 
+#include "aegis_http.h"
 #include "aegis_module.h"
 #include "aegis_role.h"
 
@@ -18,16 +19,22 @@ typedef struct {
     aegis_metric_t  *loaded;
 } aegis_module_policy_t;
 
+struct aegis_verifier_s;
+
 typedef struct {
     const aegis_module_t   *module;
     char                    actor[32];      /* "aegis:<role>" */
     aegis_item_t           *items;          /* AEGIS_MODULE_BATCH of them */
     aegis_metric_t         *seconds;
     aegis_module_policy_t  *policy;         /* the gate's only */
+    struct aegis_verifier_s  *verifier;     /* verify's only */
 } aegis_module_worker_t;
 
 /* Statements take up to 512 items, the loop fetches up to 256 messages. */
 #define AEGIS_MODULE_BATCH  256
+
+/* A new id: a UUID of version 7. */
+void aegis_module_uuid(char out[AEGIS_UUID_LEN + 1]);
 
 /* Read and check the file. On failure the policy stays as it was. */
 aegis_code_t aegis_module_policy_read(aegis_module_policy_t *policy,
