@@ -114,12 +114,19 @@ $(UNIT_BIN): $(B)/t/unit/%: t/unit/%.c $(CORE_LIB)
 # --- programs that only tests run
 TOOL_BIN := $(patsubst t/tools/%.c,$(B)/t/tools/%,$(wildcard t/tools/*.c))
 LOAD     := $(B)/t/bench/load
+ACT      := $(B)/t/act/act
 .PHONY: tools
-tools: $(TOOL_BIN) $(LOAD)
+tools: $(TOOL_BIN) $(LOAD) $(ACT)
 $(TOOL_BIN): $(B)/t/tools/%: t/tools/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) $(if $(findstring mock,$*),-lrdkafka) $(CORE_LIBS)
+
+# one act of one adapter, without a database
+$(ACT): t/act/act.c $(call obj,$(wildcard workers/roles/exec/*.c)) $(LIB_LIB) $(CORE_LIB)
+	@mkdir -p $(@D)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(ROLE_INC) -Iworkers/roles/exec $< $(filter %.o %.a,$^) -o $@ $(LDFLAGS) $(WORKER_LIBS)
 
 # --- measurements, side by side with pgbench and a peer in Go: t/bench/README.md
 ROUNDS ?= 3

@@ -37,6 +37,8 @@ my %room = (
     program => { from => ['core', 'workers/lib', 'workers', 'workers/ctl'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', @clients, 'openssl/rand.h', 'openssl/ssl.h',
                              'openssl/err.h', 'openssl/sha.h', 'openssl/evp.h', 'openssl/x509v3.h', 'openssl/x509.h', 'openssl/bio.h' ] },
+    act     => { from => ['core', 'workers/lib', 'workers/roles/exec'],
+                 system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', 'curl/curl.h' ] },
     unit    => { from => ['core', 't/unit', undef],
                  system => [ (map { "$_.h" } @libc, @posix, 'setjmp'), 'jansson.h', 'cmocka.h',
                              'librdkafka/rdkafka.h', 'librdkafka/rdkafka_mock.h', 'openssl/sha.h', 'openssl/err.h',
@@ -45,7 +47,8 @@ my %room = (
 
 sub room_of ($f) {
     return $f =~ m{^core/} ? 'core' : $f =~ m{^ngx_aegis_module/} ? 'edge' : $f =~ m{^workers/lib/} ? 'lib'
-        : $f =~ m{^workers/roles/} ? 'role' : $f =~ m{^workers/} ? 'program' : 'unit';
+        : $f =~ m{^workers/roles/} ? 'role' : $f =~ m{^workers/} ? 'program'
+        : $f =~ m{^t/act/} ? 'act' : 'unit';
 }
 
 my @sources = files_of(qr{\.[ch]$});
@@ -67,7 +70,7 @@ for my $f (@sources) {
     }
 }
 is_deeply(\@bad, [], 'every #include is one that its room may use');
-cmp_ok($n{$_} // 0, '>', 0, "room $_ was looked at") for qw(core edge lib role program unit);
+cmp_ok($n{$_} // 0, '>', 0, "room $_ was looked at") for qw(core edge lib role program act unit);
 
 my @tables = grep { /tables\// } map { lines_match($_, qr/#\s*include\s+"(?:\.\.\/)*(?:core\/)?tables\//) } @sources;
 is_deeply([ grep { !m{^(core|workers/lib|workers/ctl|t)/} } @tables ], [], 'nobody but core and lib expands a table');

@@ -46,7 +46,7 @@ sub policy_with (@rules) {
     return "version: 1\ntimezone_offset: \"+00:00\"\nvalid_s: 600\nrules:\n" . join '', map { "  - $_\n" } @rules,
         "{id: never-$$-" . ++$n . ", kind: environments, allow: [default, dev, staging, prod]}";
 }
-my %any = (actions => '{id: any-action, kind: actions, allow: [echo, script.exec, k8s.rollout]}');
+my %any = (actions => '{id: any-action, kind: actions, allow: [echo, script.exec, no.such]}');
 
 subtest 'the analyst could not finish' => sub {
     my $c = Aegis::Case->create($http, mode => 'manual')->drive('ANALYZING');
@@ -150,8 +150,8 @@ subtest 'a script takes too long' => sub {
 };
 
 subtest 'an action that nobody knows' => sub {
-    my ($c, $exec) = run_plan({ name => 'odd', action => 'k8s.rollout', params => { deployment => 'web' } });
-    parked_by($c, 'exec_failed', qr/k8s\.rollout|odd|action/i);
+    my ($c, $exec) = run_plan({ name => 'odd', action => 'no.such', params => { deployment => 'web' } });
+    parked_by($c, 'exec_failed', qr/no\.such|odd|action/i);
     $c->drive('CLOSED');
     pass('with another plan it goes on to CLOSED');
 };

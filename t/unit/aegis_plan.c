@@ -29,7 +29,7 @@ test_accepted(void **state)
             "'steps':[{'name':'n','action':'script.exec','params':{'script':'fix.sh',"
             "'args':['a','']},'timeout_s':86400,'retry':{'max':10,'backoff_ms':0},"
             "'retry_safe':true}]}",
-        "{'title':'t','steps':[{'action':'k8s.rollout','params':{'any':[{'thing':1}]}}]}",
+        "{'title':'t','steps':[{'action':'x.y','params':{'any':[{'thing':1}]}}]}",
         "{'title':'t','verify':[{" METRIC ",'agg':'p95','min_samples':3}]}",
         "{'title':'t','steps':[{'action':'x','params':{'n':9223372036854775807}}]}"
     };

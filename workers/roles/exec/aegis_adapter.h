@@ -142,6 +142,8 @@ struct aegis_adapter_s {
 /* The vtables there are; each is `const aegis_adapter_t aegis_adapter_<name>`. */
 #define AEGIS_ADAPTER_VTABLES(X)                                               \
     X(echo)                                                                    \
+    X(gateway)                                                                 \
+    X(k8s)                                                                     \
     X(script)
 
 #define AEGIS_ADAPTER_DECLARE(name)  extern const aegis_adapter_t  aegis_adapter_##name;
