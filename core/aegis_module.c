@@ -65,13 +65,18 @@ aegis_module_document(const char *table, json_t *artefact, json_t *more,
         more = json_array();
     }
 
-    doc = json_pack("{s:s, s:o, s:o, s:s, s:s, s:o, s:s, s:i, s:o}",
-        "table", table, "artefact", artefact, "more", more, "subject", subject,
-        "msg_id", msg_id, "data", data, "id", ctx->id, "status", 201, "body", body);
+    doc = json_pack("{s:s, s:o, s:o, s:o, s:s, s:i, s:o}",
+        "table", table, "artefact", artefact, "more", more, "data", data,
+        "id", ctx->id, "status", 201, "body", body);
 
     if (doc == NULL) {
         return aegis_error_set(err, AEGIS_E_INTERNAL,
-                               "the document of %s could not be made", subject);
+                               "the document of %s could not be made", what);
+    }
+
+    if (subject) {
+        json_object_set_new(doc, "subject", json_string(subject));
+        json_object_set_new(doc, "msg_id", json_string(msg_id));
     }
 
     *ret_doc = doc;

@@ -13,6 +13,7 @@ typedef struct {
     const char  *id;                /* a new uuid, for the artefact */
     const char  *actor;             /* who asks */
     const char  *correlation_id;
+    const char  *scopes;            /* what the asker's credential allows; NULL: a worker */
 } aegis_module_ctx_t;
 
 /*
@@ -67,7 +68,8 @@ json_t *aegis_module_data(const json_t *facts, const aegis_module_ctx_t *ctx);
 aegis_code_t aegis_module_failure(const char *subject, const char *reason,
     const aegis_module_ctx_t *ctx, json_t *data, json_t **ret_doc, aegis_error_t *err);
 
-/* Steals artefact, more (may be NULL), data and body. */
+/* Steals artefact, more (may be NULL), data and body. Without a subject nothing is
+ * published. */
 aegis_code_t aegis_module_document(const char *table, json_t *artefact, json_t *more,
     const char *subject, const char *what, const aegis_module_ctx_t *ctx,
     json_t *data, json_t *body, json_t **ret_doc, aegis_error_t *err);

@@ -1,141 +1,142 @@
 /*
- * aegis_module_gate.c: the gatekeeper. It judges the current plan by the
- * policy in force. Its invariant: it fails closed: without a policy, without a
- * complete plan, or when the stored plan is not the one that its hash names,
- * the answer is no.
+ * aegis_module_gate.c: the gatekeeper. It judges the current plan by the policy
+ * in force, and keeps what it has asked of people until they or the clock have
+ * decided. Its invariants: one question for one stay of the case at the gate; a
+ * question that nobody answered in time is a no.
  */
-#include "aegis_module.h"
+#include "aegis_gate.h"
 
 #include <stdio.h>
 #include <string.h>
 
+#include "aegis_approval.h"
 #include "aegis_json.h"
-#include "aegis_plan.h"
-#include "aegis_policy.h"
 #include "aegis_time.h"
 
-#define AEGIS_MODULE_GATE_SUBJECT  "evt.plan.approved.v1"
 
-
-static aegis_code_t
-aegis_module_gate_refuse(aegis_verdict_result_t *v, const char *rule,
-    const char *reason, aegis_error_t *err)
-{
-    memset(v, 0, sizeof(*v));
-    snprintf(v->rule, sizeof(v->rule), "%s", rule);
-    snprintf(v->reason, sizeof(v->reason), "%s", reason);
-
-    v->checks = json_pack("[{s:s, s:s, s:b, s:s}]", "rule", rule, "kind", "built-in",
-                          "ok", 0, "detail", reason);
-
-    return v->checks ? AEGIS_E_OK : aegis_error_set(err, AEGIS_E_INTERNAL, "no memory");
-}
-
-
-static aegis_code_t
-aegis_module_gate_judge(const json_t *facts, int64_t now, aegis_verdict_result_t *v,
-    aegis_error_t *err)
-{
-    char           hash[65];
-    int            complete;
-    json_t        *row, *plan, *policy, *missing;
-    aegis_error_t  why = AEGIS_ERROR_INIT;
-
-    row = json_object_get(facts, "plan");
-    plan = json_object_get(row, "plan");
-    policy = json_object_get(json_object_get(facts, "policy"), "body");
-
-    missing = aegis_plan_missing(plan);
-    complete = missing && json_array_size(missing) == 0
-               && json_is_true(json_object_get(row, "complete"));
-    json_decref(missing);
-
-    if (!complete) {
-        return aegis_module_gate_refuse(v, "complete-plan",
-            "the plan lacks steps, a rollback or a verify part", err);
-    }
-
-    aegis_plan_hash(plan, hash);
-
-    if (strcmp(hash, aegis_json_str(row, "hash")) != 0) {
-        return aegis_module_gate_refuse(v, "plan-hash",
-            "the stored plan is not the one that its hash names", err);
-    }
-
-    if (!json_is_object(policy)) {
-        return aegis_module_gate_refuse(v, "no-policy", "no policy is in force", err);
-    }
-
-    if (aegis_policy_check(policy, &why) != AEGIS_E_OK) {
-        aegis_error_clear(&why);
-        return aegis_module_gate_refuse(v, "invalid-policy",
-                                        "the policy in force is not valid", err);
-    }
-
-    return aegis_policy_eval(policy, json_object_get(facts, "case"), plan, now, v, err);
-}
-
-
-/* What the decision's row, its fact and the answer have in common. */
+/* The question to people, for aegis.module_commit. */
 static json_t *
-aegis_module_gate_decision(const json_t *facts, const aegis_verdict_result_t *v,
-    const aegis_module_ctx_t *ctx)
+aegis_module_gate_request(const json_t *facts, int64_t now,
+    const aegis_policy_result_t *v, const aegis_module_ctx_t *ctx)
 {
-    json_t  *row;
+    char     until[AEGIS_TIME_LEN + 1];
+    json_t  *row, *proposers;
 
     row = json_object_get(facts, "plan");
+    proposers = json_object_get(json_object_get(facts, "gate"), "proposers");
+    aegis_time_format(now + v->expires_s, until);
 
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:s}",
-        "decision_id", ctx->id,
+    return json_pack("{s:{s:s, s:s, s:s, s:s, s:O, s:o, s:s}}", "request",
+        "request_id", ctx->id,
         "plan_id", aegis_json_str(row, "plan_id"),
         "plan_hash", aegis_json_str(row, "hash"),
-        "verdict", v->approved ? "approved" : "rejected",
-        "rule", v->rule, "reason", v->reason, "checks", v->checks,
-        "policy_hash", aegis_json_str(json_object_get(facts, "policy"), "hash"));
+        "rule", v->rule, "needs", v->needs,
+        "proposers", proposers ? json_incref(proposers) : json_array(),
+        "expires_at", until);
 }
 
 
 static aegis_code_t
-aegis_module_gate_document(const json_t *facts, int64_t now,
-    const aegis_verdict_result_t *v, const aegis_module_ctx_t *ctx, json_t **ret_doc,
-    aegis_error_t *err)
+aegis_module_gate_fresh(const json_t *facts, int64_t now, const aegis_module_ctx_t *ctx,
+    json_t **ret_doc, aegis_error_t *err)
 {
-    char         until[AEGIS_TIME_LEN + 1];
-    json_t      *c, *more, *decision, *holds, *data, *body;
-    const char  *from;
+    json_t                 *request;
+    aegis_code_t            code;
+    aegis_gate_outcome_t    o;
+    aegis_policy_result_t   v;
 
-    c = json_object_get(facts, "case");
-    from = aegis_json_str(facts, "now");
-    decision = aegis_module_gate_decision(facts, v, ctx);
+    code = aegis_gate_judge(facts, now, 0, &v, err);
+    if (code != AEGIS_E_OK) {
+        return code;
+    }
+
+    memset(&o, 0, sizeof(o));
+    o.verdict = aegis_gate_verdict(v.verdict);
+    o.rule = v.rule;
+    o.reason = v.reason;
+    o.source = "policy";
+    o.v = &v;
+
+    if (v.verdict == AEGIS_GATE_ASKS
+        && strcmp(aegis_json_str(json_object_get(facts, "plan"), "plan_id"),
+                  aegis_json_str(json_object_get(facts, "case"), "plan_id")) != 0)
+    {
+        aegis_policy_result_clear(&v);
+        return aegis_error_set(err, AEGIS_E_GUARD,
+                               "People can be asked about the case's current plan only.");
+    }
+
+    if (v.verdict == AEGIS_GATE_ASKS) {
+        o.approval = aegis_module_gate_request(facts, now, &v, ctx);
+        request = json_object_get(o.approval, "request");
+        o.note = json_pack("{s:s, s:s, s:{s:s, s:s, s:s, s:s}}",
+            "event", "approval_requested", "reason", v.reason, "meta",
+            "decision_id", ctx->id, "rule", v.rule,
+            "plan_hash", aegis_json_str(request, "plan_hash"),
+            "expires_at", aegis_json_str(request, "expires_at"));
+    }
+
+    code = aegis_gate_decided(facts, now, &o, ctx, ret_doc, err);
+    aegis_policy_result_clear(&v);
+
+    return code;
+}
+
+
+/* Nobody answered in time. */
+static aegis_code_t
+aegis_module_gate_expired(const json_t *facts, const json_t *request, int64_t now,
+    const aegis_module_ctx_t *ctx, json_t **ret_doc, aegis_error_t *err)
+{
+    char                   reason[256], state[200];
+    aegis_gate_outcome_t   o;
+
+    aegis_approval_state(json_object_get(request, "needs"),
+                         json_object_get(request, "votes"), state, sizeof(state));
+    snprintf(reason, sizeof(reason), "the approval expired at %.20s: %s",
+             aegis_json_str(request, "expires_at"), state);
+    reason[aegis_utf8_cut(reason, strlen(reason), sizeof(reason) - 1)] = '\0';
+
+    memset(&o, 0, sizeof(o));
+    o.verdict = "expired";
+    o.rule = aegis_json_str(request, "rule");
+    o.reason = reason;
+    o.source = "clock";
+    o.approval = json_pack("{s:o, s:{s:s, s:s}}", "seen", aegis_gate_seen(request, 0),
+                           "close", "state", "EXPIRED", "decision_id", ctx->id);
+
+    return aegis_gate_decided(facts, now, &o, ctx, ret_doc, err);
+}
+
+
+/* It is decided already, and the fact may have been lost: say it again. */
+static aegis_code_t
+aegis_module_gate_again(const json_t *facts, const json_t *request,
+    const aegis_module_ctx_t *ctx, json_t **ret_doc, aegis_error_t *err)
+{
+    int            approved;
+    json_t        *decision, *data, *body;
+    aegis_code_t   code;
+
+    decision = json_object_get(request, "decision");
+    approved = strcmp(aegis_json_str(decision, "verdict"), "approved") == 0;
 
     data = aegis_module_data(facts, ctx);
     json_object_update(data, decision);
-    json_object_set_new(data, "approved", json_boolean(v->approved));
+    json_object_set_new(data, "approved", json_boolean(approved));
 
-    body = json_pack("{s:s, s:b, s:s}", "case_id", aegis_json_str(c, "case_id"),
-                     "approved", v->approved, "created_by", ctx->actor ? ctx->actor : "");
+    body = json_pack("{s:s, s:b, s:s}", "case_id",
+                     aegis_json_str(json_object_get(facts, "case"), "case_id"),
+                     "approved", approved, "created_by", ctx->actor ? ctx->actor : "");
     json_object_update(body, decision);
 
-    more = json_array();
-
-    if (v->approved) {
-        aegis_time_format(now + v->valid_s, until);
-
-        holds = json_pack("{s:s, s:s}", "not_before", from, "not_after", until);
-        json_object_update(data, holds);
-        json_object_update(body, holds);
-        json_decref(holds);
-
-        json_array_append_new(more, json_pack("{s:s, s:s, s:s, s:s, s:s}",
-            "plan_id", aegis_json_str(decision, "plan_id"),
-            "decision_id", ctx->id,
-            "plan_hash", aegis_json_str(decision, "plan_hash"),
-            "not_before", from, "not_after", until));
+    code = aegis_module_document("", json_object(), NULL, "evt.plan.approved.v1",
+                                 "decided", ctx, data, body, ret_doc, err);
+    if (code == AEGIS_E_OK) {
+        json_object_set_new(*ret_doc, "status", json_integer(200));
     }
 
-    return aegis_module_document("gate_decision", decision, more,
-                                 AEGIS_MODULE_GATE_SUBJECT, "decided", ctx, data, body,
-                                 ret_doc, err);
+    return code;
 }
 
 
@@ -143,17 +144,14 @@ aegis_code_t
 aegis_module_gate(const json_t *facts, const json_t *request,
     const aegis_module_ctx_t *ctx, json_t **ret_doc, aegis_error_t *err)
 {
-    json_t                  *data, *at;
-    int64_t                  now;
-    aegis_code_t             code;
-    aegis_verdict_result_t   v;
+    int            open;
+    json_t        *data, *asked;
+    int64_t        now;
+    aegis_code_t   code;
 
-    at = json_object_get(facts, "now");
-
-    if (!aegis_time_parse((aegis_str_t) { json_string_length(at),
-                                          json_string_value(at) }, &now))
-    {
-        return aegis_error_set(err, AEGIS_E_INTERNAL, "the facts have no time");
+    code = aegis_gate_now(facts, &now, err);
+    if (code != AEGIS_E_OK) {
+        return code;
     }
 
     if (!json_is_object(json_object_get(facts, "plan"))) {
@@ -166,17 +164,32 @@ aegis_module_gate(const json_t *facts, const json_t *request,
         data = aegis_module_data(facts, ctx);
         json_object_set_new(data, "approved", json_false());
 
-        return aegis_module_failure(AEGIS_MODULE_GATE_SUBJECT, "the case has no plan",
+        return aegis_module_failure("evt.plan.approved.v1", "the case has no plan",
                                     ctx, data, ret_doc, err);
     }
 
-    code = aegis_module_gate_judge(facts, now, &v, err);
-    if (code != AEGIS_E_OK) {
-        return code;
+    asked = json_object_get(json_object_get(facts, "gate"), "request");
+
+    if (!json_is_object(asked)) {
+        return aegis_module_gate_fresh(facts, now, ctx, ret_doc, err);
     }
 
-    code = aegis_module_gate_document(facts, now, &v, ctx, ret_doc, err);
-    json_decref(v.checks);
+    open = strcmp(aegis_json_str(asked, "state"), "OPEN") == 0;
 
-    return code;
+    if (strcmp(aegis_json_str(asked, "plan_id"),
+               aegis_json_str(json_object_get(facts, "plan"), "plan_id")) != 0)
+    {
+        return aegis_error_set(err, AEGIS_E_GUARD,
+                               "Another plan of the case was given to people to decide on.");
+    }
+
+    if (!open) {
+        return aegis_module_gate_again(facts, asked, ctx, ret_doc, err);
+    }
+
+    if (aegis_gate_over(asked, now)) {
+        return aegis_module_gate_expired(facts, asked, now, ctx, ret_doc, err);
+    }
+
+    return aegis_gate_waits(facts, asked, NULL, NULL, ctx, ret_doc, err);
 }

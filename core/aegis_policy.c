@@ -1,318 +1,65 @@
 /*
  * aegis_policy.c: the gatekeeper's judgement. Its invariant: it fails closed:
- * a plan is approved only when every rule that applies was looked at and
- * holds, and what a plan does not say counts against it.
+ * a plan is approved only when every rule that applies was looked at and holds,
+ * and what a plan does not say, what cannot be counted and a clock whose rules
+ * are not there count against it. What a policy may look like is
+ * aegis_policy_check.c.
  */
 #include "aegis_policy.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "aegis_check.h"
+#include "aegis_approval.h"
 #include "aegis_json.h"
 #include "aegis_time.h"
+#include "aegis_window.h"
 
-#define AEGIS_POLICY_MAX_RULES  64
-#define AEGIS_POLICY_MAX_ALLOW  256
-#define AEGIS_POLICY_VALID_S    3600
-#define AEGIS_POLICY_MAX_VALID  604800
-#define AEGIS_POLICY_DAY        86400
+#define AEGIS_POLICY_VALID_S  3600
+#define AEGIS_POLICY_DETAIL   256
 
-static const char *const  aegis_policy_members[] =
-    { "version", "timezone_offset", "valid_s", "rules", NULL };
-static const char *const  aegis_policy_allow_members[] =
-    { "id", "kind", "when", "allow", NULL };
-static const char *const  aegis_policy_risk_members[] =
-    { "id", "kind", "when", "max", NULL };
-static const char *const  aegis_policy_window_members[] =
-    { "id", "kind", "when", "days", "from", "to", NULL };
-static const char *const  aegis_policy_when_members[] = { "kind", "env", NULL };
-static const char *const  aegis_policy_kinds[] =
-    { "environments", "actions", "risk", "window", NULL };
-static const char *const  aegis_policy_case_kinds[] = { "incident", "change", NULL };
-static const char *const  aegis_policy_days[] =
-    { "mon", "tue", "wed", "thu", "fri", "sat", "sun", NULL };
-
-/* What is judged. */
+/* What is judged, and what the rules have said so far. */
 typedef struct {
-    const json_t  *plan;
-    const char    *kind;
-    const char    *env;
-    int64_t        local;           /* now in the policy's time zone */
-    int64_t        open_s;          /* longest time that an open window lasts */
+    const json_t                *policy;
+    const aegis_policy_facts_t  *facts;
+    const char                  *kind;
+    const char                  *env;
+    const char                  *tenant;
+    double                       risk;
+    int64_t                      open_s;        /* longest time that an open window lasts */
+    int64_t                      thaw_s;        /* until the next freeze begins */
+    aegis_policy_result_t       *v;
 } aegis_policy_in_t;
 
+/* Does a rule hold? detail says what was found. */
+typedef int (*aegis_policy_rule_pt)(const json_t *rule, aegis_policy_in_t *in,
+    char *detail);
 
-/* "09:30" as seconds of the day, "24:00" is its end; -1 when it is none. */
-static int64_t
-aegis_policy_clock(const char *s)
+
+const char *
+aegis_gate_verdict(aegis_gate_verdict_t verdict)
 {
-    int  h, m;
+    static const char *const  names[] = { "approved", "rejected", "needs_approval" };
 
-    if (s == NULL || strlen(s) != 5 || s[2] != ':' || strspn(s, "0123456789") != 2
-        || strspn(s + 3, "0123456789") != 2)
-    {
-        return -1;
-    }
-
-    h = (s[0] - '0') * 10 + s[1] - '0';
-    m = (s[3] - '0') * 10 + s[4] - '0';
-
-    if (m > 59 || h > 24 || (h == 24 && m)) {
-        return -1;
-    }
-
-    return (h * 60 + m) * 60;
+    return names[verdict];
 }
 
 
-static void
-aegis_policy_check_words(const json_t *list, size_t least, const char *at,
-    aegis_error_t *err)
-{
-    char    item[AEGIS_CHECK_POINTER];
-    size_t  i;
-
-    if (!aegis_check_array(list, least, AEGIS_POLICY_MAX_ALLOW, at, err)) {
-        return;
-    }
-
-    for (i = 0; i < json_array_size(list); i++) {
-        aegis_error_index(item, sizeof(item), at, i);
-        aegis_check_word(json_array_get(list, i), 63, item, err);
-    }
-}
-
-
-static void
-aegis_policy_check_window(const json_t *rule, const char *at, aegis_error_t *err)
-{
-    char      sub[AEGIS_CHECK_POINTER], item[AEGIS_CHECK_POINTER];
-    size_t    i;
-    json_t   *days;
-    int64_t   from, to;
-
-    aegis_check_object(rule, aegis_policy_window_members, at, err);
-
-    days = json_object_get(rule, "days");
-    aegis_error_pointer(sub, sizeof(sub), at, "days");
-
-    if (days && aegis_check_array(days, 1, 7, sub, err)) {
-        for (i = 0; i < json_array_size(days); i++) {
-            aegis_error_index(item, sizeof(item), sub, i);
-            aegis_check_enum(json_array_get(days, i), aegis_policy_days, item, err);
-        }
-    }
-
-    from = aegis_policy_clock(json_string_value(json_object_get(rule, "from")));
-    to = aegis_policy_clock(json_string_value(json_object_get(rule, "to")));
-
-    if (from < 0 || from == AEGIS_POLICY_DAY) {
-        aegis_error_pointer(sub, sizeof(sub), at, "from");
-        aegis_error_at(err, sub, "must be a time from \"00:00\" to \"23:59\"");
-    }
-
-    if (to < 0 || to == from) {
-        aegis_error_pointer(sub, sizeof(sub), at, "to");
-        aegis_error_at(err, sub,
-            "must be a time from \"00:00\" to \"24:00\" other than from");
-    }
-}
-
-
-static void
-aegis_policy_check_when(const json_t *when, const char *at, aegis_error_t *err)
-{
-    char     sub[AEGIS_CHECK_POINTER];
-    json_t  *value;
-
-    if (!aegis_check_object(when, aegis_policy_when_members, at, err)) {
-        return;
-    }
-
-    if ((value = json_object_get(when, "kind")) != NULL) {
-        aegis_error_pointer(sub, sizeof(sub), at, "kind");
-        aegis_check_enum(value, aegis_policy_case_kinds, sub, err);
-    }
-
-    if ((value = json_object_get(when, "env")) != NULL) {
-        aegis_error_pointer(sub, sizeof(sub), at, "env");
-        aegis_check_word(value, 63, sub, err);
-    }
-}
-
-
-static void
-aegis_policy_check_rule(const json_t *rule, const char *at, aegis_error_t *err)
-{
-    char         sub[AEGIS_CHECK_POINTER];
-    json_t      *value;
-    const char  *kind;
-
-    if (!json_is_object(rule)) {
-        aegis_error_at(err, at, "must be an object");
-        return;
-    }
-
-    aegis_error_pointer(sub, sizeof(sub), at, "id");
-    aegis_check_word(json_object_get(rule, "id"), 63, sub, err);
-
-    if ((value = json_object_get(rule, "when")) != NULL) {
-        aegis_error_pointer(sub, sizeof(sub), at, "when");
-        aegis_policy_check_when(value, sub, err);
-    }
-
-    aegis_error_pointer(sub, sizeof(sub), at, "kind");
-    if (!aegis_check_enum(json_object_get(rule, "kind"), aegis_policy_kinds, sub, err)) {
-        return;
-    }
-
-    kind = aegis_json_str(rule, "kind");
-
-    if (strcmp(kind, "window") == 0) {
-        aegis_policy_check_window(rule, at, err);
-
-    } else if (strcmp(kind, "risk") == 0) {
-        aegis_check_object(rule, aegis_policy_risk_members, at, err);
-        aegis_error_pointer(sub, sizeof(sub), at, "max");
-        aegis_check_number(json_object_get(rule, "max"), 0, 1, sub, err);
-
-    } else {
-        aegis_check_object(rule, aegis_policy_allow_members, at, err);
-        aegis_error_pointer(sub, sizeof(sub), at, "allow");
-        aegis_policy_check_words(json_object_get(rule, "allow"), 0, sub, err);
-    }
-}
-
-
-static void
-aegis_policy_check_all(const json_t *policy, aegis_error_t *err)
-{
-    char         at[AEGIS_CHECK_POINTER];
-    size_t       i, k;
-    json_t      *rules, *value;
-    int64_t      offset;
-    const char  *id;
-
-    if (!aegis_check_object(policy, aegis_policy_members, "", err)
-        && !json_is_object(policy))
-    {
-        return;
-    }
-
-    aegis_check_int(json_object_get(policy, "version"), 1, 1, "/version", err);
-
-    value = json_object_get(policy, "timezone_offset");
-    if (value && !aegis_time_offset((aegis_str_t) { json_string_length(value),
-                                                    json_string_value(value) }, &offset))
-    {
-        aegis_error_at(err, "/timezone_offset", "must be like \"+08:00\"");
-    }
-
-    if ((value = json_object_get(policy, "valid_s")) != NULL) {
-        aegis_check_int(value, 1, AEGIS_POLICY_MAX_VALID, "/valid_s", err);
-    }
-
-    rules = json_object_get(policy, "rules");
-    if (!aegis_check_array(rules, 0, AEGIS_POLICY_MAX_RULES, "/rules", err)) {
-        return;
-    }
-
-    for (i = 0; i < json_array_size(rules); i++) {
-        aegis_error_index(at, sizeof(at), "/rules", i);
-        aegis_policy_check_rule(json_array_get(rules, i), at, err);
-
-        id = aegis_json_str(json_array_get(rules, i), "id");
-
-        for (k = 0; k < i; k++) {
-            if (id[0] && strcmp(aegis_json_str(json_array_get(rules, k), "id"), id) == 0)
-            {
-                aegis_error_at(err, at, "the id %s is there twice", id);
-                break;
-            }
-        }
-    }
-}
-
-
-aegis_code_t
-aegis_policy_check(const json_t *policy, aegis_error_t *err)
-{
-    aegis_error_t  found = AEGIS_ERROR_INIT;
-
-    aegis_policy_check_all(policy, &found);
-
-    return aegis_error_move(err, &found);
-}
-
-
+/* Is the word the value, or one of its items? Absent: any is. */
 static int
-aegis_policy_has(const json_t *list, const char *word)
+aegis_policy_fits(const json_t *value, const char *word)
 {
-    size_t  i;
-
-    for (i = 0; i < json_array_size(list); i++) {
-        if (strcmp(json_string_value(json_array_get(list, i)), word) == 0) {
-            return 1;
-        }
+    if (json_is_array(value)) {
+        return aegis_approval_among(value, word);
     }
 
-    return 0;
+    return value == NULL || strcmp(json_string_value(value), word) == 0;
 }
 
 
-static int
-aegis_policy_applies(const json_t *rule, const aegis_policy_in_t *in)
-{
-    json_t      *when;
-    const char  *kind, *env;
-
-    when = json_object_get(rule, "when");
-    kind = aegis_json_str(when, "kind");
-    env = aegis_json_str(when, "env");
-
-    return (kind[0] == '\0' || strcmp(kind, in->kind) == 0)
-           && (env[0] == '\0' || strcmp(env, in->env) == 0);
-}
-
-
-/* Seconds that a window is still open at, 0 when it is closed. A window that
- * runs over midnight belongs to the day on which it opens. */
-static int64_t
-aegis_policy_open(const json_t *rule, int64_t local)
-{
-    int      back;
-    json_t  *days;
-    int64_t  from, to, start, now;
-
-    days = json_object_get(rule, "days");
-    from = aegis_policy_clock(aegis_json_str(rule, "from"));
-    to = aegis_policy_clock(aegis_json_str(rule, "to"));
-    now = ((local % AEGIS_POLICY_DAY) + AEGIS_POLICY_DAY) % AEGIS_POLICY_DAY;
-
-    if (to < from) {
-        to += AEGIS_POLICY_DAY;
-    }
-
-    /* opened today, or yesterday */
-    for (back = 0; back < 2; back++) {
-        start = local - now - back * AEGIS_POLICY_DAY;
-
-        if (local >= start + from && local < start + to
-            && (days == NULL
-                || aegis_policy_has(days, aegis_policy_days[aegis_time_weekday(start)])))
-        {
-            return start + to - local;
-        }
-    }
-
-    return 0;
-}
-
-
-/* The first action of a plan's part that is not in the list; NULL: none. */
+/* The first action of a part that is (or is not) in the list; NULL: none. */
 static const char *
-aegis_policy_foreign_action(const json_t *steps, const json_t *allow)
+aegis_policy_action(const json_t *steps, const json_t *list, int listed)
 {
     size_t       i;
     const char  *action;
@@ -320,7 +67,7 @@ aegis_policy_foreign_action(const json_t *steps, const json_t *allow)
     for (i = 0; i < json_array_size(steps); i++) {
         action = aegis_json_str(json_array_get(steps, i), "action");
 
-        if (!aegis_policy_has(allow, action)) {
+        if (aegis_policy_fits(list, action) == listed) {
             return action;
         }
     }
@@ -329,60 +76,152 @@ aegis_policy_foreign_action(const json_t *steps, const json_t *allow)
 }
 
 
-/* Does the rule hold? detail (256 bytes) says what was found. */
-static int
-aegis_policy_rule(const json_t *rule, aegis_policy_in_t *in, char *detail)
+static const char *
+aegis_policy_plan_action(const json_t *plan, const json_t *list, int listed)
 {
-    double       risk, most;
-    json_t      *allow, *value;
-    int64_t      left;
-    const char  *kind, *action;
+    const char  *action;
 
-    kind = aegis_json_str(rule, "kind");
-    allow = json_object_get(rule, "allow");
+    action = aegis_policy_action(json_object_get(plan, "steps"), list, listed);
 
-    if (strcmp(kind, "environments") == 0) {
-        if (aegis_policy_has(allow, in->env)) {
-            snprintf(detail, 256, "environment %s is allowed", in->env);
-            return 1;
-        }
+    return action ? action
+           : aegis_policy_action(json_object_get(plan, "rollback"), list, listed);
+}
 
-        snprintf(detail, 256, "environment %s is not allowed", in->env);
+
+static int
+aegis_policy_applies(const json_t *rule, const aegis_policy_in_t *in)
+{
+    json_t  *when, *action, *above;
+
+    when = json_object_get(rule, "when");
+    action = json_object_get(when, "action");
+    above = json_object_get(when, "risk_above");
+
+    return aegis_policy_fits(json_object_get(when, "kind"), in->kind)
+           && aegis_policy_fits(json_object_get(when, "env"), in->env)
+           && aegis_policy_fits(json_object_get(when, "tenant"), in->tenant)
+           && (action == NULL
+               || aegis_policy_plan_action(in->facts->plan, action, 1) != NULL)
+           && (above == NULL || in->risk > json_number_value(above));
+}
+
+
+static int
+aegis_policy_allow(const json_t *rule, const char *what, const char *word, char *detail)
+{
+    int  ok;
+
+    ok = aegis_approval_among(json_object_get(rule, "allow"), word);
+    snprintf(detail, AEGIS_POLICY_DETAIL, "%s %.63s is %sallowed", what, word,
+             ok ? "" : "not ");
+
+    return ok;
+}
+
+
+static int
+aegis_policy_environments(const json_t *rule, aegis_policy_in_t *in, char *detail)
+{
+    return aegis_policy_allow(rule, "environment", in->env, detail);
+}
+
+
+static int
+aegis_policy_tenants(const json_t *rule, aegis_policy_in_t *in, char *detail)
+{
+    return aegis_policy_allow(rule, "tenant", in->tenant, detail);
+}
+
+
+static int
+aegis_policy_actions(const json_t *rule, aegis_policy_in_t *in, char *detail)
+{
+    const char  *action;
+
+    action = aegis_policy_plan_action(in->facts->plan, json_object_get(rule, "allow"), 0);
+
+    if (action) {
+        snprintf(detail, AEGIS_POLICY_DETAIL, "action %.63s is not allowed", action);
         return 0;
     }
 
-    if (strcmp(kind, "actions") == 0) {
-        action = aegis_policy_foreign_action(json_object_get(in->plan, "steps"), allow);
-        if (action == NULL) {
-            action = aegis_policy_foreign_action(json_object_get(in->plan, "rollback"),
-                                                 allow);
+    snprintf(detail, AEGIS_POLICY_DETAIL, "every action is allowed");
+
+    return 1;
+}
+
+
+static int
+aegis_policy_risk(const json_t *rule, aegis_policy_in_t *in, char *detail)
+{
+    double  most;
+
+    most = json_number_value(json_object_get(rule, "max"));
+    snprintf(detail, AEGIS_POLICY_DETAIL, "risk %.3g is %s %.3g", in->risk,
+             in->risk <= most ? "at most" : "above", most);
+
+    return in->risk <= most;
+}
+
+
+/* The clock of a rule. 0: the policy does not have its rules. */
+static int
+aegis_policy_zone(const json_t *rule, const aegis_policy_in_t *in, aegis_zone_t *zone)
+{
+    json_t      *value;
+    int64_t      offset;
+    const char  *name;
+
+    name = aegis_json_str(rule, "timezone");
+    name = name[0] ? name : aegis_json_str(in->policy, "timezone");
+
+    if (name[0]) {
+        value = json_object_get(json_object_get(in->policy, "zones"), name);
+        if (value) {
+            aegis_zone_open(value, zone);
         }
 
-        if (action) {
-            snprintf(detail, 256, "action %.63s is not allowed", action);
-            return 0;
-        }
-
-        snprintf(detail, 256, "every action is allowed");
-        return 1;
+        return value != NULL;
     }
 
-    if (strcmp(kind, "risk") == 0) {
-        value = json_object_get(in->plan, "risk_score");
-        risk = json_is_number(value) ? json_number_value(value) : 1;
-        most = json_number_value(json_object_get(rule, "max"));
+    value = json_object_get(in->policy, "timezone_offset");
+    offset = 0;
+    (void) aegis_time_offset((aegis_str_t) { json_string_length(value),
+                                             json_string_value(value) }, &offset);
+    aegis_zone_fixed(offset, zone);
 
-        snprintf(detail, 256, "risk %.3g is %s %.3g", risk,
-                 risk <= most ? "at most" : "above", most);
-        return risk <= most;
+    return 1;
+}
+
+
+static int
+aegis_policy_window(const json_t *rule, aegis_policy_in_t *in, char *detail)
+{
+    char           at[AEGIS_TIME_LEN + 1];
+    int64_t        left, opens;
+    const char    *from, *to;
+    aegis_zone_t   zone;
+
+    if (!aegis_policy_zone(rule, in, &zone)) {
+        snprintf(detail, AEGIS_POLICY_DETAIL, "the time zone's rules are not there");
+        return 0;
     }
 
-    left = aegis_policy_open(rule, in->local);
-    snprintf(detail, 256, "the window %s to %s is %s", aegis_json_str(rule, "from"),
-             aegis_json_str(rule, "to"), left ? "open" : "closed");
+    from = aegis_json_str(rule, "from");
+    to = aegis_json_str(rule, "to");
+    left = aegis_window_left(rule, &zone, in->facts->now, &opens);
 
-    if (left > in->open_s) {
-        in->open_s = left;
+    if (left) {
+        snprintf(detail, AEGIS_POLICY_DETAIL, "the window %s to %s is open", from, to);
+        in->open_s = left > in->open_s ? left : in->open_s;
+
+    } else if (opens) {
+        aegis_time_format(opens, at);
+        snprintf(detail, AEGIS_POLICY_DETAIL,
+                 "the window %s to %s is closed; it opens at %s", from, to, at);
+
+    } else {
+        snprintf(detail, AEGIS_POLICY_DETAIL, "the window %s to %s is closed", from, to);
     }
 
     return left > 0;
@@ -390,24 +229,136 @@ aegis_policy_rule(const json_t *rule, aegis_policy_in_t *in, char *detail)
 
 
 static int
-aegis_policy_is_window(const json_t *rule)
+aegis_policy_freeze(const json_t *rule, aegis_policy_in_t *in, char *detail)
 {
-    return strcmp(aegis_json_str(rule, "kind"), "window") == 0;
+    char           at[AEGIS_TIME_LEN + 1];
+    int64_t        from, to, now;
+    aegis_zone_t   zone;
+
+    if (!aegis_policy_zone(rule, in, &zone)) {
+        snprintf(detail, AEGIS_POLICY_DETAIL, "the time zone's rules are not there");
+        return 0;
+    }
+
+    now = in->facts->now;
+    aegis_window_freeze(rule, &zone, &from, &to);
+
+    if (now >= from && now < to) {
+        aegis_time_format(to, at);
+        snprintf(detail, AEGIS_POLICY_DETAIL, "changes are frozen until %s", at);
+        return 0;
+    }
+
+    if (now < from && from - now < in->thaw_s) {
+        in->thaw_s = from - now;
+    }
+
+    snprintf(detail, AEGIS_POLICY_DETAIL, "no freeze now");
+
+    return 1;
+}
+
+
+static int
+aegis_policy_rate(const json_t *rule, aegis_policy_in_t *in, char *detail)
+{
+    int          ok;
+    json_t      *n;
+    json_int_t   most, window;
+    const char  *per;
+
+    if (in->facts->people) {
+        snprintf(detail, AEGIS_POLICY_DETAIL, "people approve it, so it is not counted");
+        return 1;
+    }
+
+    n = json_object_get(in->facts->rates, aegis_json_str(rule, "id"));
+    most = json_integer_value(json_object_get(rule, "max"));
+    window = json_integer_value(json_object_get(rule, "window_s"));
+    per = aegis_json_str(rule, "per");
+    per = per[0] ? per : "tenant";
+
+    if (!json_is_integer(n)) {
+        snprintf(detail, AEGIS_POLICY_DETAIL, "how many there were is not known");
+        return 0;
+    }
+
+    ok = json_integer_value(n) < most;
+    snprintf(detail, AEGIS_POLICY_DETAIL,
+             "%d of %d automatic approvals for this %s in %d s", (int) json_integer_value(n),
+             (int) most, per, (int) window);
+
+    if (ok) {
+        in->v->counted = in->v->counted ? in->v->counted : json_array();
+        json_array_append_new(in->v->counted, json_pack("{s:s, s:I, s:I}", "per", per,
+                                                        "max", most, "window_s", window));
+    }
+
+    return ok;
+}
+
+
+static int
+aegis_policy_ask(const json_t *rule, aegis_policy_in_t *in, char *detail)
+{
+    snprintf(detail, AEGIS_POLICY_DETAIL, "people have to approve");
+
+    return 0;
+}
+
+
+static const struct {
+    const char            *kind;
+    aegis_policy_rule_pt   holds;
+} aegis_policy_kinds[] = {
+    { "environments", aegis_policy_environments },
+    { "actions",      aegis_policy_actions },
+    { "tenants",      aegis_policy_tenants },
+    { "risk",         aegis_policy_risk },
+    { "rate",         aegis_policy_rate },
+    { "window",       aegis_policy_window },
+    { "freeze",       aegis_policy_freeze },
+    { "approval",     aegis_policy_ask }
+};
+
+
+static int
+aegis_policy_holds(const json_t *rule, aegis_policy_in_t *in, char *detail)
+{
+    size_t       i;
+    const char  *kind;
+
+    kind = aegis_json_str(rule, "kind");
+
+    for (i = 0; i < sizeof(aegis_policy_kinds) / sizeof(aegis_policy_kinds[0]); i++) {
+        if (strcmp(aegis_policy_kinds[i].kind, kind) == 0) {
+            return aegis_policy_kinds[i].holds(rule, in, detail);
+        }
+    }
+
+    snprintf(detail, AEGIS_POLICY_DETAIL, "the rule's kind is not known");
+
+    return 0;
 }
 
 
 /* Is one of the window rules that apply open? */
 static int
-aegis_policy_some_window(const json_t *rules, const aegis_policy_in_t *in)
+aegis_policy_some_window(const aegis_policy_in_t *in)
 {
-    size_t   i;
-    json_t  *rule;
+    size_t        i;
+    json_t       *rule, *rules;
+    int64_t       opens;
+    aegis_zone_t  zone;
+
+    rules = json_object_get(in->policy, "rules");
 
     for (i = 0; i < json_array_size(rules); i++) {
         rule = json_array_get(rules, i);
 
-        if (aegis_policy_is_window(rule) && aegis_policy_applies(rule, in)
-            && aegis_policy_open(rule, in->local))
+        if (strcmp(aegis_json_str(rule, "kind"), "window") == 0
+            && aegis_policy_applies(rule, in) && aegis_policy_zone(rule, in, &zone)
+            && aegis_window_left(rule, &zone, in->facts->now, &opens) > 0)
         {
             return 1;
         }
@@ -417,53 +368,139 @@ aegis_policy_some_window(const json_t *rules, const aegis_policy_in_t *in)
 }
 
 
-static int64_t
-aegis_policy_offset(const json_t *policy)
+/* A rule that does not hold refuses, unless it asks people instead. */
+static void
+aegis_policy_against(const json_t *rule, aegis_policy_in_t *in, const char *detail)
 {
-    json_t   *value;
-    int64_t   offset;
+    char                    asks[120];
+    json_t                 *approval, *need;
+    int64_t                 expires;
+    aegis_policy_result_t  *v;
 
-    value = json_object_get(policy, "timezone_offset");
+    v = in->v;
+    approval = json_object_get(rule, "approval");
 
-    if (!aegis_time_offset((aegis_str_t) { json_string_length(value),
-                                           json_string_value(value) }, &offset))
-    {
-        return 0;
+    if (approval == NULL) {
+        if (v->verdict != AEGIS_GATE_REJECTED) {
+            v->verdict = AEGIS_GATE_REJECTED;
+            snprintf(v->rule, sizeof(v->rule), "%s", aegis_json_str(rule, "id"));
+            snprintf(v->reason, sizeof(v->reason), "%s", detail);
+        }
+        return;
     }
 
-    return offset;
+    if (in->facts->people) {
+        return;
+    }
+
+    need = aegis_approval_need(aegis_json_str(rule, "id"), approval,
+                               json_object_get(in->policy, "groups"));
+    expires = json_integer_value(json_object_get(need, "expires_s"));
+
+    if (v->needs == NULL || expires < v->expires_s) {
+        v->expires_s = expires;
+    }
+
+    v->needs = v->needs ? v->needs : json_array();
+    json_array_append_new(v->needs, need);
+
+    if (v->verdict == AEGIS_GATE_APPROVED) {
+        v->verdict = AEGIS_GATE_ASKS;
+        aegis_approval_text(need, asks, sizeof(asks));
+        snprintf(v->rule, sizeof(v->rule), "%s", aegis_json_str(rule, "id"));
+        snprintf(v->reason, sizeof(v->reason), "%.100s: it waits for %s", detail, asks);
+        v->reason[aegis_utf8_cut(v->reason, strlen(v->reason),
+                                 sizeof(v->reason) - 1)] = '\0';
+    }
+}
+
+
+/* How long what was found stays true. */
+static void
+aegis_policy_bound(aegis_policy_in_t *in)
+{
+    aegis_policy_result_t  *v;
+
+    v = in->v;
+
+    if (in->open_s && in->open_s < v->valid_s) {
+        v->valid_s = in->open_s;
+    }
+
+    if (in->thaw_s < v->valid_s) {
+        v->valid_s = in->thaw_s;
+    }
+
+    /* nor can people approve what may not run any more by then */
+    if (in->open_s && in->open_s < v->expires_s) {
+        v->expires_s = in->open_s;
+    }
+
+    if (in->thaw_s < v->expires_s) {
+        v->expires_s = in->thaw_s;
+    }
+
+    if (v->verdict != AEGIS_GATE_ASKS) {
+        json_decref(v->needs);
+        v->needs = NULL;
+    }
+}
+
+
+static void
+aegis_policy_begin(const json_t *policy, const aegis_policy_facts_t *facts,
+    aegis_policy_result_t *v, aegis_policy_in_t *in)
+{
+    json_t      *value;
+    const char  *env;
+
+    memset(v, 0, sizeof(*v));
+    v->verdict = AEGIS_GATE_APPROVED;
+    strcpy(v->rule, "default");
+    strcpy(v->reason, "every rule that applies holds");
+    v->checks = json_array();
+
+    value = json_object_get(policy, "valid_s");
+    v->valid_s = value ? json_integer_value(value) : AEGIS_POLICY_VALID_S;
+
+    env = aegis_json_str(facts->plan, "env");
+    value = json_object_get(facts->plan, "risk_score");
+
+    in->policy = policy;
+    in->facts = facts;
+    in->kind = aegis_json_str(facts->c, "kind");
+    in->env = env[0] ? env : "default";
+    in->tenant = aegis_json_str(facts->c, "tenant");
+    in->risk = json_is_number(value) ? json_number_value(value) : 1;
+    in->open_s = 0;
+    in->thaw_s = INT64_MAX;
+    in->v = v;
+}
+
+
+void
+aegis_policy_result_clear(aegis_policy_result_t *result)
+{
+    json_decref(result->checks);
+    json_decref(result->needs);
+    json_decref(result->counted);
+    result->checks = result->needs = result->counted = NULL;
 }
 
 
 aegis_code_t
-aegis_policy_eval(const json_t *policy, const json_t *c, const json_t *plan,
-    int64_t now, aegis_verdict_result_t *ret, aegis_error_t *err)
+aegis_policy_eval(const json_t *policy, const aegis_policy_facts_t *facts,
+    aegis_policy_result_t *ret, aegis_error_t *err)
 {
-    int                     ok;
-    char                    detail[256];
+    int                     ok, counts;
+    char                    detail[AEGIS_POLICY_DETAIL];
     size_t                  i;
-    json_t                 *rule, *rules, *valid;
-    const char             *env;
+    json_t                 *rule, *rules, *check;
+    const char             *kind;
     aegis_policy_in_t       in;
-    aegis_verdict_result_t  v;
+    aegis_policy_result_t   v;
 
-    env = aegis_json_str(plan, "env");
-
-    in.plan = plan;
-    in.kind = aegis_json_str(c, "kind");
-    in.env = env[0] ? env : "default";
-    in.local = now + aegis_policy_offset(policy);
-    in.open_s = 0;
-
-    memset(&v, 0, sizeof(v));
-    v.approved = 1;
-    strcpy(v.rule, "default");
-    strcpy(v.reason, "every rule that applies holds");
-
-    valid = json_object_get(policy, "valid_s");
-    v.valid_s = valid ? json_integer_value(valid) : AEGIS_POLICY_VALID_S;
-
-    v.checks = json_array();
+    aegis_policy_begin(policy, facts, &v, &in);
     rules = json_object_get(policy, "rules");
 
     for (i = 0; i < json_array_size(rules); i++) {
@@ -473,32 +510,30 @@ aegis_policy_eval(const json_t *policy, const json_t *c, const json_t *plan,
             continue;
         }
 
-        ok = aegis_policy_rule(rule, &in, detail);
+        kind = aegis_json_str(rule, "kind");
+        ok = aegis_policy_holds(rule, &in, detail);
 
-        if (json_array_append_new(v.checks, json_pack("{s:s, s:s, s:b, s:s}",
-                "rule", aegis_json_str(rule, "id"), "kind", aegis_json_str(rule, "kind"),
-                "ok", ok, "detail", detail)) != 0)
-        {
-            json_decref(v.checks);
+        /* of the windows, one that is open will do */
+        counts = !ok && (strcmp(kind, "window") != 0 || !aegis_policy_some_window(&in));
+
+        check = json_pack("{s:s, s:s, s:b, s:s}", "rule", aegis_json_str(rule, "id"),
+                          "kind", kind, "ok", ok, "detail", detail);
+
+        if (counts && json_object_get(rule, "approval")) {
+            json_object_set_new(check, "asks", json_true());
+        }
+
+        if (json_array_append_new(v.checks, check) != 0) {
+            aegis_policy_result_clear(&v);
             return aegis_error_set(err, AEGIS_E_INTERNAL, "no memory");
         }
 
-        /* the first refusal decides; of the windows, one that is open will do */
-        if (ok || !v.approved
-            || (aegis_policy_is_window(rule) && aegis_policy_some_window(rules, &in)))
-        {
-            continue;
+        if (counts) {
+            aegis_policy_against(rule, &in, detail);
         }
-
-        v.approved = 0;
-        snprintf(v.rule, sizeof(v.rule), "%s", aegis_json_str(rule, "id"));
-        snprintf(v.reason, sizeof(v.reason), "%s", detail);
     }
 
-    if (in.open_s && in.open_s < v.valid_s) {
-        v.valid_s = in.open_s;
-    }
-
+    aegis_policy_bound(&in);
     *ret = v;
 
     return AEGIS_E_OK;

@@ -12,7 +12,7 @@
 
 /* Days since 1970-01-01 in the proleptic Gregorian calendar, March based so
  * that the leap day is the last of the year. */
-static int64_t
+int64_t
 aegis_time_days(int64_t y, int64_t m, int64_t d)
 {
     int64_t  year, month;
@@ -191,6 +191,27 @@ aegis_time_format(int64_t s, char out[AEGIS_TIME_LEN + 1])
              (unsigned) (doy - (153 * mp + 2) / 5 + 1) % 100,
              (unsigned) (rest / 3600) % 100, (unsigned) (rest / 60 % 60),
              (unsigned) (rest % 60));
+}
+
+
+int64_t
+aegis_time_year(int64_t s)
+{
+    int64_t  day, year;
+
+    day = s / AEGIS_TIME_DAY - (s % AEGIS_TIME_DAY < 0);
+    year = 1970 + day / 366;
+
+    /* a year is at most 366 days, so the guess is never behind */
+    for ( /* void */ ; aegis_time_days(year + 1, 1, 1) <= day; year++) {
+        /* void */
+    }
+
+    for ( /* void */ ; aegis_time_days(year, 1, 1) > day; year--) {
+        /* void */
+    }
+
+    return year;
 }
 
 

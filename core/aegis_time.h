@@ -18,6 +18,10 @@ void aegis_time_format(int64_t s, char out[AEGIS_TIME_LEN + 1]);
 /* "+08:00" as seconds; 1 when valid. */
 int aegis_time_offset(aegis_str_t s, int64_t *ret_s);
 
+/* Days since 1970-01-01 of a date; the year of a second of UTC. */
+int64_t aegis_time_days(int64_t y, int64_t m, int64_t d);
+int64_t aegis_time_year(int64_t s);
+
 /* 0 Monday .. 6 Sunday, of a second of UTC (or of a local time's second). */
 int aegis_time_weekday(int64_t s);
 

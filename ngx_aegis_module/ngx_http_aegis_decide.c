@@ -10,7 +10,8 @@
  */
 #include "ngx_http_aegis_module.h"
 
-#define NGX_HTTP_AEGIS_MAX_DECIDED  3
+/* people who decide on one plan at the same moment make way for each other */
+#define NGX_HTTP_AEGIS_MAX_DECIDED  16
 
 
 static ngx_int_t
@@ -59,6 +60,8 @@ ngx_http_aegis_decide_remembered(aegis_code_t code)
 {
     return code == AEGIS_E_GUARD || code == AEGIS_E_WRONG_STATE
            || code == AEGIS_E_EXISTS || code == AEGIS_E_ILLEGAL
+           || code == AEGIS_E_NOT_APPROVER || code == AEGIS_E_NOT_WAITING
+           || code == AEGIS_E_PLAN_CHANGED
            || code == AEGIS_E_VERSION_CONFLICT || code == AEGIS_E_VERSION_MISMATCH;
 }
 
@@ -113,6 +116,7 @@ ngx_http_aegis_decide_run(ngx_http_aegis_job_t *job)
     ctx.id = job->uuid;
     ctx.actor = (char *) job->who->principal.data;
     ctx.correlation_id = job->item.v[AEGIS_C_correlation_id].data;
+    ctx.scopes = (char *) job->who->scopes.data;
 
     doc = NULL;
     code = aegis_module(job->route->module)->decide(job->facts, job->body, &ctx,

@@ -76,6 +76,19 @@ replayed('POST /plan/generate', 'POST', '/plan/generate', { case_id => $id, plan
 replayed('POST /gate/eval, too early', 'POST', '/gate/eval', { case_id => $id }, status => 409, problem => 'wrong-state');
 replayed('POST /adapter/exec, too early', 'POST', '/adapter/exec', { case_id => $id }, status => 409, problem => 'wrong-state');
 replayed('POST /verify/run, too early', 'POST', '/verify/run', { case_id => $id }, status => 409, problem => 'wrong-state');
+# people's voices, under a policy that lets one approve one's own
+{
+    my $undo = $stack->policy("version: 1\nrules:\n  - {id: ask-$$, kind: approval, approval: {four_eyes: false}}\n");
+    for my $say (['POST', '/gate/approve', 'gate_approved'], ['POST', '/gate/deny', 'gate_rejected']) {
+        my $c = Aegis::Case->create($http, mode => 'manual')->drive('WAIT_GATE');
+        my $asked = replayed("POST /gate/eval that asks, before $say->[1]", 'POST', '/gate/eval', { case_id => $c->id }, status => 201);
+        replayed("$say->[0] $say->[1], another plan", $say->[0], $say->[1], { case_id => $c->id, plan_hash => 'f' x 64 }, status => 409, problem => 'plan-changed');
+        replayed("$say->[0] $say->[1]", $say->[0], $say->[1], { case_id => $c->id, plan_hash => $asked->json->{plan_hash} }, status => 201);
+        ok($c->wait_state($say->[2] =~ /approved/ ? 'EXECUTING' : 'PARKED'), 'and the case goes on');
+        is($pg->one('SELECT count(*) FROM aegis.gate_vote WHERE case_id = ?', $c->id), 1, 'with one voice');
+    }
+    $undo->();
+}
 replayed('PATCH plan_ready', 'PATCH', $at, { event => 'plan_ready' }, status => 200);
 replayed('POST /gate/eval', 'POST', '/gate/eval', { case_id => $id }, status => 201);
 ok($case->wait_state('EXECUTING'), 'the case goes on to EXECUTING');

@@ -24,12 +24,26 @@ sub ask ($id, $method, $path, $body = undef) {
 }
 
 my $tag = new_key('tag');
+my @words;
 my $case = ask(CASE_CREATE => 'POST', '/case/create', { title => 'mine', mode => 'manual', tags => [$tag] })->json->{case_id};
 ask(CASE_CREATE => 'POST', '/case/create', { title => "mine $_", mode => 'manual', tags => [$tag] }) for 1, 2;
 ask(CASE_TRANSITION => 'PATCH', "/case/$case/transition", { event => 'start_analysis' });
 my $plan = ask(PLAN_GENERATE => 'POST', '/plan/generate', { case_id => $case, plan => Aegis::Case::echo_plan() })->json->{plan_id};
 ask(CASE_TRANSITION => 'PATCH', "/case/$case/transition", { event => 'plan_ready' });
 ask(GATE_EVAL => 'POST', '/gate/eval', { case_id => $case });
+{
+    my $undo = $stack->policy("version: 1\nrules:\n  - {id: ask-$$, kind: approval, approval: {four_eyes: false}}\n");
+    for my $say (['GATE_APPROVE', '/gate/approve'], ['GATE_DENY', '/gate/deny']) {
+        my $other = Aegis::Case->create($mine, mode => 'manual')->drive('WAIT_GATE');
+        my $hash = $other->post('/gate/eval')->json->{plan_hash};
+        ask(GATE_WAITING => 'GET', '/gate/waiting?limit=1') if $say->[0] eq 'GATE_APPROVE';
+        ask($say->[0], 'POST', $say->[1], { case_id => $other->id, plan_hash => $hash });
+        ask(GATE_GET => 'GET', '/gate/' . $other->id);
+        $other->wait_state(['EXECUTING', 'PARKED']);
+        push @words, $other->id, uc $other->id, $hash;
+    }
+    $undo->();
+}
 my $c = bless { http => $mine, id => $case }, 'Aegis::Case';
 $c->wait_state('EXECUTING');
 my $exec = ask(EXEC_RUN => 'POST', '/adapter/exec', { case_id => $case })->json->{exec_id};
@@ -48,7 +62,7 @@ is_deeply([ map { "$_->{id} " . $_->{r}->brief } grep { $_->{r}->status >= 300 }
 
 # --- the same by the other tenant
 my $before = $pg->fingerprint(case_id => $case);
-my @words = map { $_ => uc } grep { defined } $case, $plan, $exec, $verify;
+push @words, map { $_ => uc } grep { defined } $case, $plan, $exec, $verify;
 sub nothing_of_mine ($r, $what) {
     is((grep { index($r->body, $_) >= 0 } grep { $_ ne ($r->{asked} // '') } @words) ? 1 : 0, 0, "$what: no id of the first is in it") or diag($r->brief);
     ok(!$r->header('idempotent-replayed'), "$what: no answer is given again");
@@ -67,6 +81,7 @@ for my $d (@done) {
                 is($r->status, 201, "$what: a case of its own");
                 is($r->json->{tenant}, 'other', "$what: in its own tenant");
             }
+            elsif ($d->{id} eq 'GATE_WAITING') { is($r->status, 200, "$what: a list of its own") unless $r->status =~ /^(304|412)$/ }
             elsif ($d->{id} eq 'CASE_LIST') {
                 is((grep { $_->{tenant} && $_->{tenant} ne 'other' } @{ $r->json->{items} // [] }), 0, "$what: nothing of another tenant in the list");
             }

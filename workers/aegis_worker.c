@@ -17,7 +17,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "aegis_loop.h"
-#include "aegis_policy.h"
+#include "aegis_policy_file.h"
 
 #define AEGIS_WORKER_ROLES     8
 #define AEGIS_WORKER_STOP_MS   20000
@@ -184,23 +184,22 @@ aegis_worker_policy(const aegis_conf_t *conf, aegis_error_t *err)
     json_t        *policy;
     aegis_code_t   rc;
 
-    policy = aegis_conf_yaml_file(aegis_conf_path(conf, "gate.policy_file", path), err);
-    if (policy == NULL) {
-        return err->code;
-    }
+    rc = aegis_policy_file(aegis_conf_path(conf, "gate.policy_file", path), &policy, err);
 
-    rc = aegis_policy_check(policy, err);
-    json_decref(policy);
-    if (rc != AEGIS_E_OK) {
+    if (rc == AEGIS_E_OK) {
+        json_decref(policy);
+
+    } else if (err->errors) {
         snprintf(err->detail, sizeof(err->detail), "%.200s is not a policy", path);
     }
 
     return rc;
 }
 
-/* What must be there for these roles to run. */
+/* What must be there for these roles to run. On a reload the policy is the gate's
+ * own: a bad one is refused there, and the settings are taken all the same. */
 static aegis_code_t
-aegis_worker_verify(const aegis_worker_args_t *args, const aegis_conf_t *conf,
+aegis_worker_verify(const aegis_worker_args_t *args, const aegis_conf_t *conf, int reload,
     aegis_error_t *err)
 {
     int                         i, n;
@@ -218,7 +217,7 @@ aegis_worker_verify(const aegis_worker_args_t *args, const aegis_conf_t *conf,
 
     for (i = 0, rc = AEGIS_E_OK; i < n && rc == AEGIS_E_OK; i++) {
         if (roles[i] == &aegis_role_gate) {
-            rc = aegis_worker_policy(conf, err);
+            rc = reload ? AEGIS_E_OK : aegis_worker_policy(conf, err);
 
         } else if (roles[i] == &aegis_role_exec) {
             (void) aegis_conf_path(conf, "exec.script_dir", path);
@@ -278,7 +277,7 @@ aegis_worker_reload(const aegis_worker_args_t *args)
 
     rc = aegis_conf_load(args->path, &conf, &err);
     if (rc == AEGIS_E_OK) {
-        rc = aegis_worker_verify(args, conf, &err);
+        rc = aegis_worker_verify(args, conf, 1, &err);
         if (rc != AEGIS_E_OK) {
             aegis_conf_free(conf);
         }
@@ -454,7 +453,7 @@ main(int argc, char **argv)
 
     code = aegis_conf_load(args.path, &conf, &err);
     if (code == AEGIS_E_OK && (args.check || !args.print)) {
-        code = aegis_worker_verify(&args, conf, &err);
+        code = aegis_worker_verify(&args, conf, 0, &err);
         if (code != AEGIS_E_OK) {
             aegis_conf_free(conf);
         }

@@ -1,5 +1,13 @@
 -- The orchestrator's statements: create, transition, read.
 
+-- An approval ends with the next decision on the same plan that is none.
+CREATE OR REPLACE FUNCTION aegis.still_approved(a aegis.plan_approved) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+    SELECT NOT EXISTS (SELECT FROM aegis.gate_decision d
+         WHERE d.tenant = a.tenant AND d.case_id = a.case_id AND d.plan_id = a.plan_id
+           AND d.created_at > a.created_at AND d.verdict <> 'approved')
+$$;
+
 -- The facts of core/tables/facts.def for one case; only the bits of p_needs
 -- are looked up. p_plan_id is the plan that plan_ready names.
 CREATE OR REPLACE FUNCTION aegis.case_facts(c aegis.ops_case, p_needs int, p_plan_id uuid)
@@ -12,11 +20,11 @@ RETURNS int LANGUAGE sql STABLE AS $$
     | CASE WHEN p_needs & 2 <> 0 AND EXISTS (
                SELECT FROM aegis.plan_approved a
                 WHERE a.tenant = c.tenant AND a.case_id = c.case_id
-                  AND a.plan_id = c.plan_id) THEN 2 ELSE 0 END
+                  AND a.plan_id = c.plan_id AND aegis.still_approved(a)) THEN 2 ELSE 0 END
     | CASE WHEN p_needs & 4 <> 0 AND EXISTS (
                SELECT FROM aegis.plan_approved a
                 WHERE a.tenant = c.tenant AND a.case_id = c.case_id
-                  AND a.plan_id = c.plan_id
+                  AND a.plan_id = c.plan_id AND aegis.still_approved(a)
                   AND now() >= a.not_before AND now() < a.not_after) THEN 4 ELSE 0 END
     | CASE WHEN p_needs & 8 <> 0 AND EXISTS (
                SELECT FROM aegis.verify_checkpoint v

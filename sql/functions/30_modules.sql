@@ -25,17 +25,19 @@ BEGIN
                    FROM (SELECT * FROM aegis.event_envelope e
                           WHERE e.tenant = c.tenant AND e.case_id = c.case_id
                           ORDER BY e.created_at DESC LIMIT 20) e) END,
-            'plan', CASE WHEN i.module = 'gate' THEN (
+            'plan', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN (
                  SELECT json_build_object('plan_id', p.plan_id, 'revision', p.revision,
                         'hash', p.hash, 'complete', p.complete, 'missing', p.missing,
                         'risk_score', p.risk_score, 'plan', p.plan)
                    FROM aegis.plan_proposed p
                   WHERE p.tenant = c.tenant AND p.case_id = c.case_id
                     AND p.plan_id = coalesce(i.plan_id, c.plan_id)) END,
-            'policy', CASE WHEN i.module = 'gate' THEN (
+            'policy', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN (
                  SELECT json_build_object('revision', g.revision, 'hash', g.hash, 'body', g.body)
                    FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1) END,
             'verification', CASE WHEN i.module = 'verify' THEN aegis.verify_facts(c, i.plan_id) END,
+            'gate', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN
+                 aegis.gate_facts(c, coalesce(i.plan_id, c.plan_id)) END,
             'metrics', CASE WHEN i.module = 'analyze' THEN (
                  SELECT coalesce(json_agg(json_build_object('resource', x.resource,
                         'metric', x.metric, 'samples', x.samples, 'avg', x.avg, 'max', x.max,
@@ -61,6 +63,7 @@ END $$;
 --             evidence_link) · subject, msg_id, data: the fact to publish
 --   verify_run  a verification that goes on (33_verify.sql)
 --   id, body  what the client gets
+--   approval, counted, note: the gatekeeper's (32_gate.sql)
 -- states names the states in which a request may do this. A command's artefact
 -- is only made while the case is still at the command's version.
 CREATE OR REPLACE FUNCTION aegis.module_commit(
@@ -73,6 +76,7 @@ DECLARE
     v_claim  aegis.claim[] := aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer);
     v_locked int[] := aegis.lock_cases(p_tenant, p_case_id,
                           cardinality(p_tenant) = 1 AND (v_claim[1]).verdict = 'new');
+    v_gate   boolean := array_to_string(p_doc, ' ') ~ '"(approval|counted|note)":';
     v_code   text[];
     v_out    aegis.result[];
     v_n      int;
@@ -93,6 +97,10 @@ BEGIN
                    WITH ORDINALITY AS u(tenant, case_id, consumer, for_version, states,
                         verdict, s, k, v, b, e, ord)) i
       LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id;
+
+    IF v_gate THEN
+        v_code := aegis.gate_check(p_tenant, p_case_id, p_for_version, p_doc::json[], v_code);
+    END IF;
 
     WITH i AS MATERIALIZED (
         SELECT u.*, u.doc ->> 'table' AS tbl,
@@ -135,6 +143,10 @@ BEGIN
         PERFORM aegis.verify_begin(p_tenant[v_n], p_case_id[v_n], p_for_version[v_n], p_actor[v_n],
                                    p_traceparent[v_n], p_doc[v_n]::json -> 'verify_run');
     END LOOP;
+    IF v_gate THEN
+        PERFORM aegis.gate_commit(p_tenant, p_principal, p_key, p_case_id, p_for_version,
+            p_doc::json[], p_actor, p_traceparent, v_code);
+    END IF;
 
     SELECT array_agg(ROW(i.ord,
                CASE WHEN i.code = 'ok' THEN coalesce((i.doc ->> 'status')::int, 200)

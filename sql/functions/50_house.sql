@@ -98,6 +98,10 @@ BEGIN
                 WHERE v.tenant = c.tenant AND v.case_id = c.case_id
                   AND v.for_version = c.version AND v.state IN ('RUNNING', 'ROLLBACK')
                   AND v.next_at > now() - p_after)
+           -- people are asked, and the gate role's clock watches them
+           AND NOT EXISTS (SELECT FROM aegis.gate_request q
+                WHERE q.tenant = c.tenant AND q.case_id = c.case_id
+                  AND q.for_version = c.version AND q.state = 'OPEN')
            -- what still waits for the relay is late, not lost
            AND NOT EXISTS (SELECT FROM aegis.outbox o
                 WHERE o.published_at IS NULL AND o.part = aegis.outbox_part(c.case_id)

@@ -22,11 +22,13 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA aegis TO aegis_gateway, aegis_worker;
 -- Timelines, decisions, plans and checkpoints are only ever added to.
 GRANT INSERT ON aegis.case_timeline, aegis.case_tag, aegis.plan_proposed, aegis.gate_decision,
     aegis.plan_approved, aegis.verify_checkpoint, aegis.event_envelope,
-    aegis.evidence_link, aegis.idempotency, aegis.inbox, aegis.outbox, aegis.exec_run, aegis.verify_run
+    aegis.evidence_link, aegis.gate_request, aegis.gate_vote, aegis.idempotency, aegis.inbox,
+    aegis.outbox, aegis.exec_run, aegis.verify_run
     TO aegis_gateway, aegis_worker;
 GRANT UPDATE (cancel_by, cancel_reason, cancel_rollback) ON aegis.exec_run TO aegis_gateway;
 GRANT INSERT, UPDATE ON aegis.oo_locator TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.ops_case TO aegis_gateway, aegis_worker;
+GRANT UPDATE (state, decision_id, closed_at) ON aegis.gate_request TO aegis_gateway, aegis_worker;
 
 GRANT UPDATE ON aegis.outbox, aegis.exec_run, aegis.verify_run TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.exec_step, aegis.dead_letter, aegis.metric_1m TO aegis_worker;

@@ -13,7 +13,8 @@ policy(const json_t *json)
 {
     aegis_code_t            code;
     aegis_error_t           err = AEGIS_ERROR_INIT;
-    aegis_verdict_result_t  v;
+    aegis_policy_facts_t    facts = { json, json, json, 1795244400, 0 };
+    aegis_policy_result_t   v;
 
     code = aegis_policy_check(json, &err);
 
@@ -22,11 +23,11 @@ policy(const json_t *json)
         return;
     }
 
-    aegis_fuzz_must(aegis_policy_eval(json, json, json, 1795244400, &v, &err)
-                    == AEGIS_E_OK);
+    aegis_fuzz_must(aegis_policy_eval(json, &facts, &v, &err) == AEGIS_E_OK);
     aegis_fuzz_must(v.rule[0] && v.reason[0] && json_is_array(v.checks));
     aegis_fuzz_must(aegis_fuzz_utf8((aegis_str_t) { strlen(v.reason), v.reason }));
-    json_decref(v.checks);
+    aegis_fuzz_must((v.verdict == AEGIS_GATE_ASKS) == (v.needs != NULL));
+    aegis_policy_result_clear(&v);
 }
 
 

@@ -20,7 +20,7 @@ static const char  policy[] =
     "{\"id\":\"w\",\"kind\":\"window\",\"days\":[\"mon\"],\"from\":\"09:00\",\"to\":\"18:00\","
     "\"when\":{\"kind\":\"change\",\"env\":\"prod\"}}]}";
 
-static const aegis_module_ctx_t  ctx = { CASE, "fuzz", "" };
+static const aegis_module_ctx_t  ctx = { CASE, "fuzz", "", NULL };
 
 
 /* The body that a route would have taken, or NULL. New reference. */

@@ -15,7 +15,7 @@
               "'kind':'incident','severity':'error','correlation_id':'cor-1'," \
               "'labels':{%s}},'now':'" NOW "'"
 
-static const aegis_module_ctx_t  ctx = { ID, "me", "" };
+static const aegis_module_ctx_t  ctx = { ID, "me", "", NULL };
 
 
 static json_t *
@@ -560,7 +560,7 @@ static void
 test_correlation(void **state)
 {
     json_t                    *f, *data;
-    const aegis_module_ctx_t   own = { ID, NULL, "mine" };
+    const aegis_module_ctx_t   own = { ID, NULL, "mine", NULL };
 
     f = facts("", "");
     data = aegis_module_data(f, &own);

@@ -27,7 +27,15 @@ test_accepted(void **state)
             "{'id':'risk','kind':'risk','max':0.7,'when':{'kind':'change','env':'prod'}},"
             "{'id':'win','kind':'window','days':['mon','sun'],'from':'09:00','to':'18:00'},"
             "{'id':'night','kind':'window','from':'22:00','to':'06:00'},"
-            "{'id':'day','kind':'window','from':'00:00','to':'24:00'}]}"
+            "{'id':'day','kind':'window','from':'00:00','to':'24:00'}]}",
+        "{'version':1,'timezone':'Europe/Berlin','groups':{'sre':['a','b']},'rules':["
+            "{'id':'t','kind':'tenants','allow':['a']},"
+            "{'id':'w','kind':'window','from':'09:00','to':'18:00','timezone':'UTC'},"
+            "{'id':'f','kind':'freeze','from':'2026-12-20','to':'2027-01-03'},"
+            "{'id':'n','kind':'rate','max':3,'window_s':600,'per':'service',"
+             "'approval':{'of':{'groups':['sre']}}},"
+            "{'id':'a','kind':'approval','approval':{},'when':{'env':['prod','live'],"
+             "'tenant':'a','action':['script.exec'],'risk_above':0.3}}]}"
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
@@ -89,7 +97,36 @@ test_refused(void **state)
         { RULE("{'id':'a','kind':'risk','max':1,'when':{'env':'a b'}}"),
           "/rules/0/when/env" },
         { RULE("{'id':'a','kind':'risk','max':1},{'id':'a','kind':'risk','max':1}"),
-          "/rules/1" }
+          "/rules/1" },
+        { "{'version':1,'rules':[],'timezone':'Berlin time'}", "/timezone" },
+        { "{'version':1,'rules':[],'timezone':'../../etc/passwd'}", "/timezone" },
+        { "{'version':1,'rules':[],'timezone':'UTC','timezone_offset':'+00:00'}",
+          "/timezone_offset" },
+        { "{'version':1,'rules':[],'timezone':'X/Y','zones':{}}", "/zones/X~1Y" },
+        { "{'version':1,'rules':[],'timezone':'X','zones':{'X':{'offset':0,'changes':[],"
+          "'rule':'CET'}}}", "/zones/X/rule" },
+        { "{'version':1,'rules':[],'groups':{'a b':['x']}}", "/groups/a b" },
+        { "{'version':1,'rules':[],'groups':{'a':[]}}", "/groups/a" },
+        { RULE("{'id':'a','kind':'window','from':'09:00','to':'18:00','timezone':8}"),
+          "/rules/0/timezone" },
+        { RULE("{'id':'a','kind':'freeze','from':'2026-12-20'}"), "/rules/0/to" },
+        { RULE("{'id':'a','kind':'freeze','from':'2026-12-20','to':'2026-12-20'}"),
+          "/rules/0/to" },
+        { RULE("{'id':'a','kind':'freeze','from':'20.12.2026','to':'2026-12-24'}"),
+          "/rules/0/from" },
+        { RULE("{'id':'a','kind':'rate','max':1}"), "/rules/0/window_s" },
+        { RULE("{'id':'a','kind':'rate','max':1.5,'window_s':60}"), "/rules/0/max" },
+        { RULE("{'id':'a','kind':'rate','max':1,'window_s':60,'per':'moon'}"),
+          "/rules/0/per" },
+        { RULE("{'id':'a','kind':'approval'}"), "/rules/0/approval" },
+        { RULE("{'id':'a','kind':'approval','approval':{'need':3,'of':"
+               "{'principals':['x','x']}}}"), "/rules/0/approval/need" },
+        { RULE("{'id':'a','kind':'risk','max':1,'when':{'risk_above':2}}"),
+          "/rules/0/when/risk_above" },
+        { RULE("{'id':'a','kind':'risk','max':1,'when':{'env':[]}}"),
+          "/rules/0/when/env" },
+        { RULE("{'id':'a','kind':'risk','max':1,'when':{'action':['a b']}}"),
+          "/rules/0/when/action/0" }
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
@@ -106,24 +143,27 @@ test_refused(void **state)
 
 
 /* Judge the plan under a policy's rules at a time; checks are dropped. */
-static aegis_verdict_result_t
+static aegis_policy_result_t
 judge(const char *policy, const char *kind, const char *plan, const char *now)
 {
-    json_t                  *p, *c, *pl;
-    int64_t                  at;
-    aegis_error_t            err = AEGIS_ERROR_INIT;
-    aegis_verdict_result_t   v;
+    json_t                 *p, *c, *pl;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    aegis_policy_facts_t    facts;
+    aegis_policy_result_t   v;
 
     p = aegis_unit_json(policy);
     pl = aegis_unit_json(plan);
     c = json_pack("{s:s}", "kind", kind);
 
     assert_int_equal(aegis_policy_check(p, &err), AEGIS_E_OK);
-    assert_true(aegis_time_parse(aegis_unit_str(now), &at));
-    assert_int_equal(aegis_policy_eval(p, c, pl, at, &v, &err), AEGIS_E_OK);
 
-    json_decref(v.checks);
-    v.checks = NULL;
+    memset(&facts, 0, sizeof(facts));
+    facts.c = c;
+    facts.plan = pl;
+    assert_true(aegis_time_parse(aegis_unit_str(now), &facts.now));
+    assert_int_equal(aegis_policy_eval(p, &facts, &v, &err), AEGIS_E_OK);
+
+    aegis_policy_result_clear(&v);
     json_decref(p);
     json_decref(pl);
     json_decref(c);
@@ -136,7 +176,7 @@ static void
 test_rules(void **state)
 {
     size_t                   i;
-    aegis_verdict_result_t   v;
+    aegis_policy_result_t    v;
 
     static const struct {
         const char  *policy;
@@ -177,7 +217,8 @@ test_rules(void **state)
         if (strcmp(v.rule, cases[i].rule) != 0) {
             fail_msg("%s decides, not %s: %s", v.rule, cases[i].rule, cases[i].policy);
         }
-        assert_int_equal(v.approved, strcmp(v.rule, "default") == 0);
+        assert_int_equal(v.verdict == AEGIS_GATE_APPROVED,
+                         strcmp(v.rule, "default") == 0);
         assert_true(v.reason[0] != '\0');
     }
 }
@@ -192,7 +233,7 @@ static void
 test_windows(void **state)
 {
     size_t                   i;
-    aegis_verdict_result_t   v;
+    aegis_policy_result_t    v;
 
     /* 2026-11-20 is a Friday */
     static const struct {
@@ -246,12 +287,144 @@ test_windows(void **state)
 }
 
 
+#define ASK     "'approval':{'need':1,'expires_s':7200}"
+#define CEST    "'zones':{'Europe/Berlin':{'offset':3600,'changes':[]," \
+                "'rule':'CET-1CEST,M3.5.0,M10.5.0/3'}}"
+#define BERLIN(rules)  "{'version':1,'timezone':'Europe/Berlin'," CEST ",'rules':[" rules "]}"
+
+/* a change of tenant acme in env staging, risk 0.2; rule n has counted 3 */
+static const struct {
+    const char  *policy;
+    const char  *now;
+    int          people;
+    const char  *verdict;
+    const char  *rule;
+    int64_t      valid_s;       /* 0: not looked at */
+    int64_t      expires_s;
+} kinds[] = {
+    { RULE("{'id':'t','kind':'tenants','allow':['acme']}"), "2026-11-20T12:00:00Z", 0,
+      "approved", "default", 3600, 0 },
+    { RULE("{'id':'t','kind':'tenants','allow':['other']}"), "2026-11-20T12:00:00Z",
+      0, "rejected", "t", 0, 0 },
+    { RULE("{'id':'x','kind':'risk','max':0,'when':{'tenant':'other'}}"),
+      "2026-11-20T12:00:00Z", 0, "approved", "default", 0, 0 },
+    { RULE("{'id':'x','kind':'risk','max':0,'when':{'tenant':['other','acme']}}"),
+      "2026-11-20T12:00:00Z", 0, "rejected", "x", 0, 0 },
+    { RULE("{'id':'x','kind':'risk','max':0,'when':{'action':'k8s.rollout'}}"),
+      "2026-11-20T12:00:00Z", 0, "approved", "default", 0, 0 },
+    { RULE("{'id':'x','kind':'risk','max':0,'when':{'action':['script.exec']}}"),
+      "2026-11-20T12:00:00Z", 0, "rejected", "x", 0, 0 },
+    { RULE("{'id':'x','kind':'approval'," ASK ",'when':{'risk_above':0.2}}"),
+      "2026-11-20T12:00:00Z", 0, "approved", "default", 0, 0 },
+    { RULE("{'id':'x','kind':'approval'," ASK ",'when':{'risk_above':0.1}}"),
+      "2026-11-20T12:00:00Z", 0, "needs_approval", "x", 0, 7200 },
+    /* rates: as many as max, and not what nobody counted */
+    { RULE("{'id':'n','kind':'rate','max':4,'window_s':60}"), "2026-11-20T12:00:00Z",
+      0, "approved", "default", 0, 0 },
+    { RULE("{'id':'n','kind':'rate','max':3,'window_s':60}"), "2026-11-20T12:00:00Z",
+      0, "rejected", "n", 0, 0 },
+    { RULE("{'id':'n','kind':'rate','max':3,'window_s':60," ASK "}"),
+      "2026-11-20T12:00:00Z", 0, "needs_approval", "n", 0, 7200 },
+    { RULE("{'id':'n','kind':'rate','max':3,'window_s':60}"), "2026-11-20T12:00:00Z",
+      1, "approved", "default", 0, 0 },
+    { RULE("{'id':'m','kind':'rate','max':9,'window_s':60}"), "2026-11-20T12:00:00Z",
+      0, "rejected", "m", 0, 0 },
+    { RULE("{'id':'n','kind':'rate','max':0,'window_s':60}"), "2026-11-20T12:00:00Z",
+      0, "rejected", "n", 0, 0 },
+    /* a refusal is stronger than a question, wherever it stands */
+    { RULE("{'id':'a','kind':'approval'," ASK "},{'id':'r','kind':'risk','max':0}"),
+      "2026-11-20T12:00:00Z", 0, "rejected", "r", 0, 0 },
+    { RULE("{'id':'a','kind':'approval'," ASK "},{'id':'r','kind':'risk','max':0}"),
+      "2026-11-20T12:00:00Z", 1, "rejected", "r", 0, 0 },
+    { RULE("{'id':'a','kind':'approval'," ASK "},{'id':'b','kind':'approval',"
+           "'approval':{'expires_s':60}}"), "2026-11-20T12:00:00Z", 0,
+      "needs_approval", "a", 0, 60 },
+    { RULE("{'id':'a','kind':'approval'," ASK "}"), "2026-11-20T12:00:00Z", 1,
+      "approved", "default", 3600, 0 },
+    /* freezes, to the second; an approval ends where one begins */
+    { BERLIN("{'id':'f','kind':'freeze','from':'2026-12-20','to':'2027-01-03'}"),
+      "2026-12-19T22:59:59Z", 0, "approved", "default", 1, 0 },
+    { BERLIN("{'id':'f','kind':'freeze','from':'2026-12-20','to':'2027-01-03'}"),
+      "2026-12-19T23:00:00Z", 0, "rejected", "f", 0, 0 },
+    { BERLIN("{'id':'f','kind':'freeze','from':'2026-12-20','to':'2027-01-03'}"),
+      "2027-01-02T22:59:59Z", 0, "rejected", "f", 0, 0 },
+    { BERLIN("{'id':'f','kind':'freeze','from':'2026-12-20','to':'2027-01-03'}"),
+      "2027-01-02T23:00:00Z", 0, "approved", "default", 3600, 0 },
+    { BERLIN("{'id':'f','kind':'freeze','from':'2026-12-20','to':'2027-01-03'},"
+             "{'id':'a','kind':'approval'," ASK "}"), "2026-12-19T22:30:00Z", 0,
+      "needs_approval", "a", 0, 1800 },
+    /* the policy's zone, a rule's own, and one that is not there */
+    { BERLIN("{'id':'w','kind':'window','from':'09:00','to':'17:00'}"),
+      "2026-07-01T07:00:00Z", 0, "approved", "default", 3600, 0 },
+    { BERLIN("{'id':'w','kind':'window','from':'09:00','to':'17:00'}"),
+      "2026-12-01T07:59:59Z", 0, "rejected", "w", 0, 0 },
+    { BERLIN("{'id':'w','kind':'window','from':'09:00','to':'17:00'}"),
+      "2026-07-01T14:59:00Z", 0, "approved", "default", 60, 0 },
+    { "{'version':1,'timezone':'Europe/Berlin','rules':[{'id':'w','kind':'window',"
+      "'from':'00:00','to':'24:00'}]}", "2026-07-01T07:00:00Z", 0, "rejected", "w",
+      0, 0 },
+    /* outside of its window people may let it through */
+    { BERLIN("{'id':'w','kind':'window','from':'09:00','to':'17:00'," ASK "}"),
+      "2026-07-01T03:00:00Z", 0, "needs_approval", "w", 0, 7200 },
+    { BERLIN("{'id':'w','kind':'window','from':'09:00','to':'17:00'," ASK "}"),
+      "2026-07-01T03:00:00Z", 1, "approved", "default", 3600, 0 },
+    { BERLIN("{'id':'w','kind':'window','from':'09:00','to':'17:00'}"),
+      "2026-07-01T03:00:00Z", 1, "rejected", "w", 0, 0 }
+};
+
+
+static void
+test_kinds(void **state)
+{
+    size_t                  i;
+    json_t                 *policy, *c, *plan, *rates;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    aegis_policy_facts_t    facts;
+    aegis_policy_result_t   v;
+
+    c = aegis_unit_json("{'kind':'change','tenant':'acme'}");
+    plan = aegis_unit_json(PLAN);
+    rates = aegis_unit_json("{'n':3}");
+
+    for (i = 0; i < AEGIS_UNIT_N(kinds); i++) {
+        policy = aegis_unit_json(kinds[i].policy);
+        memset(&facts, 0, sizeof(facts));
+        facts.c = c;
+        facts.plan = plan;
+        facts.rates = rates;
+        facts.people = kinds[i].people;
+        assert_true(aegis_time_parse(aegis_unit_str(kinds[i].now), &facts.now));
+        assert_int_equal(aegis_policy_check(policy, &err), AEGIS_E_OK);
+        assert_int_equal(aegis_policy_eval(policy, &facts, &v, &err), AEGIS_E_OK);
+
+        if (strcmp(aegis_gate_verdict(v.verdict), kinds[i].verdict) != 0
+            || strcmp(v.rule, kinds[i].rule) != 0
+            || (kinds[i].valid_s && v.valid_s != kinds[i].valid_s)
+            || (kinds[i].expires_s && v.expires_s != kinds[i].expires_s)
+            || (v.needs != NULL) != (v.verdict == AEGIS_GATE_ASKS))
+        {
+            fail_msg("case %zu: %s by %s, %lld s, %lld s", i,
+                     aegis_gate_verdict(v.verdict), v.rule, (long long) v.valid_s,
+                     (long long) v.expires_s);
+        }
+
+        aegis_policy_result_clear(&v);
+        json_decref(policy);
+    }
+
+    json_decref(c);
+    json_decref(plan);
+    json_decref(rates);
+}
+
+
 static void
 test_findings(void **state)
 {
-    json_t                  *p, *c, *plan, *expected;
-    aegis_error_t            err = AEGIS_ERROR_INIT;
-    aegis_verdict_result_t   v;
+    json_t                 *p, *c, *plan, *expected;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    aegis_policy_facts_t    facts;
+    aegis_policy_result_t   v;
 
     p = aegis_unit_json(RULE("{'id':'one','kind':'risk','max':0.1},"
         "{'id':'skip','kind':'risk','max':0,'when':{'env':'prod'}},"
@@ -260,8 +433,11 @@ test_findings(void **state)
     c = aegis_unit_json("{'kind':'incident'}");
     plan = aegis_unit_json(PLAN);
 
-    assert_int_equal(aegis_policy_eval(p, c, plan, 0, &v, &err), AEGIS_E_OK);
-    assert_false(v.approved);
+    memset(&facts, 0, sizeof(facts));
+    facts.c = c;
+    facts.plan = plan;
+    assert_int_equal(aegis_policy_eval(p, &facts, &v, &err), AEGIS_E_OK);
+    assert_int_equal(v.verdict, AEGIS_GATE_REJECTED);
     assert_string_equal(v.rule, "one");
     assert_string_equal(v.reason, "risk 0.2 is above 0.1");
 
@@ -273,7 +449,7 @@ test_findings(void **state)
         "'detail':'action script.exec is not allowed'}]");
     assert_true(json_equal(v.checks, expected));
 
-    json_decref(v.checks);
+    aegis_policy_result_clear(&v);
     json_decref(expected);
     json_decref(p);
     json_decref(c);
@@ -291,6 +467,8 @@ main(void)
                    test_rules),
         AEGIS_TEST("windows open and close to the second, in the policy's time zone",
                    test_windows),
+        AEGIS_TEST("tenants, rates, freezes, questions to people, clocks of the world",
+                   test_kinds),
         AEGIS_TEST("every finding is kept, also behind the refusal", test_findings)
     };
 

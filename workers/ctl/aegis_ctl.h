@@ -72,6 +72,8 @@ extern const aegis_ctl_noun_t     aegis_ctl_nouns[];
 extern const aegis_ctl_option_t   aegis_ctl_globals[];
 
 extern const aegis_ctl_command_t  aegis_ctl_case_commands[];
+extern const aegis_ctl_command_t  aegis_ctl_gate_commands[];
+extern const aegis_ctl_command_t  aegis_ctl_policy_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_outbox_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_dlq_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_db_commands[];

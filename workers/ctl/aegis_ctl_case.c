@@ -170,9 +170,9 @@ case_get(aegis_ctl_t *ctl)
 }
 
 
-/* Pages from path (with its query begun) until max items. */
-static int
-pages(aegis_ctl_t *ctl, const char *path, int64_t max, json_t *items, char *next, size_t size)
+int
+aegis_ctl_case_pages(aegis_ctl_t *ctl, const char *path, int64_t max, json_t *items,
+    char *next, size_t size)
 {
     aegis_ctl_request_t  req = { "GET", NULL, NULL, NULL, NULL };
     aegis_ctl_answer_t   a;
@@ -210,7 +210,8 @@ show_pages(aegis_ctl_t *ctl, const char *path, const aegis_ctl_column_t *columns
     int       rc;
 
     max = aegis_ctl_opt_int(ctl, "limit", fallback, 1, 100000);
-    rc = max < 0 ? AEGIS_CTL_USAGE : pages(ctl, path, max, items, next, sizeof(next));
+    rc = max < 0 ? AEGIS_CTL_USAGE
+         : aegis_ctl_case_pages(ctl, path, max, items, next, sizeof(next));
     if (rc == AEGIS_CTL_OK && ctl->json) {
         all = json_pack("{s:O, s:s?}", "items", items, "next", next[0] != '\0' ? next : NULL);
         aegis_ctl_json(all);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "aegis_ctl_doctor.h"
-#include "aegis_policy.h"
+#include "aegis_policy_file.h"
 
 
 static void
@@ -29,10 +29,8 @@ check_policy(const aegis_conf_t *conf, json_t *problems)
     char            path[4096], line[512];
 
     aegis_conf_path(conf, "gate.policy_file", path);
-    policy = aegis_conf_yaml_file(path, &err);
-    if (policy == NULL) {
-        complain(problems, path, err.detail);
-    } else if (aegis_policy_check(policy, &err) != AEGIS_E_OK) {
+    policy = NULL;
+    if (aegis_policy_file(path, &policy, &err) != AEGIS_E_OK) {
         if (err.detail[0] != '\0') {
             complain(problems, path, err.detail);
         }

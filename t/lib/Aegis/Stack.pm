@@ -25,7 +25,8 @@ my @roles = qw(relay fsm analyst planner gate exec verify);
 my %keys = (
     second => ['default', 'second', '*'],
     alice => ['default', 'alice', '*'],
-    reader => ['default', 'reader', 'case:read,plan:read,exec:read,verify:read'],
+    reader => ['default', 'reader', 'case:read,plan:read,exec:read,verify:read,gate:read'],
+    (map { $_ => ['default', $_, 'case:read,gate:read,gate:approve'] } qw(bob carol dave)),
     mute => ['default', 'mute', 'gate:write'],
     starter => ['default', 'starter', join ',', qw(case:read case:create case:transition:start_analysis case:transition:plan_ready plan:write)],
     approver => ['default', 'approver', 'case:read,case:transition:gate_approved,case:transition:gate_rejected'],
@@ -170,8 +171,8 @@ sub pg_as ($self, $role) {
 }
 
 # who: default (scope *), other (another tenant), second and alice (other
-# principals of the same tenant), reader (reads only), starter and approver (not
-# each other's events), or nobody.
+# principals of the same tenant), bob, carol and dave (who may approve), reader (reads
+# only), starter and approver (not each other's events), or nobody.
 sub token ($self, $who = 'default') {
     return $self->{e}{AEGIS_TOKEN} if $who eq 'default';
     return $self->{e}{AEGIS_TOKEN_OTHER} if $who eq 'other';

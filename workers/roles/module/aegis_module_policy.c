@@ -13,6 +13,7 @@
 #include "aegis_json.h"
 #include "aegis_plan.h"
 #include "aegis_policy.h"
+#include "aegis_policy_file.h"
 
 /* The first pointer of a schema violation says more than the code alone. */
 static aegis_code_t
@@ -31,7 +32,8 @@ aegis_module_policy_refuse(const char *path, aegis_error_t *why, aegis_error_t *
         (void) aegis_error_set(err, code, "%s: %s: %s", path, pointer ? pointer : "",
                                detail);
     } else {
-        (void) aegis_error_set(err, code, "%s: %s", path, why->detail);
+        /* what could not be read says its name already */
+        (void) aegis_error_set(err, code, "%s", why->detail);
     }
 
     aegis_error_clear(why);
@@ -42,6 +44,7 @@ aegis_code_t
 aegis_module_policy_read(aegis_module_policy_t *policy, const aegis_conf_t *conf,
     aegis_error_t *err)
 {
+    int            counts;
     char           path[4096], hash[65], *body;
     json_t        *json;
     aegis_code_t   rc;
@@ -49,16 +52,12 @@ aegis_module_policy_read(aegis_module_policy_t *policy, const aegis_conf_t *conf
 
     (void) aegis_conf_path(conf, "gate.policy_file", path);
 
-    json = aegis_conf_yaml_file(path, err);
-    if (json == NULL) {
-        return err->code;
-    }
-
-    rc = aegis_policy_check(json, &why);
+    rc = aegis_policy_file(path, &json, &why);
     if (rc != AEGIS_E_OK) {
-        json_decref(json);
         return aegis_module_policy_refuse(path, &why, err);
     }
+
+    counts = aegis_policy_counts(json);
 
     aegis_plan_hash(json, hash);
     body = aegis_json_text(json);
@@ -71,6 +70,7 @@ aegis_module_policy_read(aegis_module_policy_t *policy, const aegis_conf_t *conf
     policy->body = body;
     memcpy(policy->hash, hash, sizeof(hash));
     snprintf(policy->source, sizeof(policy->source), "%s", path);
+    policy->counts = counts;
     policy->stored = 0;
 
     return AEGIS_E_OK;

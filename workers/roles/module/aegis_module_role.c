@@ -29,6 +29,7 @@ typedef struct {
     aegis_item_t      *item;
     char              *doc;             /* malloc'ed by jansson; NULL: NO_DOC */
     char               version[12];
+    char               verdict[16];     /* the gate's, for its counter */
 } aegis_module_work_t;
 
 static aegis_str_t
@@ -107,6 +108,20 @@ aegis_module_count(const aegis_module_worker_t *mw, const char *code)
                                    "commands that a module role settled, by outcome"), 1);
 }
 
+static void
+aegis_module_count_verdict(const aegis_module_work_t *k, const char *code)
+{
+    char  labels[64];
+
+    if (k->verdict[0] == '\0' || strcmp(code, "ok") != 0) {
+        return;
+    }
+
+    snprintf(labels, sizeof(labels), "verdict=\"%s\"", k->verdict);
+    aegis_metric_add(aegis_counter("aegis_gate_decisions_total", labels,
+                                   "decisions that the gate role stored, by verdict"), 1);
+}
+
 /* Let the core decide on the facts that were loaded. 0: the command is settled. */
 static int
 aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_row_t *row)
@@ -143,6 +158,7 @@ aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_ro
     ctx.id = id;
     ctx.actor = mw->actor;
     ctx.correlation_id = correlation;
+    ctx.scopes = NULL;
 
     rc = mw->module->decide(facts, k->d->msg.data, &ctx, &doc, &err);
     json_decref(facts);
@@ -159,6 +175,8 @@ aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_ro
         return 0;
     }
 
+    snprintf(k->verdict, sizeof(k->verdict), "%.15s",
+             aegis_json_str(json_object_get(doc, "artefact"), "verdict"));
     k->doc = aegis_json_text(doc);
     json_decref(doc);
     if (k->doc == NULL) {
@@ -299,6 +317,7 @@ aegis_module_commit(aegis_worker_t *w, aegis_module_work_t *works, size_t n,
             || strcmp(code, "stale-fact") == 0)
         {
             works[i].d->code = AEGIS_E_OK;
+            aegis_module_count_verdict(&works[i], code);
         } else {
             aegis_module_refused(works[i].d, &rows[i]);
         }
@@ -309,7 +328,7 @@ aegis_module_commit(aegis_worker_t *w, aegis_module_work_t *works, size_t n,
     return AEGIS_E_OK;
 }
 
-static aegis_code_t
+aegis_code_t
 aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n, aegis_error_t *err)
 {
     size_t                  i, left;
@@ -323,6 +342,7 @@ aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n, aegis_error
         works[left].d = &d[i];
         works[left].item = &mw->items[left];
         works[left].doc = NULL;
+        works[left].verdict[0] = '\0';
         left += (size_t) aegis_module_fill(w, &works[left]);
     }
 
@@ -342,7 +362,7 @@ aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n, aegis_error
 static aegis_code_t
 aegis_module_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
 {
-    size_t                  i, part;
+    size_t                  i, part, most;
     aegis_code_t            rc;
     aegis_error_t           err = AEGIS_ERROR_INIT;
     struct timespec         t0, t1;
@@ -355,8 +375,11 @@ aegis_module_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
     rc = mw->policy == NULL ? AEGIS_E_OK
          : aegis_module_policy_store(mw->policy, w->pg, &err);
 
+    /* who counts decisions has to see each before the next */
+    most = mw->policy && mw->policy->counts ? 1 : AEGIS_MODULE_BATCH;
+
     for (i = 0; rc == AEGIS_E_OK && i < n; i += part) {
-        part = n - i < AEGIS_MODULE_BATCH ? n - i : AEGIS_MODULE_BATCH;
+        part = n - i < most ? n - i : most;
         rc = aegis_module_batch(w, d + i, part, &err);
 
         /* the first parts are committed: say so, and let the rest come again */
@@ -474,6 +497,10 @@ aegis_module_reload_gate(aegis_worker_t *w)
         aegis_metric_add(mw->policy->errors, 1);
         aegis_log(AEGIS_LOG_ERROR, "gate", "policy.refused", "detail", "%s", err.detail,
                   "kept", "%s", mw->policy->hash, NULL);
+
+    } else if (w->pg != NULL) {
+        /* in force at once; when that fails the next tick says so and tries again */
+        (void) aegis_module_policy_store(mw->policy, w->pg, &err);
     }
 
     aegis_error_clear(&err);
@@ -495,7 +522,7 @@ aegis_module_tick_gate(aegis_worker_t *w)
     }
 
     aegis_error_clear(&err);
-    return AEGIS_MODULE_POLICY_RETRY_MS;
+    return aegis_module_expire(w) ? 0 : AEGIS_MODULE_POLICY_RETRY_MS;
 }
 
 static aegis_code_t

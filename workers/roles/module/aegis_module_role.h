@@ -15,6 +15,7 @@ typedef struct {
     char             hash[65];
     char             source[4096];
     int              stored;            /* it is in aegis.gate_policy */
+    int              counts;            /* it has rules of kind rate */
     aegis_metric_t  *errors;
     aegis_metric_t  *loaded;
 } aegis_module_policy_t;
@@ -45,5 +46,13 @@ aegis_code_t aegis_module_policy_store(aegis_module_policy_t *policy, aegis_pg_t
     aegis_error_t *err);
 
 void aegis_module_policy_free(aegis_module_policy_t *policy);
+
+/* Decide and commit up to AEGIS_MODULE_BATCH commands; sets their codes. */
+aegis_code_t aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n,
+    aegis_error_t *err);
+
+/* The gate's clock: questions to people whose time is over are decided, and what
+ * waits is measured. 1: there is more to do. */
+int aegis_module_expire(aegis_worker_t *w);
 
 #endif
