@@ -120,6 +120,13 @@ my @defects = (
         SELECT tenant, consumer, 's', msg_id, 'c', 'r', '' FROM aegis.inbox LIMIT 1"],
     [I13 => 'a dead letter given up twice', "INSERT INTO aegis.dead_letter (tenant, consumer, subject, msg_id, code, reason, payload)
         VALUES ('a', 'c', 's', 'm', 'c', 'r', ''), ('b', 'c', 's', 'm', 'c', 'r', '')"],
+    map({ [I14 => $_->[0], qq{INSERT INTO aegis.gate_request (tenant, case_id, request_id, plan_id, plan_hash, for_version, rule, needs, proposers, expires_at, state, decision_id)
+        SELECT 'acme', c.case_id, gen_random_uuid(), gen_random_uuid(), 'h', 4, 'r', '[{"rule":"r","need":2,"four_eyes":true}]', '["alice"]', now(), '$_->[1]',
+               (SELECT a.decision_id FROM aegis.plan_approved a WHERE a.case_id = c.case_id) FROM aegis.ops_case c WHERE c.case_id = $some;
+        INSERT INTO aegis.gate_vote (tenant, case_id, request_id, principal, verdict, counts)
+        SELECT q.tenant, q.case_id, q.request_id, split_part(v, ' ', 1), split_part(v, ' ', 2), '["r"]' FROM aegis.gate_request q, unnest(string_to_array('$_->[2]', ',')) v} ] }
+        ['an approval by one of two', 'APPROVED', 'bob approve'], ['one by who proposed it', 'APPROVED', 'alice approve,bob approve'],
+        ['one that somebody denied', 'APPROVED', 'bob approve,carol approve,dave deny'], ['an approval by silence', 'EXPIRED', 'bob approve']),
 );
 for my $d (@defects) {
     my ($name, $what, $sql) = @$d;

@@ -108,20 +108,6 @@ aegis_module_count(const aegis_module_worker_t *mw, const char *code)
                                    "commands that a module role settled, by outcome"), 1);
 }
 
-static void
-aegis_module_count_verdict(const aegis_module_work_t *k, const char *code)
-{
-    char  labels[64];
-
-    if (k->verdict[0] == '\0' || strcmp(code, "ok") != 0) {
-        return;
-    }
-
-    snprintf(labels, sizeof(labels), "verdict=\"%s\"", k->verdict);
-    aegis_metric_add(aegis_counter("aegis_gate_decisions_total", labels,
-                                   "decisions that the gate role stored, by verdict"), 1);
-}
-
 /* Let the core decide on the facts that were loaded. 0: the command is settled. */
 static int
 aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_row_t *row)
@@ -317,7 +303,9 @@ aegis_module_commit(aegis_worker_t *w, aegis_module_work_t *works, size_t n,
             || strcmp(code, "stale-fact") == 0)
         {
             works[i].d->code = AEGIS_E_OK;
-            aegis_module_count_verdict(&works[i], code);
+            if (strcmp(code, "ok") == 0) {
+                aegis_module_count_verdict(works[i].verdict);
+            }
         } else {
             aegis_module_refused(works[i].d, &rows[i]);
         }

@@ -51,6 +51,9 @@ void aegis_module_policy_free(aegis_module_policy_t *policy);
 aegis_code_t aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n,
     aegis_error_t *err);
 
+/* One more decision of the gate; "" is none. */
+void aegis_module_count_verdict(const char *verdict);
+
 /* The gate's clock: questions to people whose time is over are decided, and what
  * waits is measured. 1: there is more to do. */
 int aegis_module_expire(aegis_worker_t *w);
