@@ -127,7 +127,8 @@ subtest 'who acts is who authenticated' => sub {
     my $c = Aegis::Case->create($http, mode => 'manual', actor => 'quickstart');
     for my $r (grep { $_->[5] ne 'none' } def_rows('routes', 'AEGIS_ROUTE')) {
         my ($id, $method, $path, $schema) = @$r[0, 1, 2, 5];
-        my $body = { create => { title => 'x', mode => 'manual' }, transition => { event => 'force_park' } }->{$schema} // { case_id => $c->id };
+        my $body = { create => { title => 'x', mode => 'manual' }, transition => { event => 'force_park' },
+            approve => { case_id => $c->id, plan_hash => 'h' } }->{$schema} // { case_id => $c->id };
         my $url = $path =~ s/\{id\}/$c->id/er;
         my $before = $pg->fingerprint;
         my $x = refused("$id for somebody else", 'actor', 'actor-mismatch',

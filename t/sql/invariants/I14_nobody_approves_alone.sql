@@ -7,8 +7,8 @@ SELECT q.tenant, q.case_id, q.request_id, q.state, n.need ->> 'rule' AS rule
  WHERE q.state = 'APPROVED' AND (
        (n.need ->> 'need')::int > (SELECT count(DISTINCT v.principal) FROM aegis.gate_vote v
             WHERE v.tenant = q.tenant AND v.case_id = q.case_id AND v.request_id = q.request_id
-              AND v.verdict = 'approve' AND v.counts::jsonb ? (n.need ->> 'rule')
-              AND NOT ((n.need ->> 'four_eyes')::boolean AND q.proposers::jsonb ? v.principal))
+              AND v.verdict = 'approve' AND v.counts::jsonb @> to_jsonb(n.need ->> 'rule')
+              AND NOT ((n.need ->> 'four_eyes')::boolean AND q.proposers::jsonb @> to_jsonb(v.principal)))
     OR EXISTS (SELECT FROM aegis.gate_vote v WHERE v.tenant = q.tenant AND v.case_id = q.case_id
               AND v.request_id = q.request_id AND v.verdict = 'deny'))
 UNION ALL
