@@ -88,9 +88,13 @@ CREATE OR REPLACE FUNCTION aegis.lock_keys(p_tenant text[], p_principal text[],
     p_key text[], p_consumer text[])
 RETURNS boolean[] LANGUAGE plpgsql AS $$
 BEGIN
+    IF cardinality(p_key) = 1 THEN -- needs no query
+        RETURN ARRAY[pg_try_advisory_xact_lock(hashtextextended(p_tenant[1] || E'\x1f'
+            || coalesce(p_consumer[1], p_principal[1]) || E'\x1f' || p_key[1], 0))];
+    END IF;
     RETURN ARRAY(SELECT pg_try_advisory_xact_lock(hashtextextended(
-               i.tenant || E'\x1f' || coalesce(i.consumer, i.principal) || E'\x1f' || i.key, 0))
-      FROM unnest(p_tenant, p_principal, p_key, p_consumer) AS i(tenant, principal, key, consumer));
+               p_tenant[i] || E'\x1f' || coalesce(p_consumer[i], p_principal[i]) || E'\x1f' || p_key[i], 0))
+      FROM generate_series(1, cardinality(p_key)) i);
 END $$;
 
 -- The items of a group whose key or case an earlier one of it has: they are sent
@@ -99,6 +103,11 @@ CREATE OR REPLACE FUNCTION aegis.said_twice(p_tenant text[], p_principal text[],
     p_consumer text[], p_case_id uuid[], p_got boolean[])
 RETURNS int[] LANGUAGE plpgsql AS $$
 BEGIN
+    IF cardinality(ARRAY(SELECT DISTINCT unnest(p_case_id))) = cardinality(p_case_id)
+       AND cardinality(ARRAY(SELECT DISTINCT unnest(p_key))) = cardinality(p_key)
+    THEN
+        RETURN NULL;
+    END IF;
     RETURN ARRAY(SELECT x.ord::int
       FROM (SELECT u.ord, row_number() OVER (PARTITION BY u.tenant, u.case_id, u.got
                        ORDER BY u.ord) AS nth_case,

@@ -50,7 +50,8 @@ CREATE OR REPLACE FUNCTION aegis.if_match_holds(p_if_match text, p_version int)
 RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT p_if_match IS NULL OR p_if_match = '*'
         OR p_version::text = ANY (string_to_array(p_if_match, ','))
-        OR left(p_if_match, 1) = '!' AND '!' || p_version <> ALL (string_to_array(p_if_match, ','))
+        OR left(p_if_match, 1) = '!'
+           AND '!' || p_version::text <> ALL (string_to_array(p_if_match, ','))
 $$;
 
 -- One statement answers, looks up keys, writes and remembers: what costs is
@@ -139,6 +140,11 @@ BEGIN
      WHERE j.code NOT IN ('ok', 'replay');
 END $$;
 
+DROP FUNCTION IF EXISTS aegis.judge(text[], text[], text[], bytea[], text[], uuid[], text[], text[],
+    int[], text[], int[], boolean[], text[], int[], int[], int[], int[], date, date, timestamptz);
+DROP FUNCTION IF EXISTS aegis.transition_refused(text[], text[], text[], bytea[], text[], uuid[],
+    text[], text[], text[], int[], text[], int[], boolean[], text[], int[], int[], int[], int[],
+    date, date, timestamptz);
 DROP FUNCTION IF EXISTS aegis.note_stale(text[], text[], text[], text[], uuid[], text[], text[],
     text[], text[], text[], text[], int[], boolean[], text[], int[]);
 -- What a transition needs to know that is not in the case's row, for the items
@@ -209,53 +215,36 @@ BEGIN
     RETURN v_noted;
 END $$;
 
--- What is to become of each item of a transition: its verdict, and what the case
--- and the state machine say. Inlined into the query that asks. 'mine' is a key that
--- this very transaction has just written.
-CREATE OR REPLACE FUNCTION aegis.judge(p_tenant text[], p_principal text[], p_key text[],
-    p_hash bytea[], p_consumer text[], p_case_id uuid[], p_event text[], p_correlation_id text[],
-    p_expected_version int[], p_if_match text[], p_fact_version int[], p_got boolean[],
-    p_seen text[], p_facts int[], p_locked int[], p_twice int[], p_stale int[],
-    p_from date, p_today date, p_since timestamptz)
-RETURNS TABLE (n int, code text, place tid, cur_status text, cur_version int, rule int, needs int, facts int,
-    to_status text, command text, correlation text, k_status int, k_version int, k_body text,
-    k_extra text)
-LANGUAGE sql STABLE AS $$
-    SELECT u.ord::int, CASE
-           WHEN NOT u.got THEN 'idempotency-key-in-flight'
-           WHEN u.ord = ANY (p_twice) THEN 'again'
-           WHEN k.xmin = pg_current_xact_id_if_assigned()::xid THEN 'mine'
-           WHEN k.hash <> u.hash THEN 'idempotency-key-reused'
-           WHEN k.code IS NOT NULL OR u.seen IS NOT NULL THEN 'replay'
-           WHEN c.case_id IS NULL THEN 'not-found'
-           WHEN (u.ord = ANY (p_locked)) IS NOT TRUE THEN 'busy'
-           WHEN NOT aegis.if_match_holds(u.if_match, c.version) THEN 'version-mismatch'
-           WHEN u.expected_version <> c.version THEN 'version-conflict'
-           WHEN u.ord = ANY (p_stale) THEN 'stale-fact'
-           WHEN t.rule IS NULL OR u.fact_version > c.version THEN 'illegal-transition'
-           WHEN t.needs & ~coalesce(u.facts, 0) <> 0 THEN 'guard-failed'
-           ELSE 'ok' END,
-           c.ctid, c.status, c.version, t.rule, t.needs, u.facts, t.to_status, t.command,
-           coalesce(nullif(u.correlation_id, ''), c.correlation_id),
-           k.status, k.version, k.body, k.extra
-      FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id, p_event,
-               p_correlation_id, p_expected_version, p_if_match, p_fact_version, p_got, p_seen,
-               p_facts)
-           WITH ORDINALITY AS u(tenant, principal, key, hash, consumer, case_id, event,
-               correlation_id, expected_version, if_match, fact_version, got, seen, facts, ord)
-      LEFT JOIN aegis.idempotency k ON u.consumer IS NULL AND k.tenant = u.tenant
-       AND k.principal = u.principal AND k.key = u.key AND k.day >= p_from AND k.day <= p_today
-       AND (k.created_at > p_since OR k.day = p_today)
-      LEFT JOIN aegis.ops_case c ON c.tenant = u.tenant AND c.case_id = u.case_id
-      LEFT JOIN aegis.fsm_transition t ON t.from_status = c.status AND t.event = u.event
+-- What is to become of one item of a transition: the order of these lines is the
+-- order in which an item is refused. 'mine' is a key that this very transaction has
+-- just written. Inlined into the queries that ask, as all that is asked per row must be.
+CREATE OR REPLACE FUNCTION aegis.verdict(p_got boolean, p_twice boolean, p_mine boolean,
+    p_same_hash boolean, p_known boolean, p_version int, p_locked boolean, p_if_match text,
+    p_expected int, p_stale boolean, p_fact_version int, p_rule int, p_needs int, p_facts int)
+RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+           WHEN NOT p_got THEN 'idempotency-key-in-flight'
+           WHEN p_twice THEN 'again'
+           WHEN p_mine THEN 'mine'
+           WHEN NOT p_same_hash THEN 'idempotency-key-reused'
+           WHEN p_known THEN 'replay'
+           WHEN p_version IS NULL THEN 'not-found'
+           WHEN NOT p_locked THEN 'busy'
+           WHEN NOT aegis.if_match_holds(p_if_match, p_version) THEN 'version-mismatch'
+           WHEN p_expected <> p_version THEN 'version-conflict'
+           WHEN p_stale THEN 'stale-fact'
+           WHEN p_rule IS NULL OR p_fact_version > p_version THEN 'illegal-transition'
+           WHEN p_needs & ~coalesce(p_facts, 0) <> 0 THEN 'guard-failed'
+           ELSE 'ok' END
 $$;
 
 -- The answers of the items that were not carried out; final ones are remembered.
+-- One that could have been carried out by now was locked, or changed under way.
 CREATE OR REPLACE FUNCTION aegis.transition_refused(p_tenant text[], p_principal text[],
     p_key text[], p_hash bytea[], p_consumer text[], p_case_id uuid[], p_event text[],
-    p_correlation_id text[], p_request_id text[], p_expected_version int[], p_if_match text[],
-    p_fact_version int[], p_got boolean[], p_seen text[], p_facts int[], p_locked int[],
-    p_twice int[], p_stale int[], p_from date, p_today date, p_since timestamptz)
+    p_request_id text[], p_expected_version int[], p_if_match text[], p_fact_version int[],
+    p_got boolean[], p_seen text[], p_facts int[], p_locked int[], p_twice int[], p_stale int[],
+    p_from date, p_today date, p_since timestamptz)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_now text[];
@@ -266,32 +255,43 @@ BEGIN
 
     RETURN QUERY
     WITH j AS MATERIALIZED (
-        SELECT * FROM aegis.judge(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id,
-                   p_event, p_correlation_id, p_expected_version, p_if_match, p_fact_version, p_got,
-                   p_seen, p_facts, p_locked, p_twice, p_stale, p_from, p_today, p_since) x
+        SELECT u.n, replace(x.code, 'ok', 'busy') AS code, c.status, c.version, t.rule, t.needs,
+               k.status AS k_status, k.version AS k_version, k.body AS k_body, k.extra AS k_extra
+          FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+          LEFT JOIN aegis.idempotency k ON p_consumer[u.n] IS NULL AND k.tenant = p_tenant[u.n]
+           AND k.principal = p_principal[u.n] AND k.key = p_key[u.n]
+           AND k.day >= p_from AND k.day <= p_today AND (k.created_at > p_since OR k.day = p_today)
+          LEFT JOIN aegis.ops_case c ON c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n]
+          LEFT JOIN aegis.fsm_transition t ON t.from_status = c.status AND t.event = p_event[u.n]
+         CROSS JOIN LATERAL aegis.verdict(p_got[u.n], u.n = ANY (p_twice),
+                   k.xmin = pg_current_xact_id_if_assigned()::xid, k.hash = p_hash[u.n],
+                   k.code IS NOT NULL OR p_seen[u.n] IS NOT NULL, c.version,
+                   p_locked IS NULL OR u.n = ANY (p_locked), p_if_match[u.n],
+                   p_expected_version[u.n], u.n = ANY (p_stale), p_fact_version[u.n], t.rule,
+                   t.needs, p_facts[u.n]) AS x(code)
          -- a message that is in the inbox by now, and was not, is ours
-         WHERE x.code <> 'mine' AND (v_now[x.n] IS NULL OR p_seen[x.n] IS NOT NULL)),
+         WHERE x.code <> 'mine' AND (v_now[u.n] IS NULL OR p_seen[u.n] IS NOT NULL)),
     r AS MATERIALIZED (
         SELECT j.n AS ord, coalesce(j.k_status, 200) AS status, 'replay' AS code,
                j.k_version AS version, coalesce(j.k_body, '') AS body, j.k_extra AS extra
           FROM j WHERE j.code = 'replay'
         UNION ALL
         SELECT f.* FROM j, aegis.refused(j.n, j.code,
-                   CASE WHEN aegis.is_final(j.code) THEN j.cur_version END, p_request_id[j.n],
+                   CASE WHEN aegis.is_final(j.code) THEN j.version END, p_request_id[j.n],
                    CASE j.code
                    WHEN 'illegal-transition' THEN 'The event ' || p_event[j.n]
-                        || ' is not legal in state ' || j.cur_status || '.'
+                        || ' is not legal in state ' || j.status || '.'
                    WHEN 'guard-failed' THEN 'The event ' || p_event[j.n] || ' needs more before it may fire.'
-                   WHEN 'version-mismatch' THEN 'The case is at version ' || j.cur_version || '.'
-                   WHEN 'version-conflict' THEN 'The case is at version ' || j.cur_version || '.' END,
+                   WHEN 'version-mismatch' THEN 'The case is at version ' || j.version || '.'
+                   WHEN 'version-conflict' THEN 'The case is at version ' || j.version || '.' END,
                    CASE WHEN aegis.is_final(j.code) OR j.code = 'stale-fact'
                         THEN jsonb_build_object('case_id', p_case_id[j.n],
-                             'current_status', j.cur_status, 'current_version', j.cur_version) END
+                             'current_status', j.status, 'current_version', j.version) END
                    || CASE WHEN j.code = 'guard-failed'
                            THEN jsonb_build_object('missing',
-                                aegis.missing_facts(j.needs, coalesce(j.facts, 0)))
+                                aegis.missing_facts(j.needs, coalesce(p_facts[j.n], 0)))
                            WHEN aegis.is_final(j.code)
-                           THEN jsonb_build_object('allowed_events', aegis.allowed_events(j.cur_status))
+                           THEN jsonb_build_object('allowed_events', aegis.allowed_events(j.status))
                            ELSE '{}' END, j.rule::text) f
          WHERE j.code <> 'replay'),
     kept AS (
@@ -313,10 +313,11 @@ END $$;
 --                   version that the fact answers to (NULL: not known)
 -- A fact that answers to a version which has passed is recorded on the timeline
 -- as a note and never moves the case.
--- Keys and cases are locked first. The main query is a new statement and so a new
--- snapshot: it sees the rows as locked, and every key that was committed before.
--- What it does not carry out is judged once more for its answer: the locks are
--- still ours, so the verdict is the same.
+-- Keys are locked first: the main query is a new statement and so a new snapshot,
+-- which sees every key that was committed before. It locks the cases itself and
+-- leaves out those that somebody else holds; so it writes at most once to a case,
+-- and only to the version that its snapshot shows. What facts or guards ask for is
+-- looked up under the case's lock, which is taken before for them.
 CREATE OR REPLACE FUNCTION aegis.case_transition(
     p_tenant text[], p_principal text[], p_key text[], p_hash bytea[], p_consumer text[],
     p_case_id uuid[], p_event text[], p_actor text[], p_reason text[],
@@ -331,7 +332,7 @@ DECLARE
     v_n      int := cardinality(p_tenant);
     v_from_bus boolean := array_remove(p_consumer, NULL) <> '{}';
     v_got    boolean[] := aegis.lock_keys(p_tenant, p_principal, p_key, p_consumer);
-    v_locked int[] := aegis.lock_cases(p_tenant, p_case_id, false);
+    v_locked int[]; -- NULL: the main query does it
     v_twice  int[];
     v_plan   uuid[];
     v_run    uuid[];
@@ -339,16 +340,19 @@ DECLARE
     v_seen   text[];
     v_stale  int[];
     v_done   int;
+    v_alone  aegis.result;
 BEGIN
     IF v_n > 1 THEN
         v_twice := aegis.said_twice(p_tenant, p_principal, p_key, p_consumer, p_case_id, v_got);
-    -- an item alone waits for its case, but a known key is answered at once
-    ELSIF v_locked = '{}' AND v_got[1] AND ((aegis.claim_keys(p_tenant, p_principal, p_key,
-              p_hash, p_consumer))[1]).verdict = 'new'
-    THEN
-        v_locked := aegis.lock_cases(p_tenant, p_case_id, true);
     END IF;
-    IF p_event && '{plan_ready,gate_approved,verify_pass,exec_done,exec_failed}'::text[] THEN
+    IF v_from_bus OR p_event && '{plan_ready,gate_approved,verify_pass,exec_done,exec_failed}'::text[] THEN
+        v_locked := aegis.lock_cases(p_tenant, p_case_id, false);
+        -- an item alone waits for its case, but a known key is answered at once
+        IF v_n = 1 AND v_locked = '{}' AND v_got[1] AND ((aegis.claim_keys(p_tenant, p_principal,
+               p_key, p_hash, p_consumer))[1]).verdict = 'new'
+        THEN
+            v_locked := aegis.lock_cases(p_tenant, p_case_id, true);
+        END IF;
         SELECT l.plan, l.run, l.facts INTO v_plan, v_run, v_facts
           FROM aegis.look_up(p_tenant, p_case_id, p_event, p_meta) l;
     END IF;
@@ -359,64 +363,101 @@ BEGIN
             p_fact_version, v_got, v_seen, v_locked, v_twice);
     END IF;
 
-    -- narrow on purpose: starting a query costs for each column of each step
-    RETURN QUERY
-    WITH j AS MATERIALIZED (
-        SELECT j.n, j.place, j.cur_status, j.rule, j.to_status, j.command, j.correlation
-          FROM aegis.judge(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id, p_event,
-                   p_correlation_id, p_expected_version, p_if_match, p_fact_version, v_got, v_seen,
-                   v_facts, v_locked, v_twice, v_stale, v_from, v_today, v_since) j
-         WHERE j.code = 'ok'),
-    upd AS (
-        UPDATE aegis.ops_case c
-           SET status = j.to_status, version = c.version + 1, updated_at = now(),
-               closed = j.to_status = 'CLOSED', reason = p_reason[j.n],
-               plan_id = CASE WHEN p_event[j.n] = 'plan_ready' THEN v_plan[j.n] ELSE c.plan_id END,
-               exec_id = coalesce(v_run[j.n], c.exec_id), nudges = 0, nudged_at = NULL
-          FROM j
-         WHERE c.ctid = j.place -- locked: it is where the judge saw it
-        RETURNING j.n, j.cur_status, j.rule, j.command, j.correlation, c.tenant, c.case_id, c.version,
-                  c.status, c.mode, c.plan_id, c.exec_id, aegis.case_json(c)::text AS body),
-    tl AS (
-        INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status,
-               to_status, rule, actor, principal, reason, correlation_id, trace_id, idem_key, meta)
-        SELECT u.tenant, u.case_id, u.version, 0, 'transition', p_event[u.n], u.cur_status, u.status,
-               u.rule, p_actor[u.n], p_principal[u.n], p_reason[u.n], u.correlation,
-               split_part(p_traceparent[u.n], '-', 2), p_key[u.n], p_meta[u.n]::json
-          FROM upd u),
-    ob AS (
-        INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
-        SELECT u.tenant, u.case_id, u.version, aegis.outbox_part(u.case_id),
-               u.case_id || ':' || u.version || ':transition', 'evt.case.transition.v1',
-               row_to_json(ROW(u.case_id, u.tenant, u.version, p_event[u.n], u.cur_status, u.status,
-                   u.rule, p_actor[u.n], p_reason[u.n], u.correlation, now())::aegis.transition_fact),
-               p_traceparent[u.n]
-          FROM upd u
-        UNION ALL
-        SELECT u.tenant, u.case_id, u.version, aegis.outbox_part(u.case_id),
-               u.case_id || ':' || u.version || ':command', u.command,
-               row_to_json(ROW(u.case_id, u.tenant, u.version, u.plan_id, u.exec_id,
-                   u.correlation)::aegis.command_data),
-               p_traceparent[u.n]
-          FROM upd u WHERE u.command <> '' AND u.mode = 'auto'),
-    kept AS (
-        INSERT INTO aegis.idempotency (tenant, principal, key, day, hash, status, code,
-               version, body, extra)
-        SELECT u.tenant, p_principal[u.n], p_key[u.n], v_today, p_hash[u.n], 200, 'ok',
-               u.version, u.body, u.rule::text
-          FROM upd u WHERE p_consumer[u.n] IS NULL),
-    done AS (
-        INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome)
-        SELECT u.tenant, p_consumer[u.n], p_key[u.n], 'ok'
-          FROM upd u WHERE v_from_bus AND p_consumer[u.n] IS NOT NULL)
-    SELECT u.n, 200, 'ok', u.version, u.body, u.rule::text FROM upd u;
-    GET DIAGNOSTICS v_done = ROW_COUNT;
+    LOOP
+        -- narrow on purpose: starting a query costs for each column of each step
+        RETURN QUERY
+        WITH j AS MATERIALIZED (
+            SELECT u.n, c.place, c.status, t.rule, t.to_status, t.command,
+                   coalesce(nullif(p_correlation_id[u.n], ''), c.correlation_id) AS correlation
+              FROM generate_series(1, v_n) AS u(n)
+             CROSS JOIN LATERAL (
+                   SELECT c.ctid AS place, c.status, c.version, c.correlation_id
+                     FROM aegis.ops_case c
+                    WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n]
+                      FOR NO KEY UPDATE SKIP LOCKED) c
+             -- OFFSET 0: item by item and in this order, whatever the planner believes
+             CROSS JOIN LATERAL (
+                   SELECT t.rule, t.needs, t.to_status, t.command FROM aegis.fsm_transition t
+                    WHERE t.from_status = c.status AND t.event = p_event[u.n] OFFSET 0) t
+              LEFT JOIN LATERAL (
+                   SELECT k.hash, k.code FROM aegis.idempotency k
+                    WHERE p_consumer[u.n] IS NULL AND k.tenant = p_tenant[u.n]
+                      AND k.principal = p_principal[u.n] AND k.key = p_key[u.n]
+                      AND k.day >= v_from AND k.day <= v_today
+                      AND (k.created_at > v_since OR k.day = v_today) OFFSET 0) k ON true
+             WHERE aegis.verdict(v_got[u.n], u.n = ANY (v_twice), false, k.hash = p_hash[u.n],
+                       k.code IS NOT NULL OR v_seen[u.n] IS NOT NULL, c.version,
+                       v_locked IS NULL OR u.n = ANY (v_locked), p_if_match[u.n],
+                       p_expected_version[u.n], u.n = ANY (v_stale), p_fact_version[u.n], t.rule,
+                       t.needs, v_facts[u.n]) = 'ok'),
+        upd AS (
+            UPDATE aegis.ops_case c
+               SET status = j.to_status, version = c.version + 1, updated_at = now(),
+                   closed = j.to_status = 'CLOSED', reason = p_reason[j.n],
+                   plan_id = CASE WHEN p_event[j.n] = 'plan_ready' THEN v_plan[j.n] ELSE c.plan_id END,
+                   exec_id = coalesce(v_run[j.n], c.exec_id), nudges = 0, nudged_at = NULL
+              FROM j
+             WHERE c.ctid = j.place -- locked: it is where it was seen
+            RETURNING j.n, j.status AS was, j.rule, j.command, j.correlation, c.tenant, c.case_id,
+                      c.version, c.status, c.mode, c.plan_id, c.exec_id, aegis.case_json(c)::text AS body),
+        tl AS (
+            INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status,
+                   to_status, rule, actor, principal, reason, correlation_id, trace_id, idem_key, meta)
+            SELECT u.tenant, u.case_id, u.version, 0, 'transition', p_event[u.n], u.was, u.status,
+                   u.rule, p_actor[u.n], p_principal[u.n], p_reason[u.n], u.correlation,
+                   split_part(p_traceparent[u.n], '-', 2), p_key[u.n], p_meta[u.n]::json
+              FROM upd u),
+        ob AS (
+            INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
+            SELECT u.tenant, u.case_id, u.version, aegis.outbox_part(u.case_id),
+                   u.case_id || ':' || u.version || ':transition', 'evt.case.transition.v1',
+                   row_to_json(ROW(u.case_id, u.tenant, u.version, p_event[u.n], u.was, u.status,
+                       u.rule, p_actor[u.n], p_reason[u.n], u.correlation, now())::aegis.transition_fact),
+                   p_traceparent[u.n]
+              FROM upd u
+            UNION ALL
+            SELECT u.tenant, u.case_id, u.version, aegis.outbox_part(u.case_id),
+                   u.case_id || ':' || u.version || ':command', u.command,
+                   row_to_json(ROW(u.case_id, u.tenant, u.version, u.plan_id, u.exec_id,
+                       u.correlation)::aegis.command_data),
+                   p_traceparent[u.n]
+              FROM upd u WHERE u.command <> '' AND u.mode = 'auto'),
+        kept AS (
+            INSERT INTO aegis.idempotency (tenant, principal, key, day, hash, status, code,
+                   version, body, extra)
+            SELECT u.tenant, p_principal[u.n], p_key[u.n], v_today, p_hash[u.n], 200, 'ok',
+                   u.version, u.body, u.rule::text
+              FROM upd u WHERE p_consumer[u.n] IS NULL)
+        SELECT u.n, 200, 'ok', u.version, u.body, u.rule::text FROM upd u;
+        GET DIAGNOSTICS v_done = ROW_COUNT;
+        EXIT WHEN v_done = v_n OR v_n > 1 OR v_locked IS NOT NULL;
 
+        SELECT f.* INTO v_alone FROM aegis.transition_refused(p_tenant, p_principal, p_key, p_hash,
+            p_consumer, p_case_id, p_event, p_request_id, p_expected_version, p_if_match,
+            p_fact_version, v_got, v_seen, v_facts, v_locked, v_twice, v_stale, v_from, v_today,
+            v_since) f;
+        IF v_alone.code <> 'busy' THEN
+            RETURN NEXT v_alone;
+            RETURN;
+        END IF;
+        v_locked := aegis.lock_cases(p_tenant, p_case_id, true);
+    END LOOP;
+
+    IF v_from_bus AND v_done > 0 THEN
+        INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome)
+        SELECT c.tenant, p_consumer[u.n], p_key[u.n], 'ok'
+          FROM generate_series(1, v_n) AS u(n)
+          JOIN aegis.ops_case c ON c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n]
+          JOIN aegis.case_timeline t ON t.tenant = c.tenant AND t.case_id = c.case_id
+           AND t.version = c.version AND t.seq = 0 AND t.idem_key = p_key[u.n]
+           AND t.xmin = pg_current_xact_id_if_assigned()::xid
+         WHERE p_consumer[u.n] IS NOT NULL AND (u.n = ANY (v_twice)) IS NOT TRUE;
+    END IF;
     IF v_done < v_n THEN
-        RETURN QUERY SELECT * FROM aegis.transition_refused(p_tenant, p_principal, p_key, p_hash,
-            p_consumer, p_case_id, p_event, p_correlation_id, p_request_id, p_expected_version,
-            p_if_match, p_fact_version, v_got, v_seen, v_facts, v_locked, v_twice, v_stale,
-            v_from, v_today, v_since);
+        RETURN QUERY SELECT f.* FROM aegis.transition_refused(p_tenant, p_principal, p_key, p_hash,
+            p_consumer, p_case_id, p_event, p_request_id, p_expected_version, p_if_match,
+            p_fact_version, v_got, v_seen, v_facts, v_locked, v_twice, v_stale, v_from, v_today,
+            v_since) f;
     END IF;
     IF p_notify AND v_done > 0 THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
 END $$;
