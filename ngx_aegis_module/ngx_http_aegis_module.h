@@ -183,6 +183,8 @@ struct ngx_http_aegis_lane_s {
     ngx_msec_t                down_since;   /* valid while n_up is 0 */
     ngx_queue_t               queue;        /* jobs in arrival order */
     ngx_uint_t                n_queued;
+    ngx_uint_t                crowd;        /* waiting and out at once, lately at most */
+    uint64_t                  ended_us;     /* when a unit last came back */
     ngx_event_t               post;         /* dispatch after this round of events */
     ngx_event_t               wake;         /* a delayed job may go now */
     ngx_msec_t                notified;     /* when the relay was last woken */

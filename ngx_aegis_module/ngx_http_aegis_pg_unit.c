@@ -231,7 +231,8 @@ ngx_http_aegis_pg_complete(ngx_http_aegis_pg_t *pg)
     res = pg->res;
     pg->res = NULL;
 
-    us = ngx_http_aegis_now_us() - pg->sent_us;
+    pg->lane->ended_us = ngx_http_aegis_now_us();
+    us = pg->lane->ended_us - pg->sent_us;
     for (i = 0; i < unit.n; i++) {
         unit.jobs[i]->db_us += us;
     }

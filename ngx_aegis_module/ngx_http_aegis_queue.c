@@ -13,6 +13,7 @@
 
 #define NGX_HTTP_AEGIS_GATHER_MIN  6        /* requests that are waited for */
 #define NGX_HTTP_AEGIS_GATHER_MS   10
+#define NGX_HTTP_AEGIS_LINGER_US   1000
 
 static void ngx_http_aegis_queue_post(ngx_event_t *ev);
 static void ngx_http_aegis_queue_wake(ngx_event_t *ev);
@@ -334,40 +335,57 @@ ngx_http_aegis_queue_pick(ngx_http_aegis_lane_t *lane, ngx_http_aegis_unit_t *un
 
 /*
  * A unit costs much beside its items, in PostgreSQL and in the disk's time. With
- * many requests under way the next unit therefore gathers while one is out, until
- * it is a full group or the other one takes unusually long; with few, each free
- * connection takes what there is. A unit that waits for a lock is no reason.
+ * many requests under way the next unit therefore gathers: while one is out, until
+ * it is a full group or the other one takes unusually long; and for a moment after
+ * it came back, because those that it answered are about to ask again. With few,
+ * each free connection takes what there is. A unit that waits for a lock is no
+ * reason to wait.
  */
 static ngx_uint_t
 ngx_http_aegis_queue_gathers(ngx_http_aegis_lane_t *lane)
 {
-    uint64_t              age, youngest;
-    ngx_uint_t            i, n;
+    uint64_t              age, now, youngest;
+    ngx_uint_t            i, n, out;
     ngx_http_aegis_pg_t  *pg;
 
     if (lane->n_queued >= lane->db->conf->group) {
         return 0;
     }
 
-    n = lane->n_queued;
+    now = ngx_http_aegis_now_us();
     youngest = (uint64_t) -1;
+    out = 0;
 
     for (i = 0; i < lane->n_pgs; i++) {
         pg = &lane->pgs[i];
 
         if (pg->state == NGX_HTTP_AEGIS_PG_BUSY && !pg->unit.alone) {
-            n += pg->unit.n;
-            age = (ngx_http_aegis_now_us() - pg->sent_us) / 1000;
+            out += pg->unit.n;
+            age = (now - pg->sent_us) / 1000;
             youngest = ngx_min(youngest, age);
         }
     }
 
-    if (n < NGX_HTTP_AEGIS_GATHER_MIN || youngest >= NGX_HTTP_AEGIS_GATHER_MS) {
+    n = lane->n_queued + out;
+    lane->crowd = ngx_max(n, lane->crowd - lane->crowd / 8);
+
+    if (out) {
+        if (n < NGX_HTTP_AEGIS_GATHER_MIN || youngest >= NGX_HTTP_AEGIS_GATHER_MS) {
+            return 0;
+        }
+
+        ngx_http_aegis_queue_delay(lane, NGX_HTTP_AEGIS_GATHER_MS - youngest);
+        return 1;
+    }
+
+    if (lane->crowd < NGX_HTTP_AEGIS_GATHER_MIN
+        || n >= lane->crowd - lane->crowd / 8
+        || now - lane->ended_us >= NGX_HTTP_AEGIS_LINGER_US)
+    {
         return 0;
     }
 
-    ngx_http_aegis_queue_delay(lane, NGX_HTTP_AEGIS_GATHER_MS - youngest);
-
+    ngx_http_aegis_queue_delay(lane, NGX_HTTP_AEGIS_LINGER_US / 1000);
     return 1;
 }
 

@@ -38,12 +38,20 @@ LANGUAGE sql STABLE AS $$
     SELECT coalesce(nullif(current_setting('aegis.idempotency_ttl', true), ''), '24 hours')::interval
 $$;
 
--- The case as clients see it. json, not jsonb: the order of members is kept.
+-- The case as clients see it: its card and what changes. Inlined, and text, because
+-- json would be checked again.
+CREATE OR REPLACE FUNCTION aegis.case_text(c aegis.ops_case) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT c.card || ',"status":"' || c.status || '","version":' || c.version::text
+        || ',"plan_id":' || coalesce('"' || c.plan_id::text || '"', 'null')
+        || ',"exec_id":' || coalesce('"' || c.exec_id::text || '"', 'null')
+        || ',"reason":' || to_json(c.reason)::text
+        || ',"updated_at":' || to_json(c.updated_at)::text || '}'
+$$;
+
 CREATE OR REPLACE FUNCTION aegis.case_json(c aegis.ops_case) RETURNS json
 LANGUAGE sql STABLE AS $$
-    SELECT row_to_json(ROW(c.case_id, c.tenant, c.status, c.version, c.title, c.kind,
-        c.severity, c.mode, c.tags, c.labels, c.plan_id, c.exec_id, c.reason,
-        c.correlation_id, c.created_at, c.updated_at)::aegis.case_view)
+    SELECT aegis.case_text(c)::json
 $$;
 
 -- RFC 9457. ext is an object whose members follow the standard ones. request_id

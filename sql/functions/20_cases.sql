@@ -100,7 +100,7 @@ BEGIN
                p_tags[j.n]::jsonb, p_labels[j.n]::jsonb, p_reason[j.n], p_correlation_id[j.n]
           FROM j WHERE j.code = 'ok'
         RETURNING array_position(p_case_id, c.case_id) AS n, c.tenant, c.case_id,
-                  aegis.case_json(c)::text AS body),
+                  aegis.case_text(c) AS body),
     tg AS (
         INSERT INTO aegis.case_tag (tenant, tag, created_at, case_id)
         SELECT DISTINCT i.tenant, t.tag, now(), i.case_id
@@ -399,7 +399,7 @@ BEGIN
               FROM j
              WHERE c.ctid = j.place -- locked: it is where it was seen
             RETURNING j.n, j.status AS was, j.rule, j.command, j.correlation, c.tenant, c.case_id,
-                      c.version, c.status, c.mode, c.plan_id, c.exec_id, aegis.case_json(c)::text AS body),
+                      c.version, c.status, c.mode, c.plan_id, c.exec_id, aegis.case_text(c) AS body),
         tl AS (
             INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status,
                    to_status, rule, actor, principal, reason, correlation_id, trace_id, idem_key, meta)
@@ -480,13 +480,14 @@ DECLARE
     v_scope text := aegis.act_for(p_tenant);
 BEGIN
     RETURN QUERY
-    SELECT i.ord::int, CASE WHEN c.version IS NULL THEN 404 ELSE 200 END,
+    SELECT u.n, CASE WHEN c.version IS NULL THEN 404 ELSE 200 END,
            CASE WHEN c.version IS NULL THEN 'not-found' ELSE 'ok' END, c.version,
-           CASE WHEN c.version IS NULL THEN aegis.not_found_body(i.request_id)
-                ELSE aegis.case_json(c)::text END, NULL::text
-      FROM unnest(p_tenant, p_case_id, p_request_id)
-           WITH ORDINALITY AS i(tenant, case_id, request_id, ord)
-      LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id;
+           CASE WHEN c.version IS NULL THEN aegis.not_found_body(p_request_id[u.n])
+                ELSE c.body END, NULL::text
+      FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+      LEFT JOIN LATERAL (
+           SELECT c.version, aegis.case_text(c) AS body FROM aegis.ops_case c
+            WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] OFFSET 0) c ON true;
 END $$;
 
 -- How many of a page's items are sent: as many as were asked for, but none

@@ -41,9 +41,9 @@ const (
 		WHERE tenant = $1 AND principal = $2 AND key = $3 AND day >= ((now() - interval '24 hours') AT TIME ZONE 'UTC')::date`
 	qLock   = `SELECT status, version, mode FROM aegis.ops_case WHERE tenant = $1 AND case_id = $2 FOR NO KEY UPDATE`
 	qUpdate = `UPDATE aegis.ops_case c SET status = $3, version = version + 1, updated_at = now(), reason = $4,
-		nudges = 0, nudged_at = NULL WHERE tenant = $1 AND case_id = $2 RETURNING updated_at, aegis.case_json(c)::text`
+		nudges = 0, nudged_at = NULL WHERE tenant = $1 AND case_id = $2 RETURNING updated_at, aegis.case_text(c)`
 	qCreate = `INSERT INTO aegis.ops_case AS c (tenant, case_id, title, mode, tags, labels)
-		VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at, aegis.case_json(c)::text`
+		VALUES ($1, $2, $3, $4, $5, $6) RETURNING created_at, aegis.case_text(c)`
 	qTag = `INSERT INTO aegis.case_tag (tenant, tag, created_at, case_id)
 		SELECT $1, t.tag, $3, $2 FROM jsonb_array_elements_text($4::jsonb) AS t(tag)`
 	qTimeline = `INSERT INTO aegis.case_timeline (tenant, case_id, version, kind, event, from_status, to_status, rule,
@@ -52,7 +52,7 @@ const (
 		VALUES ($1, $2, $3, aegis.outbox_part($2), $4, $5, $6, $7)`
 	qRemember = `INSERT INTO aegis.idempotency (tenant, principal, key, hash, status, code, version, body, extra)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
-	qGet = `SELECT version, aegis.case_json(c)::text FROM aegis.ops_case c WHERE tenant = $1 AND case_id = $2`
+	qGet = `SELECT version, aegis.case_text(c) FROM aegis.ops_case c WHERE tenant = $1 AND case_id = $2`
 )
 
 func traceID(traceparent string) string {

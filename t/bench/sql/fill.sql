@@ -11,14 +11,11 @@ CREATE FUNCTION bench.id(n int) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 CREATE UNLOGGED TABLE bench.ops_case AS
-    SELECT (jsonb_populate_record(NULL::aegis.ops_case, jsonb_build_object(
-        'tenant', 'bench' || n % 8, 'case_id', bench.id(n), 'status', 'NEW', 'version', 1,
-        'title', 'case ' || n || ' of the measurement', 'kind', 'incident', 'severity', 'warning',
-        'mode', 'manual', 'tags', '["bench"]'::jsonb,
-        'labels', '{"service": "checkout", "env": "prod"}'::jsonb, 'reason', '',
-        'correlation_id', '', 'notes', 0, 'nudges', 0, 'closed', false,
-        'created_at', now() - (:cases - n) * interval '1 s',
-        'updated_at', now() - (:cases - n) * interval '1 s'))).*
+    SELECT 'bench' || n % 8 AS tenant, bench.id(n) AS case_id, 'manual' AS mode,
+           'case ' || n || ' of the measurement' AS title, '["bench"]'::jsonb AS tags,
+           '{"service": "checkout", "env": "prod"}'::jsonb AS labels,
+           now() - (:cases - n) * interval '1 s' AS created_at,
+           now() - (:cases - n) * interval '1 s' AS updated_at
       FROM generate_series(0, :cases - 1) n;
 
 CREATE UNLOGGED TABLE bench.case_timeline AS
@@ -32,22 +29,25 @@ CREATE UNLOGGED TABLE bench.outbox AS
     SELECT tenant, case_id, 1 AS version, aegis.outbox_part(case_id) AS part,
            case_id || ':1:created' AS msg_id, 'evt.case.created.v1' AS subject,
            json_build_object('case_id', case_id, 'tenant', tenant, 'case_version', 1,
-               'title', title, 'kind', kind, 'severity', severity, 'mode', mode,
+               'title', title, 'kind', 'incident', 'severity', 'warning', 'mode', mode,
                'tags', tags, 'labels', labels, 'actor', 'bench', 'correlation_id', '',
                'at', created_at) AS data, created_at AS published_at
       FROM bench.ops_case;
 
+TRUNCATE aegis.ops_case;
+INSERT INTO aegis.ops_case (tenant, case_id, mode, title, tags, labels, created_at, updated_at)
+SELECT * FROM bench.ops_case;
+
 CREATE UNLOGGED TABLE bench.idempotency AS
     SELECT c.tenant, 'bench' AS principal, 'fill-' || c.case_id AS key,
            sha256(convert_to(c.case_id::text, 'UTF8')) AS hash, 201 AS status, 'ok' AS code,
-           1 AS version, aegis.case_json(c.r)::text AS body, c.case_id::text AS extra
-      FROM (SELECT tenant, case_id, x AS r FROM aegis.ops_case x WHERE false
-            UNION ALL
-            SELECT tenant, case_id, ROW(b.*)::aegis.ops_case FROM bench.ops_case b) c;
+           1 AS version, aegis.case_text(c) AS body, c.case_id::text AS extra
+      FROM aegis.ops_case c WHERE c.tenant LIKE 'bench%';
 
 CREATE FUNCTION bench.reset() RETURNS void LANGUAGE sql AS $$
     TRUNCATE aegis.ops_case, aegis.case_tag, aegis.case_timeline, aegis.outbox, aegis.idempotency;
-    INSERT INTO aegis.ops_case SELECT * FROM bench.ops_case;
+    INSERT INTO aegis.ops_case (tenant, case_id, mode, title, tags, labels, created_at, updated_at)
+           SELECT * FROM bench.ops_case;
     INSERT INTO aegis.case_tag SELECT tenant, 'bench', created_at, case_id FROM bench.ops_case;
     INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, to_status, actor,
            principal, trace_id, idem_key, created_at) SELECT * FROM bench.case_timeline;

@@ -43,7 +43,7 @@ BEGIN
        SET status = v_to, version = c.version + 1, updated_at = now(), reason = p_reason,
            nudges = 0, nudged_at = NULL, closed = v_to = 'CLOSED'
      WHERE c.tenant = p_tenant AND c.case_id = p_case_id
-    RETURNING c.version, c.mode, c.plan_id, c.exec_id, c.updated_at, aegis.case_json(c)::text
+    RETURNING c.version, c.mode, c.plan_id, c.exec_id, c.updated_at, aegis.case_text(c)
          INTO version, v_mode, v_plan, v_exec, v_at, body;
     INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status,
            to_status, rule, actor, principal, reason, correlation_id, trace_id, idem_key, meta)
@@ -98,7 +98,7 @@ BEGIN
            reason, correlation_id)
     VALUES (p_tenant, p_case_id, p_title, p_kind, p_severity, p_mode, p_tags::jsonb, p_labels::jsonb,
            p_reason, p_correlation_id)
-    RETURNING c.created_at, aegis.case_json(c)::text INTO v_at, body;
+    RETURNING c.created_at, aegis.case_text(c) INTO v_at, body;
     INSERT INTO aegis.case_tag (tenant, tag, created_at, case_id)
     SELECT p_tenant, t.tag, v_at, p_case_id FROM json_array_elements_text(p_tags::json) AS t(tag);
     INSERT INTO aegis.case_timeline (tenant, case_id, version, kind, event, to_status, actor,

@@ -27,7 +27,7 @@ u AS (
            nudges = 0, nudged_at = NULL
       FROM j WHERE j.code = 'ok' AND c.tenant = p_tenant AND c.case_id = p_case_id
     RETURNING c.version, c.status, c.mode, c.plan_id, c.exec_id, c.updated_at,
-              aegis.case_json(c)::text AS body),
+              aegis.case_text(c) AS body),
 tl AS (
     INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status,
            to_status, rule, actor, principal, reason, correlation_id, trace_id, idem_key, meta)

@@ -162,7 +162,7 @@ sub _script ($self, $work, $shape) {
         $sql = "SELECT ord, status, code, version, body, extra FROM aegis.$s->{function}(" . join(', ', @args) . ");\n";
     }
     elsif ($work eq 'get') {
-        $sql = "SELECT version, aegis.case_json(c)::text FROM aegis.ops_case c WHERE tenant = $v->{tenant} AND case_id = $v->{case_id};\n";
+        $sql = "SELECT version, aegis.case_text(c) FROM aegis.ops_case c WHERE tenant = $v->{tenant} AND case_id = $v->{case_id};\n";
     }
     else {
         my %f = (transition => 'transition', create => 'create_case');
