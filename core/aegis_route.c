@@ -83,26 +83,29 @@ aegis_route_method(aegis_str_t name)
 }
 
 
-/* 1 when path fits template; *id is the segment that stands for {id}. */
+/* 1 when path fits template; *id is the segment that stands for {id}, if it has
+ * one. Most templates differ early, so it goes by byte. */
 static int
 aegis_route_fits(const char *template, aegis_str_t path, aegis_str_t *id)
 {
     size_t       head, tail;
     const char  *hole;
 
-    hole = strstr(template, "{id}");
+    for (head = 0; template[head] != '{'; head++) {
+        if (template[head] == '\0') {
+            *id = AEGIS_NO_STR;
+            return head == path.len;
+        }
 
-    if (hole == NULL) {
-        *id = AEGIS_NO_STR;
-        return strlen(template) == path.len
-               && memcmp(template, path.data, path.len) == 0;
+        if (head == path.len || template[head] != path.data[head]) {
+            return 0;
+        }
     }
 
-    head = (size_t) (hole - template);
+    hole = template + head;
     tail = strlen(hole + 4);
 
     if (path.len <= head + tail
-        || memcmp(path.data, template, head) != 0
         || memcmp(path.data + path.len - tail, hole + 4, tail) != 0)
     {
         return 0;
@@ -119,41 +122,49 @@ aegis_code_t
 aegis_route_find(aegis_str_t method, aegis_str_t path,
     const aegis_route_t **ret_route, aegis_str_t *ret_id, const char **ret_allow)
 {
-    int          m, hole, pass;
-    size_t       i;
-    unsigned     allow;
-    aegis_str_t  id;
+    int                   m, hole;
+    size_t                i;
+    unsigned              allow[2] = { 0, 0 };
+    aegis_str_t           id;
+    const aegis_route_t  *found[2] = { NULL, NULL };
 
     if (path.data == NULL || path.len == 0) {
         return AEGIS_E_NOT_FOUND;
     }
 
     m = method.data ? aegis_route_method(method) : -1;
+    *ret_id = AEGIS_NO_STR;
 
-    /* literal templates first, then those with {id} */
-    for (pass = 0; pass < 2; pass++) {
-        allow = 0;
+    for (i = 0; i < AEGIS_N_ROUTES; i++) {
+        if (!aegis_route_fits(aegis_routes[i].path, path, &id)) {
+            continue;
+        }
 
-        for (i = 0; i < AEGIS_N_ROUTES; i++) {
-            hole = strstr(aegis_routes[i].path, "{id}") != NULL;
+        hole = id.data != NULL;
+        allow[hole] |= 1u << aegis_routes[i].method;
 
-            if (hole != pass || !aegis_route_fits(aegis_routes[i].path, path, &id)) {
-                continue;
-            }
-
-            if (m == (int) aegis_routes[i].method) {
-                *ret_route = &aegis_routes[i];
+        if (m == (int) aegis_routes[i].method && found[hole] == NULL) {
+            found[hole] = &aegis_routes[i];
+            if (hole) {
                 *ret_id = id;
-                return AEGIS_E_OK;
             }
-
-            allow |= 1u << aegis_routes[i].method;
         }
+    }
 
-        if (allow) {
-            *ret_allow = aegis_route_allow[allow];
-            return AEGIS_E_METHOD;
+    /* a literal template before one with {id} */
+    hole = allow[0] == 0;
+
+    if (found[hole]) {
+        *ret_route = found[hole];
+        if (!hole) {
+            *ret_id = AEGIS_NO_STR;
         }
+        return AEGIS_E_OK;
+    }
+
+    if (allow[hole]) {
+        *ret_allow = aegis_route_allow[allow[hole]];
+        return AEGIS_E_METHOD;
     }
 
     return AEGIS_E_NOT_FOUND;

@@ -10,7 +10,6 @@
 #include "ngx_http_aegis_module.h"
 
 #include <openssl/crypto.h>
-#include <openssl/sha.h>
 
 #define NGX_HTTP_AEGIS_MAX_TOKEN  8192
 #define NGX_HTTP_AEGIS_SECRET     43        /* 256 bits in base64url */
@@ -265,22 +264,22 @@ ngx_http_aegis_identity_parts(ngx_str_t token, ngx_str_t *id, ngx_str_t *secret)
 static ngx_int_t
 ngx_http_aegis_identity_key(ngx_http_aegis_job_t *job, ngx_str_t token)
 {
-    u_char                   hash[SHA256_DIGEST_LENGTH];
+    u_char                   hash[AEGIS_SHA256_LEN];
     ngx_str_t                name, secret;
     ngx_uint_t               same;
     ngx_http_aegis_entry_t  *e;
 
-    static const u_char  nobody[SHA256_DIGEST_LENGTH];
+    static const u_char  nobody[AEGIS_SHA256_LEN];
 
     if (token.len == 0 || job->conf->keys == NULL) {
         return NGX_DECLINED;
     }
 
     if (ngx_http_aegis_identity_parts(token, &name, &secret)) {
-        SHA256(secret.data, secret.len, hash);
+        ngx_http_aegis_sha256(secret, hash);
 
     } else {
-        SHA256(token.data, token.len, hash);
+        ngx_http_aegis_sha256(token, hash);
         name.data = hash;
         name.len = sizeof(hash);
     }

@@ -4,8 +4,6 @@
  */
 #include "ngx_http_aegis_module.h"
 
-#include <openssl/rand.h>
-#include <openssl/sha.h>
 
 #define NGX_HTTP_AEGIS_TAG_BYTES  16        /* of the hash; more than a version */
 
@@ -16,7 +14,7 @@ ngx_http_aegis_item_uuid(ngx_http_aegis_job_t *job)
     ngx_time_t     *tp;
     unsigned char   random[10];
 
-    if (RAND_bytes(random, sizeof(random)) != 1) {
+    if (ngx_http_aegis_random(random, sizeof(random)) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -151,7 +149,7 @@ static ngx_int_t
 ngx_http_aegis_item_etag(ngx_http_aegis_job_t *job, int64_t version, ngx_str_t *tag)
 {
     u_char     *p;
-    u_char      hash[SHA256_DIGEST_LENGTH];
+    u_char      hash[AEGIS_SHA256_LEN];
     ngx_int_t   rc;
 
     tag->len = 0;
@@ -183,7 +181,7 @@ ngx_http_aegis_item_etag(ngx_http_aegis_job_t *job, int64_t version, ngx_str_t *
             return NGX_OK;
         }
 
-        SHA256(job->reply.body.data, job->reply.body.len, hash);
+        ngx_http_aegis_sha256(job->reply.body, hash);
         p = ngx_hex_dump(p, hash, NGX_HTTP_AEGIS_TAG_BYTES);
     }
 

@@ -7,6 +7,10 @@
 
 #include <time.h>
 
+#include <openssl/rand.h>
+
+#define NGX_HTTP_AEGIS_RANDOM  1024       /* bytes asked for at once */
+
 static char *ngx_http_aegis_conf_number(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_aegis_conf_least(ngx_conf_t *cf, void *post, void *data);
@@ -207,6 +211,34 @@ ngx_http_aegis_now_us(void)
     clock_gettime(CLOCK_MONOTONIC, &ts);
 
     return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+
+/*
+ * libcrypto's generator costs more to ask than to run: ask it for many ids at
+ * once. Each worker has its own; what was given out is forgotten here.
+ */
+ngx_int_t
+ngx_http_aegis_random(u_char *out, size_t n)
+{
+    static u_char  pool[NGX_HTTP_AEGIS_RANDOM];
+    static size_t  left;
+    static pid_t   owner;
+
+    if (left < n || owner != ngx_pid) {
+        if (RAND_bytes(pool, sizeof(pool)) != 1) {
+            return NGX_ERROR;
+        }
+
+        left = sizeof(pool);
+        owner = ngx_pid;
+    }
+
+    left -= n;
+    ngx_memcpy(out, pool + left, n);
+    ngx_memzero(pool + left, n);
+
+    return NGX_OK;
 }
 
 

@@ -184,6 +184,7 @@ struct ngx_http_aegis_lane_s {
     ngx_queue_t               queue;        /* jobs in arrival order */
     ngx_uint_t                n_queued;
     ngx_uint_t                crowd;        /* waiting and out at once, lately at most */
+    ngx_uint_t                share;        /* of them, a unit's */
     uint64_t                  ended_us;     /* when a unit last came back */
     ngx_event_t               post;         /* dispatch after this round of events */
     ngx_event_t               wake;         /* a delayed job may go now */
@@ -319,6 +320,9 @@ extern ngx_module_t  ngx_http_aegis_module;
 
 /* module.c */
 uint64_t ngx_http_aegis_now_us(void);
+
+/* n bytes, at most 64, for ids that must not meet; not for secrets. */
+ngx_int_t ngx_http_aegis_random(u_char *out, size_t n);
 
 /* conf.c: directives that read files or check text; conf_keys.c: who may come
  * in; conf_db.c: the database */
@@ -503,6 +507,14 @@ ngx_http_aegis_view(ngx_str_t s)
     v.data = (const char *) s.data;
 
     return v;
+}
+
+static ngx_inline void
+ngx_http_aegis_sha256(ngx_str_t s, u_char out[AEGIS_SHA256_LEN])
+{
+    aegis_str_t  part = ngx_http_aegis_view(s);
+
+    aegis_sha256(&part, 1, out);
 }
 
 static ngx_inline aegis_str_t

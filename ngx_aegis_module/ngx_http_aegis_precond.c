@@ -5,7 +5,6 @@
  */
 #include "ngx_http_aegis_module.h"
 
-#include <openssl/rand.h>
 
 
 static ngx_int_t
@@ -108,7 +107,7 @@ ngx_http_aegis_trace(ngx_http_aegis_job_t *job)
         return NGX_OK;
     }
 
-    if (RAND_bytes(random, sizeof(random)) != 1) {
+    if (ngx_http_aegis_random(random, sizeof(random)) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -12,7 +12,8 @@
 #include "ngx_http_aegis_module.h"
 
 #define NGX_HTTP_AEGIS_GATHER_MIN  6        /* requests that are waited for */
-#define NGX_HTTP_AEGIS_GATHER_MS   10
+#define NGX_HTTP_AEGIS_GATHER_FULL 16       /* a unit of so many is worth sending */
+#define NGX_HTTP_AEGIS_GATHER_US   10000
 #define NGX_HTTP_AEGIS_LINGER_US   1000
 
 static void ngx_http_aegis_queue_post(ngx_event_t *ev);
@@ -287,7 +288,7 @@ ngx_http_aegis_queue_pick(ngx_http_aegis_lane_t *lane, ngx_http_aegis_unit_t *un
     }
 
     first = NULL;
-    limit = lane->db->conf->group;
+    limit = ngx_max(lane->share, NGX_HTTP_AEGIS_GATHER_MIN);
 
     for (q = ngx_queue_head(&lane->queue);
          q != ngx_queue_sentinel(&lane->queue) && unit->n < limit;
@@ -335,57 +336,47 @@ ngx_http_aegis_queue_pick(ngx_http_aegis_lane_t *lane, ngx_http_aegis_unit_t *un
 
 /*
  * A unit costs much beside its items, in PostgreSQL and in the disk's time. With
- * many requests under way the next unit therefore gathers: while one is out, until
- * it is a full group or the other one takes unusually long; and for a moment after
- * it came back, because those that it answered are about to ask again. With few,
- * each free connection takes what there is. A unit that waits for a lock is no
- * reason to wait.
+ * many requests under way the next unit therefore gathers until it is its fair
+ * share of them, while another is out and for a moment after it came back: those
+ * that it answered are about to ask again. One that takes unusually long holds
+ * nobody up. With few, each free connection takes what there is. A unit that waits
+ * for a lock is no reason to wait.
  */
 static ngx_uint_t
 ngx_http_aegis_queue_gathers(ngx_http_aegis_lane_t *lane)
 {
-    uint64_t              age, now, youngest;
-    ngx_uint_t            i, n, out;
+    uint64_t              now, wait;
+    ngx_uint_t            i, out;
     ngx_http_aegis_pg_t  *pg;
 
-    if (lane->n_queued >= lane->db->conf->group) {
-        return 0;
-    }
-
     now = ngx_http_aegis_now_us();
-    youngest = (uint64_t) -1;
     out = 0;
+    wait = lane->ended_us + NGX_HTTP_AEGIS_LINGER_US;
 
     for (i = 0; i < lane->n_pgs; i++) {
         pg = &lane->pgs[i];
 
         if (pg->state == NGX_HTTP_AEGIS_PG_BUSY && !pg->unit.alone) {
             out += pg->unit.n;
-            age = (now - pg->sent_us) / 1000;
-            youngest = ngx_min(youngest, age);
+            wait = ngx_max(wait, pg->sent_us + NGX_HTTP_AEGIS_GATHER_US);
         }
     }
 
-    n = lane->n_queued + out;
-    lane->crowd = ngx_max(n, lane->crowd - lane->crowd / 8);
+    lane->crowd = ngx_max(lane->n_queued + out, lane->crowd - lane->crowd / 8);
 
-    if (out) {
-        if (n < NGX_HTTP_AEGIS_GATHER_MIN || youngest >= NGX_HTTP_AEGIS_GATHER_MS) {
-            return 0;
-        }
+    lane->share = ngx_max(lane->crowd / lane->n_pgs,
+                          ngx_min(lane->crowd - lane->crowd / 8,
+                                  NGX_HTTP_AEGIS_GATHER_FULL));
+    lane->share = ngx_min(lane->share, lane->db->conf->group);
 
-        ngx_http_aegis_queue_delay(lane, NGX_HTTP_AEGIS_GATHER_MS - youngest);
-        return 1;
-    }
-
-    if (lane->crowd < NGX_HTTP_AEGIS_GATHER_MIN
-        || n >= lane->crowd - lane->crowd / 8
-        || now - lane->ended_us >= NGX_HTTP_AEGIS_LINGER_US)
+    if (lane->crowd < NGX_HTTP_AEGIS_GATHER_MIN || lane->n_queued >= lane->share
+        || now >= wait)
     {
         return 0;
     }
 
-    ngx_http_aegis_queue_delay(lane, NGX_HTTP_AEGIS_LINGER_US / 1000);
+    ngx_http_aegis_queue_delay(lane, (wait - now + 999) / 1000);
+
     return 1;
 }
 

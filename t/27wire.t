@@ -110,6 +110,7 @@ if (!defined $only) {
 
 is_deeply({ map { $_->{pid} => 1 } $stack->nginx_workers }, \%before, 'the workers are those that began');
 is($http->get('/readyz')->status, 200, 'and serve');
+$stack->nginx_reload;                   # old workers write out their logs before they end
 # nginx writes bytes that are not UTF-8 as they came: they are read as Latin-1 here
 my @log = map { s/([\x80-\xff])/sprintf '\\u%04x', ord $1/ger } split /\n/, slurp("$stack->{rundir}/log/nginx-access.log");
 is_deeply([ grep { !eval { json_decode($_) } } @log ], [], 'each of ' . @log . ' lines of the access log is one JSON document');

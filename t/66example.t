@@ -77,7 +77,7 @@ subtest 'deploy/conf/nginx.example.conf' => sub {
     ok($status{200} && $status{200} >= 400, 'a burst of requests is let through');
     diag(join ', ', map { "$status{$_} x $_" } sort keys %status) if keys %status > 2;
     is_deeply([ grep { !/^(200|429)$/ } keys %status ], [], 'what is too much of it is 429 and nothing else');
-    my ($line) = grep { ($_->{request} // '') =~ m{^POST /case/create } } $ngx->log_lines('aegis.log');
+    my $line = wait_for('the access log', 10, sub { (grep { ($_->{request} // '') =~ m{^POST /case/create } } $ngx->log_lines('aegis.log'))[0] });
     is_deeply([ @$line{qw(status case_id principal tenant idempotency)} ], [ 201, $id, 'quickstart', 'default', 'new' ], 'the access log tells of it in JSON');
     like($line->{$_}, qr/^\d+\.\d{3}$/, "with $_") for qw(seconds queue_seconds db_seconds);
     like($line->{$_}, qr/^[0-9a-f]{32}$/, "and $_") for qw(request_id trace_id);

@@ -18,6 +18,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -190,6 +191,24 @@ func get(c *gin.Context) {
 	send(c, a)
 }
 
+// A log that many goroutines write to and that is written out seldom.
+type buffered struct {
+	sync.Mutex
+	w *bufio.Writer
+}
+
+func (b *buffered) Write(p []byte) (int, error) {
+	b.Lock()
+	defer b.Unlock()
+	return b.w.Write(p)
+}
+
+func (b *buffered) flush() {
+	b.Lock()
+	defer b.Unlock()
+	b.w.Flush()
+}
+
 func main() {
 	loadKeys(os.Getenv("KEYS"))
 	loadStatements(os.Getenv("STATEMENTS"))
@@ -202,10 +221,17 @@ func main() {
 	if pool, err = pgxpool.NewWithConfig(context.Background(), cfg); err != nil {
 		log.Fatal(err)
 	}
-	access, err := os.OpenFile(os.Getenv("ACCESS_LOG"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	logFile, err := os.OpenFile(os.Getenv("ACCESS_LOG"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		log.Fatal(err)
 	}
+	// as the gateway's: 64 KiB at a time, each second at the latest
+	access := &buffered{w: bufio.NewWriterSize(logFile, 64<<10)}
+	go func() {
+		for range time.Tick(time.Second) {
+			access.flush()
+		}
+	}()
 	gin.SetMode(gin.ReleaseMode)
 	g := gin.New()
 	g.Use(gin.LoggerWithWriter(access), gin.Recovery())
