@@ -101,7 +101,7 @@ subtest 'a race with the name of a script' => sub {
         my ($name, $evil, $good) = @ARGV;
         sub put { open my $f, '>', "$name.x" or die; print $f $_[0]; close $f; chmod 0755, "$name.x"; rename "$name.x", $name }
         open my $e, '<', $evil; local $/; my $bad = <$e>;
-        while (1) { put($good); symlink $evil, "$name.l"; rename "$name.l", $name; put($bad); put($good); select undef, undef, undef, 0.001 }
+        while (1) { put($good); select undef, undef, undef, rand 0.004; symlink $evil, "$name.l"; rename "$name.l", $name; select undef, undef, undef, rand 0.002; put($bad); select undef, undef, undef, rand 0.002 }
     }, "$scripts/t-race.sh", "$dir/evil", $good]);
     my %n;
     for (1 .. 3) {

@@ -36,6 +36,9 @@ static const struct {
     { "k8s.request_timeout_s", 1, 10 },
     { "exec.per_target",      0, 4096 },
     { "script.memory_mb",     0, 1048576 },
+    { "script.processes",     4, 65536 },
+    { "http.per_host",        0, 4096 },
+    { "store.s3.give_up_s",   1, 604800 },
     { "verify.concurrency",   1, 256 },
     { "verify.lease_s",       1, 3600 },
     { "verify.prometheus.timeout_ms", 100, 60000 },
@@ -103,6 +106,19 @@ aegis_conf_is_header(const char *value)
                          "0123456789-") == strlen(value) && strlen(value) <= 100;
 }
 
+static int
+aegis_conf_is_store(const char *value)
+{
+    return strcmp(value, "file") == 0 || strcmp(value, "s3") == 0;
+}
+
+static int
+aegis_conf_is_how(const char *value)
+{
+    return strcmp(value, "off") == 0 || strcmp(value, "auto") == 0
+           || strcmp(value, "require") == 0;
+}
+
 /* Forms of STRING settings; what is not here is any string. */
 static const struct {
     const char   *name;
@@ -111,6 +127,11 @@ static const struct {
 } aegis_conf_forms[] = {
     { "log.level", aegis_conf_is_level, "error, warn, info or debug" },
     { "metrics.listen", aegis_conf_is_address, "host:port" },
+    { "script.namespaces", aegis_conf_is_how, "off, auto or require" },
+    { "script.seccomp", aegis_conf_is_how, "off, auto or require" },
+    { "store.kind", aegis_conf_is_store, "file or s3" },
+    { "store.s3.endpoint", aegis_conf_is_base_url,
+      "http:// or https:// with host, port and path alone" },
     { "verify.prometheus.url", aegis_conf_is_base_url,
       "http:// or https:// with host, port and path alone" },
     { "verify.prometheus.tenant_header", aegis_conf_is_header, "the name of a header" },

@@ -143,6 +143,7 @@ struct aegis_adapter_s {
 #define AEGIS_ADAPTER_VTABLES(X)                                               \
     X(echo)                                                                    \
     X(gateway)                                                                 \
+    X(http)                                                                    \
     X(k8s)                                                                     \
     X(script)
 

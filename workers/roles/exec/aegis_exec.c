@@ -83,6 +83,12 @@ aegis_exec_stored(void *data, const char *key, int ok)
     }
 }
 
+static void
+aegis_exec_put_leftover(void *data, const char *key, int fd, int64_t size)
+{
+    (void) aegis_store_put(((aegis_exec_t *) data)->store, key, fd, size, 1);
+}
+
 /* Called again after a failure. */
 static aegis_code_t
 aegis_exec_init(aegis_worker_t *w, aegis_error_t *err)
@@ -133,6 +139,11 @@ aegis_exec_init(aegis_worker_t *w, aegis_error_t *err)
 
     if (aegis_store_open(w->conf, aegis_exec_stored, x, &x->store, err) != AEGIS_E_OK) {
         return AEGIS_E_UNAVAILABLE;
+    }
+
+    if (strcmp(aegis_store_bucket(x->store), "file") != 0) {
+        aegis_sink_leftovers(x->objects, aegis_exec_put_leftover, x);
+        x->storing = 1;
     }
 
     x->running = aegis_gauge("aegis_exec_running", "", "runs that this executor holds");

@@ -6,10 +6,12 @@
  */
 #include "aegis_sink.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -92,6 +94,11 @@ aegis_sink_open(aegis_act_t *act, aegis_output_t stream, int flags)
     aegis_sink_key(act, stream, key);
     s->fd = openat(dir, strchr(key, '/') + 1, flags | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0640);
     close(dir);
+
+    /* who writes has it; so has a warden, whose descriptor is a copy of this one */
+    if (s->fd >= 0) {
+        (void) flock(s->fd, LOCK_SH | LOCK_NB);
+    }
 
     s->size = s->lost = 0;
     if (s->fd >= 0 && (flags & O_TRUNC) == 0 && fstat(s->fd, &st) == 0) {
@@ -236,4 +243,62 @@ aegis_sink_json(aegis_act_t *act, const char *bucket, const char *prefix)
     }
 
     return all;
+}
+
+static void
+aegis_sink_leftover(int dir, const char *run, const char *name,
+    void (*put)(void *data, const char *key, int fd, int64_t size), void *data)
+{
+    int           fd;
+    char          key[AEGIS_SINK_KEY];
+    size_t        len;
+    struct stat   st;
+
+    len = strlen(name);
+    if (len < 5 || (strcmp(name + len - 4, ".out") != 0 && strcmp(name + len - 4, ".err") != 0)
+        || (size_t) snprintf(key, sizeof(key), "%s/%s", run, name) >= sizeof(key))
+    {
+        return;
+    }
+
+    fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return;
+    }
+
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0
+        && flock(fd, LOCK_EX | LOCK_NB) == 0)
+    {
+        put(data, key, fd, (int64_t) st.st_size);
+    }
+    close(fd);
+}
+
+void
+aegis_sink_leftovers(int objects, void (*put)(void *data, const char *key, int fd,
+    int64_t size), void *data)
+{
+    int             fd;
+    DIR            *all, *run;
+    struct dirent  *d, *f;
+
+    fd = openat(objects, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    all = fd < 0 ? NULL : fdopendir(fd);
+
+    while (all && (d = readdir(all)) != NULL) {
+        fd = d->d_name[0] == '.' ? -1
+             : openat(objects, d->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        run = fd < 0 ? NULL : fdopendir(fd);
+
+        while (run && (f = readdir(run)) != NULL) {
+            aegis_sink_leftover(fd, d->d_name, f->d_name, put, data);
+        }
+        if (run) {
+            closedir(run);
+        }
+    }
+
+    if (all) {
+        closedir(all);
+    }
 }

@@ -27,4 +27,9 @@ void aegis_sink_end(aegis_act_t *act);
  * NULL when all is. prefix goes before the key. New reference. */
 json_t *aegis_sink_json(aegis_act_t *act, const char *bucket, const char *prefix);
 
+/* Outputs in the spool that nobody writes any more, handed to put one by one: what
+ * an executor before us could not store. */
+void aegis_sink_leftovers(int objects, void (*put)(void *data, const char *key, int fd,
+    int64_t size), void *data);
+
 #endif
