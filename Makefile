@@ -214,6 +214,22 @@ reload-storm: ## 200 reloads under load, an upgrade and a roll-back
 asan-test: ## the same suites under ASan and UBSan
 	@$(MAKE) --no-print-directory SAN=1 test
 
+# --- the adapter k8s.* against the real kube-apiserver, etcd and controllers, which
+# Go builds from their modules: a quarter of an hour of CPU, once
+KUBE     ?= build/kube
+KUBE_BIN := $(KUBE)/etcd $(KUBE)/kube-apiserver $(KUBE)/kube-controller-manager
+.PHONY: k8s-test k8s-record
+k8s-test: all tools $(KUBE_BIN) ## the suites of k8s.* on the real kube-apiserver (needs Go 1.26)
+	@AEGIS_T_KUBE=$(abspath $(KUBE)) $(MAKE) --no-print-directory test-built T="t/43kube_standin.t t/44k8s.t" V=1
+k8s-record: $(KUBE_BIN) ## record anew what the stand-in has to answer
+	@AEGIS_T_KUBE=$(abspath $(KUBE)) perl t/k8s/record.pl "$$(sed -n 's/^.*k8s.io.kubernetes \(v[0-9.]*\).*/\1/p' t/k8s/go.mod)"
+$(KUBE_BIN) &: t/k8s/go.mod t/k8s/go.sum
+	@command -v go >/dev/null || { echo "error: the real Kubernetes needs Go 1.26 or newer" >&2; exit 1; }
+	@mkdir -p $(KUBE)
+	$(SAY) GO $(KUBE)
+	$(Q)cd t/k8s && CGO_ENABLED=0 nice -n 19 go build -trimpath -ldflags "-s -w" -o $(abspath $(KUBE))/ tool
+	@mv $(KUBE)/server $(KUBE)/etcd && touch $(KUBE_BIN)
+
 .PHONY: tables-built
 tables-built: $(B)/aegis-tables
 

@@ -20,8 +20,8 @@ subtest 'weights' => sub {
     is($r->{state}, 'OK', 'a quarter is shifted') or diag explain $r;
     is_deeply($r->{result}{weights}, { shop_green => 25, shop_blue => 75 }, 'the result has the weights');
     is($f->served, $r->{result}{id}, 'and its id is what nginx serves');
-    my $n = $f->share(1500);
-    ok(near($n->{green}, 0.25, 1500), 'a quarter of the requests is green') or diag explain $n;
+    my $n = $f->share(800);
+    ok(near($n->{green}, 0.25, 800), 'a quarter of the requests is green') or diag explain $n;
     ok(!$n->{lost}, 'none is lost');
     cmp_ok($r->{slowest_ms}, '<', is_san ? 1000 : 200, 'no call of the adapter waited');
 
@@ -75,12 +75,12 @@ subtest 'what is refused changes nothing' => sub {
 subtest 'no request fails while it shifts' => sub {
     $f->load(6);
     my $bad = 0;
-    for my $green (10, 50, 90, 100, 0, 33.33, 100, 0) {
+    for my $green (10, 90, 100, 0, 33.33, 0) {
         my $r = $f->act({ split => 'shop', weights => { shop_green => $green, shop_blue => 100 - $green } }, 'exec-id' => exec_id);
         $bad++ if $r->{state} ne 'OK';
     }
     my $n = $f->unload;
-    is($bad, 0, 'eight shifts under load');
+    is($bad, 0, 'six shifts under load');
     is($n->{lost}, 0, "none of $n->{asked} requests has failed") or diag explain $n;
     cmp_ok($n->{$_} // 0, '>', 0, "some were $_") for qw(green blue);
 };
@@ -120,7 +120,7 @@ subtest 'a reload that does not come into force' => sub {
     spew("$f->{dir}/conf.d/x.conf", 'server { listen 127.0.0.1:' . $taken->sockport . "; }\n");
     my $r = $f->act({ split => 'shop', to => 'shop_green' }, 'exec-id' => exec_id);
     is($r->{state}, 'FAILED', 'is seen') or diag explain $r;
-    like($r->{error}, qr/nginx does not serve it after 3 s: .*; the old file is back/, 'and said');
+    like($r->{error}, qr/nginx does not serve it after 2 s: .*; the old file is back/, 'and said');
     ok(!$r->{final}, 'it may be tried again');
     is($f->file, $before, 'the old file is back');
     is($f->served, $id, 'and in force');

@@ -32,7 +32,7 @@ sub new ($class, %args) {
       dir: splits
       splits: "shop=shop_green,shop_blue other=shop_green,shop_gone"
       verify_url: "http://127.0.0.1:$self->{id}/"
-      verify_s: 3
+      verify_s: 2
     database:
       url: "host=/nowhere"
     END

@@ -557,7 +557,11 @@ aegis_k8s_poll(aegis_act_t *act)
             if (k->at == AEGIS_K8S_WRITE && !aegis_net_sent(k->net)) {
                 k->doubt = 0;
             }
-            aegis_k8s_again(act, aegis_net_error(k->net));
+            if (aegis_net_untrusted(k->net) && !k->doubt) {
+                aegis_act_fail(act, 1, "%s", aegis_net_error(k->net));
+            } else {
+                aegis_k8s_again(act, aegis_net_error(k->net));
+            }
         }
     }
 

@@ -23,6 +23,7 @@ struct aegis_net_s {
     size_t              size;
     size_t              max;
     int                 too_large;
+    int                 untrusted;
 
     int                 status;
     int                 sent;
@@ -216,6 +217,7 @@ aegis_net_begin(aegis_net_t *net, const aegis_net_trust_t *trust,
     net->len = 0;
     net->max = r->body_max;
     net->too_large = 0;
+    net->untrusted = 0;
     net->status = 0;
     net->sent = 0;
     net->retry_after_ms = 0;
@@ -278,6 +280,8 @@ aegis_net_end(aegis_net_t *net, CURLcode rc)
 
     } else {
         net->state = AEGIS_NET_BROKEN;
+        net->untrusted = rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_SSL_CACERT_BADFILE
+                         || rc == CURLE_SSL_CERTPROBLEM;
         if (net->too_large) {
             snprintf(net->error, sizeof(net->error), "the answer has more than %zu bytes",
                      net->max);
@@ -344,6 +348,12 @@ const char *
 aegis_net_error(const aegis_net_t *net)
 {
     return net->error;
+}
+
+int
+aegis_net_untrusted(const aegis_net_t *net)
+{
+    return net->untrusted;
 }
 
 int

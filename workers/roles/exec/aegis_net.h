@@ -51,8 +51,10 @@ const char *aegis_net_body(const aegis_net_t *net, size_t *ret_len);
 int64_t aegis_net_retry_after_ms(const aegis_net_t *net);      /* 0: not said */
 int64_t aegis_net_elapsed_ms(const aegis_net_t *net);
 
-/* Of a BROKEN one. sent: the request may have reached the other side. */
+/* Of a BROKEN one. untrusted: a certificate or key is no good, theirs or ours.
+ * sent: the request may have reached the other side. */
 const char *aegis_net_error(const aegis_net_t *net);
+int aegis_net_untrusted(const aegis_net_t *net);
 int aegis_net_sent(const aegis_net_t *net);
 
 #endif
