@@ -32,7 +32,7 @@ sub url ($r, $with = $id) { return $r->{path} =~ s/\{id\}/$with/r }
 
 # A body that the schema lets through.
 sub valid ($schema) {
-    my %v = (create => { title => 'x', mode => 'manual' }, transition => { event => 'resume' });
+    my %v = (create => { title => 'x', mode => 'manual' }, transition => { event => 'resume' }, cancel => { reason => 'x' });
     return { %{ $v{$schema} // { case_id => $id } } };
 }
 
@@ -108,7 +108,7 @@ for my $r (grep { $_->{schema} ne 'none' } @routes) {
             delete $body->{ $f->{name} };
             refused($http->write($r->{method}, url($r), $body), 422, 'schema-violation', "$f->{name} is missing", "/$f->{name}");
         }
-        my $both = $http->write($r->{method}, url($r), { colour => 1, size => 2 });
+        my $both = $http->write($r->{method}, url($r), { colour => 1, size => 2, weight => 3 });
         cmp_ok(scalar @{ $both->json->{errors} // [] }, '>=', 3, 'every fault is said at once');
         cmp_ok(scalar @{ $http->write($r->{method}, url($r), body_of('many:100', $r->{schema}))->json->{errors} // [] }, '<=', 32,
             'but not more than 32');
@@ -166,8 +166,8 @@ unchanged('ids in paths and bodies' => sub {
             refused($a, $status, $a->status == 400 ? 'bad-request' : 'not-found', "$r->{path}: $what");
         }
     }
-    for my $r (grep { $_->{schema} !~ /^(none|create|transition)$/ } @routes) {
-        refused($http->write($r->{method}, url($r), { case_id => uuid }), 404, 'not-found', "$r->{path}: a case that nobody has");
+    for my $r (grep { $_->{schema} !~ /^(none|create|transition|cancel)$/ } @routes) {
+        refused($http->write($r->{method}, url($r), { %{ valid($r->{schema}) }, case_id => uuid, ($r->{schema} eq 'approve' ? (plan_hash => 'f' x 64) : ()) }), 404, 'not-found', "$r->{path}: a case that nobody has");
     }
 });
 

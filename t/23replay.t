@@ -49,7 +49,7 @@ sub replayed ($what, $method, $path, $json, %req) {
         }
         is_deeply([ Aegis::Pg::changed($before, $pg->fingerprint) ], [], 'and nothing in the database changed');
         cmp_ok($stack->metric('gateway', 'idempotent_replay_total'), '>=', $replays + $n, 'idempotent_replay_total counts them');
-        for my $other (['another body', $method, $path, json_encode({ %$json, correlation_id => 'somebody else' })],
+        for my $other (['another body', $method, $path, json_encode({ %$json, ($path =~ /cancel$/ ? 'reason' : 'correlation_id') => 'somebody else' })],
                 ['the same body with a blank more', $method, $path, "$body "],
                 ['another route', $path eq '/case/create' ? ('POST', '/gate/eval', json_encode({ case_id => uuid }))
                     : ('POST', '/case/create', json_encode({ title => 'x' }))]) {
@@ -94,6 +94,11 @@ replayed('POST /gate/eval', 'POST', '/gate/eval', { case_id => $id }, status => 
 ok($case->wait_state('EXECUTING'), 'the case goes on to EXECUTING');
 replayed('POST /adapter/exec', 'POST', '/adapter/exec', { case_id => $id }, status => 202);
 ok($case->wait_state('VERIFYING'), 'and to VERIFYING');
+{
+    my $case_id = $id;
+    my $id = $pg->one('SELECT exec_id FROM aegis.exec_run WHERE case_id = ?', $case_id);
+    replayed('POST /exec/{id}/cancel, too late', 'POST', "/exec/$id/cancel", { reason => 'late' }, status => 409, problem => 'wrong-state');
+}
 replayed('POST /verify/run', 'POST', '/verify/run', { case_id => $id }, status => 201);
 ok($case->wait_state('CLOSED'), 'and to CLOSED, once each');
 is($pg->one('SELECT count(*) FROM aegis.exec_run WHERE case_id = ?', $id), 1, 'one run was made');

@@ -50,6 +50,15 @@ my $exec = ask(EXEC_RUN => 'POST', '/adapter/exec', { case_id => $case })->json-
 $c->wait_state('VERIFYING');
 my $verify = ask(VERIFY_RUN => 'POST', '/verify/run', { case_id => $case })->json->{verify_id};
 $c->wait_state('CLOSED');
+{
+    $stack->add_script('t-tenant.sh', "#!/bin/sh\n# waits\nexec sleep 60\n");
+    my $long = Aegis::Case->create($mine, mode => 'manual')->drive('EXECUTING',
+        plan => Aegis::Case::echo_plan(steps => [{ action => 'script.exec', params => { script => 't-tenant.sh', args => [] } }]));
+    my $run = $long->post('/adapter/exec')->json->{exec_id};
+    ask(EXEC_CANCEL => 'POST', "/exec/$run/cancel", { reason => 'seen enough' });
+    $long->wait_state('PARKED');
+    push @words, $long->id, uc $long->id, $run, uc $run;
+}
 ask(@$_) for ['CASE_GET', 'GET', "/case/$case"], ['CASE_LIST', 'GET', "/case?tag=$tag&limit=1"], ['CASE_TIMELINE', 'GET', "/case/$case/timeline?limit=1"],
     ['PLAN_GET', 'GET', "/plan/$plan"], ['EXEC_PROGRESS', 'GET', "/adapter/exec/$exec"], ['EXEC_GET', 'GET', "/exec/$exec"],
     ['VERIFY_GET', 'GET', "/verify/$verify"], ['VERIFY_PAGE', 'GET', "/case/$case/verify"];
