@@ -1,6 +1,6 @@
 /*
- * aegis_plan.h: plans: templates that build them, the schema that checks
- * them, the hash that names them.
+ * aegis_plan.h: plans: what builds them, the schema that checks them, the hash
+ * that names them.
  *
  * What a plan says is plan.def; the parameters of its actions are adapters.def.
  * steps, rollback and verify may be missing in a stored plan: it is then
@@ -24,16 +24,15 @@ aegis_code_t aegis_plan_check(const json_t *plan, const char *prefix,
 json_t *aegis_plan_missing(const json_t *plan);
 
 /*
- * Build a plan for a case ({"title","kind","labels",…}) and its evidence.
- * name NULL: chosen by kind. Templates: "incident" (collect, mitigate, verify)
- * and "change" (apply, roll out; canary by params). params override the case's
- * labels of the same name: service, env, resource, script, risk, metric,
- * threshold, window_s, agg, op, min_samples, collect_script, rollback_script,
- * timeout_s, retry_safe. Without a resource the verify part is {"kind":"exec"};
- * without a script the steps use echo.
+ * Build a plan out of a checked template (aegis_template.h) for a case
+ * ({"title","kind","labels",…}): values from params, else from the case's labels,
+ * else the template's defaults. facts are the module's and may be NULL:
+ * "evidence" [{event_id, severity, summary, refs}] and "last" {plan_id, revision,
+ * hash, "parked": {version, reason} | null, "steps": [failed ones]} become the
+ * plan's evidence.
  */
-aegis_code_t aegis_plan_build(const char *name, const json_t *c, const json_t *params,
-    const json_t *evidence, json_t **ret_plan, aegis_error_t *err);
+aegis_code_t aegis_plan_build(const json_t *template, const json_t *c,
+    const json_t *params, const json_t *facts, json_t **ret_plan, aegis_error_t *err);
 
 /*
  * Take a plan that a person wrote: checked (pointers start with /plan), and

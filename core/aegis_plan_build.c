@@ -1,7 +1,8 @@
 /*
- * aegis_plan_build.c: the plan templates. Its invariant: what a template
- * builds passes aegis_plan_check() and is complete; a value that does not fit
- * is refused and named, never replaced by a default.
+ * aegis_plan_build.c: a plan out of a template, the case and what is known about
+ * it; and a person's plan with what it does not say. Its invariant: what comes
+ * out passes aegis_plan_check() and says what it was made on; a value that does
+ * not fit is refused and named, never replaced by a default.
  */
 #include "aegis_plan.h"
 
@@ -11,203 +12,17 @@
 #include "aegis_buf.h"
 #include "aegis_check.h"
 #include "aegis_json.h"
+#include "aegis_template.h"
 
-#define AEGIS_PLAN_TITLE_MAX  200
-#define AEGIS_PLAN_NOTES_MAX  4000
-
-/* What a template looks at. */
-typedef struct {
-    const json_t   *c;
-    const json_t   *params;
-    aegis_error_t   found;
-} aegis_plan_in_t;
+#define AEGIS_PLAN_TITLE_MAX     200
+#define AEGIS_PLAN_NOTES_MAX     4000
+#define AEGIS_PLAN_SUMMARY_MAX   1000
+#define AEGIS_PLAN_EVIDENCE_MAX  32
+#define AEGIS_PLAN_REFS_MAX      16
+#define AEGIS_PLAN_MAX_BYTES     65536      /* of fields.def, for a plan by hand */
 
 
-/* A value by name: of params, else of the case's labels; NULL when absent. */
-static json_t *
-aegis_plan_value(aegis_plan_in_t *in, const char *name)
-{
-    json_t  *value;
-
-    value = json_object_get(in->params, name);
-
-    if (value == NULL) {
-        value = json_object_get(json_object_get(in->c, "labels"), name);
-    }
-
-    return value;
-}
-
-
-static const char *
-aegis_plan_where(aegis_plan_in_t *in, const char *name, char at[AEGIS_CHECK_POINTER])
-{
-    aegis_error_pointer(at, AEGIS_CHECK_POINTER,
-        json_object_get(in->params, name) ? "/params" : "/labels", name);
-
-    return at;
-}
-
-
-static const char *
-aegis_plan_string(aegis_plan_in_t *in, const char *name, const char *fallback)
-{
-    char     at[AEGIS_CHECK_POINTER];
-    json_t  *value;
-
-    value = aegis_plan_value(in, name);
-
-    if (value == NULL) {
-        return fallback;
-    }
-
-    if (!json_is_string(value)) {
-        aegis_error_at(&in->found, aegis_plan_where(in, name, at), "must be a string");
-        return "";
-    }
-
-    return json_string_value(value);
-}
-
-
-/* A number, also one that a label spells: new reference. */
-static json_t *
-aegis_plan_number(aegis_plan_in_t *in, const char *name, json_t *fallback)
-{
-    char     at[AEGIS_CHECK_POINTER];
-    json_t  *value, *number;
-
-    value = aegis_plan_value(in, name);
-
-    if (value == NULL) {
-        return fallback;
-    }
-
-    json_decref(fallback);
-
-    if (json_is_number(value)) {
-        return json_incref(value);
-    }
-
-    number = NULL;
-
-    if (json_is_string(value)) {
-        number = json_loads(json_string_value(value), JSON_DECODE_ANY, NULL);
-    }
-
-    if (!json_is_number(number)) {
-        json_decref(number);
-        aegis_error_at(&in->found, aegis_plan_where(in, name, at), "must be a number");
-        return json_integer(0);
-    }
-
-    return number;
-}
-
-
-static int
-aegis_plan_truth(aegis_plan_in_t *in, const char *name)
-{
-    json_t      *value;
-    const char  *s;
-
-    value = aegis_plan_value(in, name);
-    s = json_string_value(value);
-
-    return json_is_true(value) || (json_is_number(value) && json_number_value(value) != 0)
-           || (s && (strcmp(s, "true") == 0 || strcmp(s, "yes") == 0
-                     || strcmp(s, "1") == 0));
-}
-
-
-/* Echo may always run again; a script only when it is said. */
-static json_t *
-aegis_plan_echo(const char *name, const char *message)
-{
-    return json_pack("{s:s, s:s, s:{s:s}, s:i, s:{s:i, s:i}, s:b}",
-        "name", name, "action", "echo", "params", "message", message,
-        "timeout_s", 60, "retry", "max", 2, "backoff_ms", 1000, "retry_safe", 1);
-}
-
-
-static json_t *
-aegis_plan_script(aegis_plan_in_t *in, const char *name, const char *script,
-    const char *phase)
-{
-    int      safe;
-    json_t  *step, *args;
-
-    safe = aegis_plan_truth(in, "retry_safe");
-
-    args = json_array();
-    json_array_append_new(args, json_string(aegis_plan_string(in, "service", "")));
-
-    if (phase) {
-        json_array_append_new(args, json_string(phase));
-    }
-
-    step = json_pack("{s:s, s:s, s:{s:s, s:o}, s:b}", "name", name, "action",
-        "script.exec", "params", "script", script, "args", args, "retry_safe", safe);
-
-    if (safe) {
-        json_object_set_new(step, "retry",
-                            json_pack("{s:i, s:i}", "max", 2, "backoff_ms", 1000));
-    }
-
-    if (aegis_plan_value(in, "timeout_s")) {
-        json_object_set_new(step, "timeout_s",
-                            aegis_plan_number(in, "timeout_s", NULL));
-    }
-
-    return step;
-}
-
-
-/* A step that runs the script which the value named key names, else an echo. */
-static json_t *
-aegis_plan_step(aegis_plan_in_t *in, const char *name, const char *key,
-    const char *phase, const char *message)
-{
-    const char  *script;
-
-    script = aegis_plan_string(in, key, "");
-
-    return script[0] ? aegis_plan_script(in, name, script, phase)
-                     : aegis_plan_echo(name, message);
-}
-
-
-static json_t *
-aegis_plan_rollback(aegis_plan_in_t *in)
-{
-    return json_pack("[o]", aegis_plan_step(in, "rollback", "rollback_script", NULL,
-                                            "nothing was changed that has to be undone"));
-}
-
-
-static json_t *
-aegis_plan_verify(aegis_plan_in_t *in)
-{
-    const char  *resource;
-
-    resource = aegis_plan_string(in, "resource", "");
-
-    if (resource[0] == '\0') {
-        return json_pack("[{s:s}]", "kind", "exec");
-    }
-
-    return json_pack("[{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}]", "kind", "metric",
-        "resource", resource,
-        "metric", aegis_plan_string(in, "metric", "error_rate"),
-        "agg", aegis_plan_string(in, "agg", "avg"),
-        "op", aegis_plan_string(in, "op", "<="),
-        "threshold", aegis_plan_number(in, "threshold", json_real(0.05)),
-        "window_s", aegis_plan_number(in, "window_s", json_integer(300)),
-        "min_samples", aegis_plan_number(in, "min_samples", json_integer(1)));
-}
-
-
-/* Metric names come from outside and may hold what notes may not. */
+/* What stands in texts from outside may hold what a plan may not. */
 static void
 aegis_plan_blank_controls(char *s, size_t len)
 {
@@ -217,7 +32,7 @@ aegis_plan_blank_controls(char *s, size_t len)
     for (i = 0; i < len; i++) {
         c = (unsigned char) s[i];
 
-        if ((c < 0x20 && c != '\n') || c == 0x7f) {
+        if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) {
             s[i] = ' ';
 
         } else if (c == 0xc2 && (unsigned char) s[i + 1] < 0xa0) {
@@ -227,126 +42,179 @@ aegis_plan_blank_controls(char *s, size_t len)
 }
 
 
-/* What the analyst found, one line each, as much as fits. */
+/* Steals buf's text: at most max bytes of it, fit for a plan. New reference. */
 static json_t *
-aegis_plan_notes(const json_t *evidence)
+aegis_plan_text(aegis_buf_t *buf, size_t max)
 {
-    char         *text;
-    size_t        i, len;
-    json_t       *item, *notes;
-    aegis_buf_t   buf = AEGIS_BUF_INIT;
+    char    *text;
+    size_t   len;
+    json_t  *value;
+
+    text = aegis_buf_take(buf, &len);
+    if (text == NULL) {
+        return json_string("");
+    }
+
+    aegis_plan_blank_controls(text, len);
+    value = json_stringn(text, aegis_utf8_cut(text, len, max));
+    free(text);
+
+    return value;
+}
+
+
+static json_t *
+aegis_plan_cut(const char *text, size_t max)
+{
+    aegis_buf_t  buf = AEGIS_BUF_INIT;
+
+    aegis_buf_puts(&buf, text);
+
+    return aegis_plan_text(&buf, max);
+}
+
+
+/* How the last attempt ended; "" when there was none. New reference. */
+static json_t *
+aegis_plan_failure(const json_t *last)
+{
+    size_t       i;
+    json_t      *parked, *steps, *step;
+    aegis_buf_t  buf = AEGIS_BUF_INIT;
+
+    parked = json_object_get(last, "parked");
+    steps = json_object_get(last, "steps");
+
+    if (json_is_object(parked)) {
+        aegis_buf_printf(&buf, "revision %lld: %s",
+            (long long) json_integer_value(json_object_get(last, "revision")),
+            aegis_json_str(parked, "reason"));
+    }
+
+    for (i = 0; json_is_object(parked) && i < json_array_size(steps); i++) {
+        step = json_array_get(steps, i);
+        aegis_buf_printf(&buf, "; %s %lld (%s) %s: %s", aegis_json_str(step, "phase"),
+            (long long) json_integer_value(json_object_get(step, "step_no")),
+            aegis_json_str(step, "action"), aegis_json_str(step, "state"),
+            aegis_json_str(step, "error"));
+    }
+
+    return aegis_plan_text(&buf, AEGIS_PLAN_SUMMARY_MAX);
+}
+
+
+/* The failure and what the analyst found, a line each. New reference. */
+static json_t *
+aegis_plan_lines(const json_t *evidence, const json_t *failure)
+{
+    size_t       i;
+    json_t      *item;
+    aegis_buf_t  buf = AEGIS_BUF_INIT;
+
+    if (json_string_length(failure)) {
+        aegis_buf_printf(&buf, "last attempt: %s", json_string_value(failure));
+    }
 
     for (i = 0; i < json_array_size(evidence) && buf.len < AEGIS_PLAN_NOTES_MAX; i++) {
         item = json_array_get(evidence, i);
-        aegis_buf_printf(&buf, "%s%s: %s", i ? "\n" : "",
+        aegis_buf_printf(&buf, "%s%s: %s", buf.len ? "\n" : "",
                          aegis_json_str(item, "severity"),
                          aegis_json_str(item, "summary"));
     }
 
-    text = aegis_buf_take(&buf, &len);
-    if (text == NULL) {
-        return NULL;
-    }
-
-    aegis_plan_blank_controls(text, len);
-    notes = json_stringn(text, aegis_utf8_cut(text, len, AEGIS_PLAN_NOTES_MAX));
-    free(text);
-
-    return notes;
+    return aegis_plan_text(&buf, AEGIS_PLAN_NOTES_MAX);
 }
 
 
 static json_t *
-aegis_plan_title(const char *what, const json_t *c)
+aegis_plan_refs(const json_t *refs)
 {
-    char         *text;
-    size_t        len;
-    json_t       *title;
-    aegis_buf_t   buf = AEGIS_BUF_INIT;
+    size_t   i;
+    json_t  *out;
 
-    aegis_buf_printf(&buf, "%s: %s", what, aegis_json_str(c, "title"));
-    text = aegis_buf_take(&buf, &len);
+    out = json_array();
 
-    if (text == NULL) {
-        return NULL;
+    for (i = 0; i < json_array_size(refs) && i < AEGIS_PLAN_REFS_MAX; i++) {
+        json_array_append_new(out,
+            aegis_plan_cut(json_string_value(json_array_get(refs, i)), 512));
     }
 
-    title = json_stringn(text, aegis_utf8_cut(text, len, AEGIS_PLAN_TITLE_MAX));
-    free(text);
-
-    return title;
+    return out;
 }
 
 
+/* The plan's member evidence. New reference. */
 static json_t *
-aegis_plan_incident_steps(aegis_plan_in_t *in)
+aegis_plan_evidence(const json_t *facts, json_t *failure)
 {
-    return json_pack("[o, o]",
-        aegis_plan_step(in, "collect", "collect_script", NULL,
-                        "collect what is known about the incident"),
-        aegis_plan_step(in, "mitigate", "script", NULL, "mitigate the incident"));
-}
+    size_t   i;
+    json_t  *all, *findings, *f, *last, *parked;
 
+    all = json_array();
+    last = json_object_get(facts, "last");
+    parked = json_object_get(last, "parked");
+    findings = json_object_get(facts, "evidence");
 
-static json_t *
-aegis_plan_change_steps(aegis_plan_in_t *in)
-{
-    if (!aegis_plan_truth(in, "canary")) {
-        return json_pack("[o]",
-            aegis_plan_step(in, "restart", "script", "restart", "restart the service"));
+    if (json_is_object(parked)) {
+        json_array_append_new(all, json_pack("{s:s, s:s+, s:O}", "kind", "failure",
+            "id", "version ", aegis_json_str(parked, "version"), "summary", failure));
     }
 
-    return json_pack("[o, o]",
-        aegis_plan_step(in, "canary", "script", "canary", "change the canary"),
-        aegis_plan_step(in, "full", "script", "full", "change everything"));
-}
+    if (json_is_object(last)) {
+        json_array_append_new(all, json_pack("{s:s, s:s, s:s+}", "kind", "plan",
+            "id", aegis_json_str(last, "plan_id"),
+            "summary", "the revision before this one has the hash ",
+            aegis_json_str(last, "hash")));
+    }
 
-
-static const struct {
-    const char  *name;
-    const char  *title;
-    double       risk;
-    json_t    *(*steps)(aegis_plan_in_t *in);
-} aegis_plan_templates[] = {
-    { "incident", "Mitigate", 0.2, aegis_plan_incident_steps },
-    { "change",   "Change",   0.3, aegis_plan_change_steps }
-};
-
-#define AEGIS_PLAN_N_TEMPLATES                                                 \
-    (sizeof(aegis_plan_templates) / sizeof(aegis_plan_templates[0]))
-
-
-/* The template of this name; AEGIS_PLAN_N_TEMPLATES: there is none. */
-static size_t
-aegis_plan_template(const char *name)
-{
-    size_t  i;
-
-    for (i = 0; i < AEGIS_PLAN_N_TEMPLATES; i++) {
-        if (strcmp(aegis_plan_templates[i].name, name) == 0) {
+    for (i = 0; i < json_array_size(findings); i++) {
+        if (json_array_size(all) == AEGIS_PLAN_EVIDENCE_MAX) {
             break;
         }
+
+        f = json_array_get(findings, i);
+        json_array_append_new(all, json_pack("{s:s, s:s, s:o, s:o, s:o}",
+            "kind", "finding", "id", aegis_json_str(f, "event_id"),
+            "severity", aegis_plan_cut(aegis_json_str(f, "severity"), 63),
+            "summary", aegis_plan_cut(aegis_json_str(f, "summary"),
+                                      AEGIS_PLAN_SUMMARY_MAX),
+            "refs", aegis_plan_refs(json_object_get(f, "refs"))));
     }
 
-    return i;
+    return all;
 }
 
 
+/* What a template may name beside its parameters. New reference. */
 static json_t *
-aegis_plan_risk(aegis_plan_in_t *in, size_t template)
+aegis_plan_facts(const json_t *c, const json_t *facts, const json_t *failure)
 {
-    return aegis_plan_number(in, "risk", json_real(aegis_plan_templates[template].risk));
+    json_int_t  revision;
+
+    revision = json_integer_value(json_object_get(facts, "next_revision"));
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:O}",
+        "case.id", aegis_json_str(c, "case_id"),
+        "case.title", aegis_json_str(c, "title"),
+        "case.kind", aegis_json_str(c, "kind"),
+        "case.severity", aegis_json_str(c, "severity"),
+        "case.tenant", aegis_json_str(c, "tenant"),
+        "revision", revision ? revision : (json_int_t) 1,
+        "evidence", aegis_plan_lines(json_object_get(facts, "evidence"), failure),
+        "failure", failure);
 }
 
 
 /* Steals plan. A value may be of the right type and still not fit. */
 static aegis_code_t
-aegis_plan_finish(aegis_plan_in_t *in, json_t *plan, json_t **ret_plan,
+aegis_plan_finish(aegis_error_t *found, json_t *plan, json_t **ret_plan,
     aegis_error_t *err)
 {
-    aegis_code_t  code;
+    char          *text;
+    size_t         len;
+    aegis_code_t   code;
 
-    code = aegis_error_move(err, &in->found);
+    code = aegis_error_move(err, found);
 
     if (code == AEGIS_E_OK && plan == NULL) {
         code = aegis_error_set(err, AEGIS_E_INTERNAL, "no memory");
@@ -354,6 +222,18 @@ aegis_plan_finish(aegis_plan_in_t *in, json_t *plan, json_t **ret_plan,
 
     if (code == AEGIS_E_OK) {
         code = aegis_plan_check(plan, "/plan", err);
+    }
+
+    if (code == AEGIS_E_OK) {
+        text = aegis_json_text(plan);
+        len = text ? strlen(text) : 0;
+        free(text);
+
+        if (len > AEGIS_PLAN_MAX_BYTES) {
+            aegis_error_at(found, "/plan", "must have at most %d bytes",
+                           AEGIS_PLAN_MAX_BYTES);
+            code = aegis_error_move(err, found);
+        }
     }
 
     if (code != AEGIS_E_OK) {
@@ -367,32 +247,111 @@ aegis_plan_finish(aegis_plan_in_t *in, json_t *plan, json_t **ret_plan,
 }
 
 
-aegis_code_t
-aegis_plan_build(const char *name, const json_t *c, const json_t *params,
-    const json_t *evidence, json_t **ret_plan, aegis_error_t *err)
+/* A text that is the sum of others may be longer than any of them. */
+static void
+aegis_plan_shorten(json_t *plan, const char *name, size_t max)
 {
-    size_t           t;
-    json_t          *plan;
-    aegis_plan_in_t  in = { c, params, AEGIS_ERROR_INIT };
+    json_t  *value;
 
-    t = aegis_plan_template(name ? name : aegis_json_str(c, "kind"));
+    value = json_object_get(plan, name);
 
-    if (t == AEGIS_PLAN_N_TEMPLATES) {
-        aegis_error_at(&in.found, "/template", "must be one of incident, change");
-        return aegis_error_move(err, &in.found);
+    if (json_is_string(value)) {
+        json_object_set_new(plan, name, aegis_plan_cut(json_string_value(value), max));
+    }
+}
+
+
+aegis_code_t
+aegis_plan_build(const json_t *template, const json_t *c, const json_t *params,
+    const json_t *facts, json_t **ret_plan, aegis_error_t *err)
+{
+    json_t         *plan, *values, *known, *failure, *evidence;
+    aegis_error_t   found = AEGIS_ERROR_INIT;
+
+    plan = NULL;
+    values = aegis_template_values(template, params, json_object_get(c, "labels"), &found);
+
+    if (found.code == AEGIS_E_OK) {
+        failure = aegis_plan_failure(json_object_get(facts, "last"));
+        known = aegis_plan_facts(c, facts, failure);
+        plan = aegis_template_fill(template, values, known);
+        evidence = aegis_plan_evidence(facts, failure);
+
+        if (json_array_size(evidence) && json_object_get(plan, "evidence") == NULL) {
+            json_object_set(plan, "evidence", evidence);
+        }
+
+        if (json_is_object(plan) && json_object_get(plan, "kind") == NULL) {
+            json_object_set(plan, "kind", json_object_get(template, "kind"));
+        }
+
+        aegis_plan_shorten(plan, "title", AEGIS_PLAN_TITLE_MAX);
+        aegis_plan_shorten(plan, "notes", AEGIS_PLAN_NOTES_MAX);
+
+        json_decref(evidence);
+        json_decref(known);
+        json_decref(failure);
     }
 
-    plan = json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:s, s:o}",
-        "title", aegis_plan_title(aegis_plan_templates[t].title, c),
-        "kind", aegis_plan_templates[t].name,
-        "risk_score", aegis_plan_risk(&in, t),
-        "steps", aegis_plan_templates[t].steps(&in),
-        "rollback", aegis_plan_rollback(&in),
-        "verify", aegis_plan_verify(&in),
-        "env", aegis_plan_string(&in, "env", "default"),
-        "notes", aegis_plan_notes(evidence));
+    json_decref(values);
 
-    return aegis_plan_finish(&in, plan, ret_plan, err);
+    return aegis_plan_finish(&found, plan, ret_plan, err);
+}
+
+
+/* A value by name: of params, else of the case's labels; NULL when absent. */
+static json_t *
+aegis_plan_value(const json_t *c, const json_t *params, const char *name,
+    char at[AEGIS_CHECK_POINTER])
+{
+    json_t  *value;
+
+    value = json_object_get(params, name);
+    aegis_error_pointer(at, AEGIS_CHECK_POINTER, value ? "/params" : "/labels", name);
+
+    return value ? value : json_object_get(json_object_get(c, "labels"), name);
+}
+
+
+/* The risk of a plan that names none. New reference. */
+static json_t *
+aegis_plan_risk(const json_t *c, const json_t *params, const char *kind,
+    aegis_error_t *found)
+{
+    char     at[AEGIS_CHECK_POINTER];
+    json_t  *value, *number;
+
+    value = aegis_plan_value(c, params, "risk", at);
+
+    if (value == NULL) {
+        return json_real(strcmp(kind, "change") == 0 ? 0.3 : 0.2);
+    }
+
+    number = json_is_string(value)
+             ? json_loads(json_string_value(value), JSON_DECODE_ANY, NULL)
+             : json_incref(value);
+
+    if (!json_is_number(number)) {
+        aegis_error_at(found, at, "must be a number");
+    }
+
+    return number;
+}
+
+
+static json_t *
+aegis_plan_env(const json_t *c, const json_t *params, aegis_error_t *found)
+{
+    char     at[AEGIS_CHECK_POINTER];
+    json_t  *value;
+
+    value = aegis_plan_value(c, params, "env", at);
+
+    if (value && !json_is_string(value)) {
+        aegis_error_at(found, at, "must be a string");
+    }
+
+    return value ? json_incref(value) : json_string("default");
 }
 
 
@@ -400,36 +359,31 @@ aegis_code_t
 aegis_plan_adopt(const json_t *given, const json_t *c, const json_t *params,
     json_t **ret_plan, aegis_error_t *err)
 {
-    size_t           t;
-    json_t          *plan;
-    const char      *kind;
-    aegis_code_t     code;
-    aegis_plan_in_t  in = { c, params, AEGIS_ERROR_INIT };
+    json_t         *plan;
+    const char     *kind;
+    aegis_code_t    code;
+    aegis_error_t   found = AEGIS_ERROR_INIT;
 
     code = aegis_plan_check(given, "/plan", err);
     if (code != AEGIS_E_OK) {
         return code;
     }
 
-    kind = aegis_json_str(given, "kind");
-    kind = kind[0] ? kind : aegis_json_str(c, "kind");
-    t = aegis_plan_template(kind);
-    t = t < AEGIS_PLAN_N_TEMPLATES ? t : 0;
-
     plan = json_deep_copy(given);
+    kind = aegis_json_str(given, "kind");
 
-    if (json_object_get(plan, "kind") == NULL) {
-        json_object_set_new(plan, "kind", json_string(aegis_plan_templates[t].name));
+    if (kind[0] == '\0') {
+        kind = strcmp(aegis_json_str(c, "kind"), "change") == 0 ? "change" : "incident";
+        json_object_set_new(plan, "kind", json_string(kind));
     }
 
     if (json_object_get(plan, "risk_score") == NULL) {
-        json_object_set_new(plan, "risk_score", aegis_plan_risk(&in, t));
+        json_object_set_new(plan, "risk_score", aegis_plan_risk(c, params, kind, &found));
     }
 
     if (json_object_get(plan, "env") == NULL) {
-        json_object_set_new(plan, "env",
-                            json_string(aegis_plan_string(&in, "env", "default")));
+        json_object_set_new(plan, "env", aegis_plan_env(c, params, &found));
     }
 
-    return aegis_plan_finish(&in, plan, ret_plan, err);
+    return aegis_plan_finish(&found, plan, ret_plan, err);
 }

@@ -271,7 +271,8 @@ aegis_table_openapi_value(aegis_buf_t *buf, const json_t *value)
             p = ref;
 
         } else {
-            aegis_buf_printf(buf, *p == '\n' ? "%c      " : "%c", *p);
+            aegis_buf_add(buf, p, 1);
+            aegis_buf_puts(buf, *p == '\n' ? "      " : "");
         }
     }
 

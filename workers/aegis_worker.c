@@ -196,8 +196,21 @@ aegis_worker_policy(const aegis_conf_t *conf, aegis_error_t *err)
     return rc;
 }
 
-/* What must be there for these roles to run. On a reload the policy is the gate's
- * own: a bad one is refused there, and the settings are taken all the same. */
+/* The templates, when the planner is to run. */
+static aegis_code_t
+aegis_worker_templates(const aegis_conf_t *conf, aegis_error_t *err)
+{
+    char     path[4096];
+    json_t  *set;
+
+    set = aegis_conf_templates(aegis_conf_path(conf, "plan.template_dir", path), err);
+    json_decref(set);
+
+    return set ? AEGIS_E_OK : err->code;
+}
+
+/* What must be there for these roles to run. On a reload policy and templates are
+ * their roles' own: a bad one is refused there, the settings are taken all the same. */
 static aegis_code_t
 aegis_worker_verify(const aegis_worker_args_t *args, const aegis_conf_t *conf, int reload,
     aegis_error_t *err)
@@ -218,6 +231,9 @@ aegis_worker_verify(const aegis_worker_args_t *args, const aegis_conf_t *conf, i
     for (i = 0, rc = AEGIS_E_OK; i < n && rc == AEGIS_E_OK; i++) {
         if (roles[i] == &aegis_role_gate) {
             rc = reload ? AEGIS_E_OK : aegis_worker_policy(conf, err);
+
+        } else if (roles[i] == &aegis_role_planner) {
+            rc = reload ? AEGIS_E_OK : aegis_worker_templates(conf, err);
 
         } else if (roles[i] == &aegis_role_exec) {
             (void) aegis_conf_path(conf, "exec.script_dir", path);

@@ -4,7 +4,7 @@
 
 -- The case, and what its modules need to know, as one json document.
 CREATE OR REPLACE FUNCTION aegis.module_load(p_module text[], p_tenant text[],
-    p_case_id uuid[], p_plan_id uuid[], p_request_id text[])
+    p_case_id uuid[], p_plan_id uuid[], p_template text[], p_request_id text[])
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
@@ -15,16 +15,7 @@ BEGIN
         CASE WHEN c.version IS NULL THEN aegis.not_found_body(i.request_id)
         ELSE json_build_object(
             'case', aegis.case_json(c), 'now', now(),
-            'next_revision', CASE WHEN i.module = 'plan' THEN (
-                 SELECT coalesce(max(p.revision), 0) + 1 FROM aegis.plan_proposed p
-                  WHERE p.tenant = c.tenant AND p.case_id = c.case_id) END,
-            'evidence', CASE WHEN i.module = 'plan' THEN (
-                 SELECT coalesce(json_agg(json_build_object('event_id', e.event_id,
-                        'severity', e.severity, 'kind', e.kind, 'title', e.title,
-                        'summary', e.summary) ORDER BY e.created_at DESC), '[]')
-                   FROM (SELECT * FROM aegis.event_envelope e
-                          WHERE e.tenant = c.tenant AND e.case_id = c.case_id
-                          ORDER BY e.created_at DESC LIMIT 20) e) END,
+            'planning', CASE WHEN i.module = 'plan' THEN aegis.plan_facts(c, i.template) END,
             'plan', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN (
                  SELECT json_build_object('plan_id', p.plan_id, 'revision', p.revision,
                         'hash', p.hash, 'complete', p.complete, 'missing', p.missing,
@@ -51,8 +42,8 @@ BEGIN
                             AND m.bucket > now() - interval '15 minutes'
                           GROUP BY m.resource, m.metric ORDER BY m.metric LIMIT 50) x) END
             )::text END, NULL::text
-      FROM unnest(p_module, p_tenant, p_case_id, p_plan_id, p_request_id)
-           WITH ORDINALITY AS i(module, tenant, case_id, plan_id, request_id, ord)
+      FROM unnest(p_module, p_tenant, p_case_id, p_plan_id, p_template, p_request_id)
+           WITH ORDINALITY AS i(module, tenant, case_id, plan_id, template, request_id, ord)
       LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id;
 END $$;
 
@@ -176,22 +167,4 @@ BEGIN
      SELECT a.* FROM generate_subscripts(v_claim, 1) n,
             LATERAL aegis.claim_answer(n, v_claim[n], p_request_id[n]) a
       WHERE (v_claim[n]).verdict <> 'new';
-END $$;
-
-CREATE OR REPLACE FUNCTION aegis.plan_get(p_tenant text[], p_plan_id uuid[], p_request_id text[])
-RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
-DECLARE
-    v_scope text := aegis.act_for(p_tenant);
-BEGIN
-    RETURN QUERY
-    SELECT i.ord::int, CASE WHEN p.plan_id IS NULL THEN 404 ELSE 200 END,
-           CASE WHEN p.plan_id IS NULL THEN 'not-found' ELSE 'ok' END, p.revision,
-           CASE WHEN p.plan_id IS NULL THEN aegis.not_found_body(i.request_id)
-                ELSE json_build_object('plan_id', p.plan_id,
-                 'case_id', p.case_id, 'revision', p.revision, 'template', p.template,
-                 'hash', p.hash, 'complete', p.complete, 'missing', p.missing,
-                 'risk_score', p.risk_score, 'created_by', p.created_by,
-                 'created_at', p.created_at, 'plan', p.plan)::text END, NULL::text
-      FROM unnest(p_tenant, p_plan_id, p_request_id) WITH ORDINALITY AS i(tenant, plan_id, request_id, ord)
-      LEFT JOIN aegis.plan_proposed p ON p.tenant = i.tenant AND p.plan_id = i.plan_id;
 END $$;

@@ -32,6 +32,7 @@ GRANT UPDATE (state, decision_id, closed_at) ON aegis.gate_request TO aegis_gate
 
 GRANT UPDATE ON aegis.outbox, aegis.exec_run, aegis.verify_run TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.exec_step, aegis.dead_letter, aegis.metric_1m TO aegis_worker;
-GRANT INSERT ON aegis.gate_policy TO aegis_worker;
+GRANT INSERT ON aegis.gate_policy, aegis.plan_template_set, aegis.plan_template TO aegis_worker;
+REVOKE EXECUTE ON FUNCTION aegis.plan_templates_put(text, json, text) FROM aegis_gateway;
 -- maintain() changes the schema with its owner's rights.
 REVOKE EXECUTE ON FUNCTION aegis.maintain(int, int, int) FROM aegis_gateway;

@@ -1,14 +1,15 @@
 /*
  * plan.c: fuzzes what a stranger gives the planner: {"case": body of a new case,
- * "request": body of POST /plan/generate}. A plan that comes out of it passes its
- * own check, keeps its hash on the way through text, and the gatekeeper judges
- * it, whatever it says.
+ * "request": body of POST /plan/generate}, and what an operator does: "template".
+ * A plan that comes out of it passes its own check, keeps its hash on the way
+ * through text, and the gatekeeper judges it, whatever it says.
  */
 #include "aegis_fuzz_json.h"
 
 #include "aegis_body.h"
 #include "aegis_module.h"
 #include "aegis_plan.h"
+#include "aegis_template.h"
 
 #define CASE  "8e03978e-40d5-43dd-bc93-6894a57f9324"
 
@@ -19,6 +20,23 @@ static const char  policy[] =
     "{\"id\":\"r\",\"kind\":\"risk\",\"max\":0.7},"
     "{\"id\":\"w\",\"kind\":\"window\",\"days\":[\"mon\"],\"from\":\"09:00\",\"to\":\"18:00\","
     "\"when\":{\"kind\":\"change\",\"env\":\"prod\"}}]}";
+
+/* Much of what a template can say, when the input brings none. */
+static const char  ours[] =
+    "{\"template\":\"t\",\"version\":1,\"kind\":\"change\",\"sentence\":\"s\",\"params\":{"
+    "\"service\":{\"type\":\"string\",\"sentence\":\"s\",\"default\":\"\",\"max\":1024},"
+    "\"script\":{\"type\":\"string\",\"sentence\":\"s\",\"pattern\":\"[A-Za-z0-9_-][A-Za-z0-9_.-]*\"},"
+    "\"canary\":{\"type\":\"boolean\",\"sentence\":\"s\",\"default\":false},"
+    "\"timeout_s\":{\"type\":\"integer\",\"sentence\":\"s\",\"min\":1,\"max\":86400},"
+    "\"risk\":{\"type\":\"number\",\"sentence\":\"s\",\"min\":0,\"max\":1,\"default\":0.2},"
+    "\"args\":{\"type\":\"list\",\"sentence\":\"s\",\"max\":8},"
+    "\"env\":{\"type\":\"string\",\"sentence\":\"s\",\"default\":\"dev\"}},"
+    "\"examples\":[{}],\"plan\":{\"title\":\"${service}: ${case.title}\",\"risk_score\":\"${risk}\","
+    "\"env\":\"${env}\",\"notes\":\"${evidence}\",\"steps\":[{\"$if\":[\"canary\",\"script\"],"
+    "\"action\":\"script.exec\",\"params\":{\"script\":\"${script}\",\"args\":\"${args}\"},"
+    "\"timeout_s\":\"${timeout_s}\",\"retry_safe\":\"${canary}\"},{\"$unless\":\"script\","
+    "\"action\":\"echo\",\"params\":{\"message\":\"$${ ${failure} ${revision}\"}}],"
+    "\"rollback\":[{\"action\":\"echo\"}],\"verify\":[{\"kind\":\"exec\"}]}}";
 
 static const aegis_module_ctx_t  ctx = { CASE, "fuzz", "", NULL };
 
@@ -101,10 +119,31 @@ kept(json_t *doc)
 }
 
 
+/* What the planner would have taken from a file, else ours. New reference. */
+static json_t *
+template_of(const json_t *given)
+{
+    aegis_code_t    code;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    code = given ? aegis_template_prove(given, &err) : AEGIS_E_SCHEMA;
+
+    if (code == AEGIS_E_OK) {
+        return json_incref((json_t *) given);
+    }
+
+    if (given) {
+        aegis_fuzz_refused(&err, code);
+    }
+
+    return json_loads(ours, 0, NULL);
+}
+
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    json_t         *json, *c, *request, *facts, *doc;
+    json_t         *json, *c, *request, *facts, *doc, *template;
     aegis_str_t     in = { size, (const char *) data };
     aegis_code_t    code;
     aegis_error_t   err = AEGIS_ERROR_INIT;
@@ -115,9 +154,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     c = taken(AEGIS_SCHEMA_create, json_object_get(json, "case"));
     request = taken(AEGIS_SCHEMA_plan, json_object_get(json, "request"));
+    template = c && request ? template_of(json_object_get(json, "template")) : NULL;
     json_decref(json);
 
-    if (c == NULL || request == NULL) {
+    if (template == NULL) {
         json_decref(c);
         json_decref(request);
         return 0;
@@ -129,8 +169,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     json_object_set_new(c, "case_id", json_string(CASE));
     json_object_set_new(c, "version", json_integer(4));
 
-    facts = json_pack("{s:O, s:s, s:i, s:[]}", "case", c, "now",
-                      "2026-11-25T02:00:00.123456+00:00", "next_revision", 1, "evidence");
+    facts = json_pack("{s:O, s:s, s:{s:i, s:[], s:{s:s, s:o}}}", "case", c, "now",
+        "2026-11-25T02:00:00.123456+00:00", "planning", "next_revision", 1, "evidence",
+        "template", "name", "t", "body", template);
 
     code = aegis_module_plan(facts, request, &ctx, &doc, &err);
 

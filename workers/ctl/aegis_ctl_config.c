@@ -47,6 +47,22 @@ check_policy(const aegis_conf_t *conf, json_t *problems)
 
 
 static void
+check_templates(const aegis_conf_t *conf, json_t *problems)
+{
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+    json_t         *set;
+    char            path[4096];
+
+    set = aegis_conf_templates(aegis_conf_path(conf, "plan.template_dir", path), &err);
+    if (set == NULL) {
+        complain(problems, path, err.detail);
+    }
+    json_decref(set);
+    aegis_error_clear(&err);
+}
+
+
+static void
 check_folder(const aegis_conf_t *conf, const char *name, int mode, json_t *problems)
 {
     struct stat  st;
@@ -100,6 +116,7 @@ aegis_ctl_config_problems(const char *path, aegis_conf_t **ret_conf)
         }
         check_bus(conf, problems);
         check_policy(conf, problems);
+        check_templates(conf, problems);
         check_folder(conf, "exec.script_dir", R_OK | X_OK, problems);
     }
     aegis_error_clear(&err);

@@ -50,4 +50,11 @@ void aegis_conf_print(const aegis_conf_t *conf, FILE *out);
 /* A YAML document (policy, plan) as JSON. NULL and err on failure. */
 json_t *aegis_conf_yaml_file(const char *path, aegis_error_t *err);
 
+/* A template of plans, proved. NULL and err (with the file's name) on failure. */
+json_t *aegis_conf_template_file(const char *path, aegis_error_t *err);
+
+/* All *.yaml of a folder: {name: {"hash", "body"}}, bodies without examples. NULL
+ * and err on failure: one bad file is enough. */
+json_t *aegis_conf_templates(const char *dir, aegis_error_t *err);
+
 #endif

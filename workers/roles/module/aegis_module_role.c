@@ -363,6 +363,9 @@ aegis_module_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
     rc = mw->policy == NULL ? AEGIS_E_OK
          : aegis_module_policy_store(mw->policy, w->pg, &err);
 
+    /* so does the planner build of what is there */
+    rc = rc == AEGIS_E_OK ? aegis_module_templates_store(mw->templates, w->pg, &err) : rc;
+
     /* who counts decisions has to see each before the next */
     most = mw->policy && mw->policy->counts ? 1 : AEGIS_MODULE_BATCH;
 
@@ -405,6 +408,7 @@ aegis_module_done(aegis_worker_t *w)
 
     aegis_module_policy_free(mw->policy);
     aegis_verifier_free(mw->verifier);
+    aegis_module_templates_free(mw->templates);
     free(mw->items);
     free(mw);
     w->data = NULL;
@@ -522,7 +526,11 @@ aegis_module_init_analyst(aegis_worker_t *w, aegis_error_t *err)
 static aegis_code_t
 aegis_module_init_planner(aegis_worker_t *w, aegis_error_t *err)
 {
-    return aegis_module_init(w, AEGIS_MODULE_plan, err);
+    aegis_code_t  rc;
+
+    rc = aegis_module_init(w, AEGIS_MODULE_plan, err);
+
+    return rc == AEGIS_E_OK ? aegis_module_templates_init(w, err) : rc;
 }
 
 static aegis_code_t
@@ -566,6 +574,8 @@ const aegis_role_t  aegis_role_planner = {
     .sentence = "makes a plan for a case",
     .init = aegis_module_init_planner,
     .handle = aegis_module_handle,
+    .tick = aegis_module_templates_tick,
+    .reload = aegis_module_templates_reload,
     .done = aegis_module_done
 };
 

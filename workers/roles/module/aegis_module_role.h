@@ -1,6 +1,6 @@
 /*
  * aegis_module_role.h: what the files of the module roles share: the state of
- * one role at work, and the gatekeeper's policy.
+ * one role at work, the gatekeeper's policy, the planner's templates.
  */
 #ifndef AEGIS_MODULE_ROLE_H
 #define AEGIS_MODULE_ROLE_H
@@ -21,6 +21,7 @@ typedef struct {
 } aegis_module_policy_t;
 
 struct aegis_verifier_s;
+typedef struct aegis_module_templates_s  aegis_module_templates_t;
 
 typedef struct {
     const aegis_module_t   *module;
@@ -29,6 +30,7 @@ typedef struct {
     aegis_metric_t         *seconds;
     aegis_module_policy_t  *policy;         /* the gate's only */
     struct aegis_verifier_s  *verifier;     /* verify's only */
+    aegis_module_templates_t  *templates;   /* the planner's only */
 } aegis_module_worker_t;
 
 /* Statements take up to 512 items, the loop fetches up to 256 messages. */
@@ -57,5 +59,16 @@ void aegis_module_count_verdict(const char *verdict);
 /* The gate's clock: questions to people whose time is over are decided, and what
  * waits is measured. 1: there is more to do. */
 int aegis_module_expire(aegis_worker_t *w);
+
+/* Read and prove plan.template_dir, for the role's init, reload and tick. */
+aegis_code_t aegis_module_templates_init(aegis_worker_t *w, aegis_error_t *err);
+void aegis_module_templates_reload(aegis_worker_t *w);
+int aegis_module_templates_tick(aegis_worker_t *w);
+
+/* Put the set into the database when it is not there yet; t may be NULL. */
+aegis_code_t aegis_module_templates_store(aegis_module_templates_t *t, aegis_pg_t *pg,
+    aegis_error_t *err);
+
+void aegis_module_templates_free(aegis_module_templates_t *t);
 
 #endif
