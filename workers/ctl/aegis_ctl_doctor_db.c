@@ -24,10 +24,12 @@ static const char  rights[] =
     "WITH want AS (SELECT r, t, p FROM (VALUES"
     " ('{aegis_gateway,aegis_worker}'::text[], '{ops_case,case_tag,case_timeline,plan_proposed,"
     "gate_decision,plan_approved,verify_checkpoint,event_envelope,evidence_link,idempotency,"
-    "inbox,outbox,exec_run,gate_request,gate_vote}'::text[], 'INSERT'),"
+    "inbox,outbox,exec_run,verify_run,gate_request,gate_vote}'::text[], 'INSERT'),"
     " ('{aegis_gateway,aegis_worker}', '{ops_case}', 'UPDATE'),"
-    " ('{aegis_worker}', '{outbox,exec_run,exec_step,dead_letter,metric_1m,oo_locator}', 'UPDATE'),"
-    " ('{aegis_worker}', '{exec_step,dead_letter,metric_1m,gate_policy,oo_locator}', 'INSERT'))"
+    " ('{aegis_worker}', '{outbox,exec_run,verify_run,exec_step,dead_letter,metric_1m,"
+    "oo_locator}', 'UPDATE'),"
+    " ('{aegis_worker}', '{exec_step,dead_letter,metric_1m,oo_locator,gate_policy,"
+    "plan_template,plan_template_set}', 'INSERT'))"
     " v(roles, tables, p), unnest(roles) r, unnest(tables) t),"
     " diff AS (SELECT r, c.relname AS t, p, has_table_privilege(r, c.oid, p) AS has,"
     "  p = 'SELECT' OR EXISTS (SELECT FROM want w WHERE w.r = x.r AND w.t = c.relname"
@@ -109,6 +111,11 @@ static const question_t  questions[] = {
       " || max(revision) || ', loaded ' || to_char(max(loaded_at) AT TIME ZONE 'UTC',"
       " 'YYYY-MM-DD HH24:MI\"Z\"'), 'none is loaded') FROM aegis.gate_policy",
       "start the gate role: it loads gate.policy_file; without a policy nothing is approved" },
+    { "templates",
+      "SELECT CASE WHEN count(*) > 0 THEN 'ok' ELSE 'fail' END, count(*) || ' in force'"
+      " FROM aegis.plan_template WHERE revision = (SELECT max(revision) FROM"
+      " aegis.plan_template_set)",
+      "start the planner role, or aegisctl plan load: no plan is made of a template without" },
     { NULL, NULL, NULL }
 };
 
