@@ -4,6 +4,7 @@
  */
 #include "aegis_module_unit.h"
 
+#include "aegis_module.h"
 #include "aegis_plan.h"
 
 
