@@ -119,7 +119,7 @@ load_report(load_t *l, const char *slices)
     struct rusage   ru;
 
     getrusage(RUSAGE_SELF, &ru);
-    bad = l->wrong || l->timeouts || l->closed || l->n_busy || l->probe_wrong;
+    bad = l->wrong || l->timeouts || l->closed || l->n_busy;
 
     printf("{\"work\":\"%s\",\"conns\":%u,\"tls\":%s,\"sent\":%llu,\"ok\":%llu,"
            "\"refused\":%llu,\"wrong\":%llu,\"timeouts\":%llu,\"closed\":%llu,"
@@ -152,13 +152,10 @@ load_report(load_t *l, const char *slices)
                (unsigned long long) p->ok, (unsigned long long) p->refused,
                (unsigned long long) p->gave_up, p->took > 0 ? p->ok / p->took : 0);
         load_print_hist(&p->hist);
-        printf(",\"probe\":{\"n\":%llu,", (unsigned long long) p->probe.n);
-        load_print_hist(&p->probe);
-        printf("}}");
+        printf("}");
     }
 
-    printf("],\"probe_wrong\":%llu,\"slices\":[%s]}\n",
-           (unsigned long long) l->probe_wrong, slices);
+    printf("],\"slices\":[%s]}\n", slices);
 
     return bad ? 3 : 0;
 }
@@ -230,9 +227,9 @@ load_options(load_t *l, int argc, char **argv)
         { "warm", 1, NULL, 'W' },     { "tokens", 1, NULL, 't' },
         { "cases", 1, NULL, 'k' },    { "paths", 1, NULL, 'u' },
         { "prefix", 1, NULL, 'x' },   { "if-match", 0, NULL, 'm' },
-        { "probe", 1, NULL, 'r' },    { "timeout", 1, NULL, 'T' },
-        { "patience", 1, NULL, 'g' }, { "allow", 1, NULL, 'a' },
-        { "slices", 0, NULL, 'l' },   { NULL, 0, NULL, 0 }
+        { "timeout", 1, NULL, 'T' },  { "patience", 1, NULL, 'g' },
+        { "allow", 1, NULL, 'a' },    { "slices", 0, NULL, 'l' },
+        { NULL, 0, NULL, 0 }
     };
 
     while ((i = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -249,7 +246,6 @@ load_options(load_t *l, int argc, char **argv)
         case 'u': files[2] = optarg; break;
         case 'x': l->prefix = optarg; break;
         case 'm': l->if_match = 1; break;
-        case 'r': l->probe_rate = atof(optarg); break;
         case 'T': l->timeout = atof(optarg); break;
         case 'g': l->patience = atof(optarg); break;
         case 'a': load_allow(l, optarg); break;

@@ -56,7 +56,6 @@ typedef struct {
     uint64_t     ok, refused, gave_up, answered;
     double       took;          /* seconds that it really lasted */
     load_hist_t  hist;          /* of what succeeded */
-    load_hist_t  probe;
 } load_phase_t;
 
 struct load_conn_s {
@@ -66,7 +65,6 @@ struct load_conn_s {
     load_state_e    state;
     SSL            *ssl;
     unsigned        index;
-    unsigned        probe:1;
     unsigned        waits:1;    /* it is in the ring of idle ones */
 
     char            out[LOAD_OUT];
@@ -101,7 +99,7 @@ struct load_s {
     load_work_e      work;
     const char      *prefix;
     unsigned         n_conns;
-    double           warm, timeout, patience, probe_rate;
+    double           warm, timeout, patience;
     uint8_t          allowed[1000];
 
     char            *tokens[LOAD_MAX_TENANTS];
@@ -118,14 +116,12 @@ struct load_s {
     int              epoll;
     SSL_CTX         *ctx;
     load_conn_t     *conns;
-    load_conn_t     *probe;
     load_conn_t    **idle;      /* a ring, for the open loop */
     size_t           idle_head, n_idle;
     unsigned         n_ready;   /* connected at least once */
     unsigned         n_busy;
     load_phase_t    *phase;     /* NULL: nothing more is sent */
     uint64_t         head_due, interval;
-    uint64_t         probe_due, probe_interval;
     uint64_t         phase_ends, tick_due;
 
     /* what was seen */
@@ -135,7 +131,6 @@ struct load_s {
     uint64_t         by_status[1000];
     char             wrong_first[300];
     load_hist_t      slice_hist;
-    uint64_t         probe_sent, probe_wrong;
     uint64_t         slice_ok, slice_refused, slice_gave_up;
 };
 

@@ -21,13 +21,8 @@ load_start(load_conn_t *c, uint64_t due)
 {
     load_work_render(c);
 
-    if (c->probe) {
-        c->load->probe_sent++;
-    } else {
-        c->load->sent++;
-        c->load->n_busy++;
-    }
-
+    c->load->sent++;
+    c->load->n_busy++;
     load_conn_send(c, due);
 }
 
@@ -37,10 +32,6 @@ static void
 load_free(load_conn_t *c)
 {
     load_t  *l = c->load;
-
-    if (c->probe) {
-        return;
-    }
 
     if (l->phase && l->phase->rate == 0) {
         load_start(c, load_now());
@@ -120,20 +111,12 @@ load_answered(load_conn_t *c, const load_answer_t *a)
     took = load_now() - c->due;
     verdict = load_work_judge(c, a);
 
-    if (c->probe) {
-        if (l->phase) {
-            load_hist_add(&l->phase->probe, took);
-        }
-        l->probe_wrong += verdict != LOAD_GOOD;
-
-    } else {
-        l->n_busy--;
-        l->by_status[a->status]++;
-        if (l->phase) {
-            l->phase->answered++;
-        }
-        load_judged(c, verdict, took);
+    l->n_busy--;
+    l->by_status[a->status]++;
+    if (l->phase) {
+        l->phase->answered++;
     }
+    load_judged(c, verdict, took);
 
     c->in_len = 0;
 
@@ -163,9 +146,6 @@ load_failed(load_conn_t *c, const char *why)
 
     if (strcmp(why, "closed while idle") == 0) {
         l->reconnects++;
-
-    } else if (c->probe) {
-        l->probe_wrong++;
 
     } else {
         l->n_busy--;
@@ -206,11 +186,6 @@ load_pump(load_t *l, uint64_t now)
 
         l->head_due += l->interval;
     }
-
-    while (l->probe && l->phase && l->probe_due <= now && l->probe->state == LOAD_IDLE) {
-        load_start(l->probe, l->probe_due);
-        l->probe_due += l->probe_interval;
-    }
 }
 
 
@@ -223,7 +198,7 @@ load_tick(load_t *l, uint64_t now)
 
     limit = (uint64_t) (l->timeout * LOAD_SECOND);
 
-    for (i = 0; i < l->n_conns + (l->probe != NULL); i++) {
+    for (i = 0; i < l->n_conns; i++) {
         c = &l->conns[i];
 
         if (c->state == LOAD_CLOSED) {
@@ -294,7 +269,7 @@ load_connect(load_t *l)
     unsigned   i, n;
     uint64_t   until;
 
-    n = l->n_conns + (l->probe_rate > 0);
+    n = l->n_conns;
     l->conns = calloc(n, sizeof(load_conn_t));
     l->idle = calloc(l->n_conns, sizeof(load_conn_t *));
     if (l->conns == NULL || l->idle == NULL) {
@@ -305,11 +280,6 @@ load_connect(load_t *l)
         l->conns[i].load = l;
         l->conns[i].index = i;
         l->conns[i].fd = -1;
-    }
-
-    if (l->probe_rate > 0) {
-        l->probe = &l->conns[l->n_conns];
-        l->probe->probe = 1;
     }
 
     until = load_now() + (uint64_t) (l->timeout * LOAD_SECOND);
@@ -370,8 +340,6 @@ load_run(load_t *l, FILE *slices)
     uint64_t  now, began, zero, until;
 
     zero = began = load_now();
-    l->probe_due = began;
-    l->probe_interval = l->probe_rate > 0 ? LOAD_SECOND / l->probe_rate : 0;
     l->tick_due = began + LOAD_TICK;
     i = 0;
     load_phase(l, 0);
@@ -412,9 +380,6 @@ load_run(load_t *l, FILE *slices)
             until = load_min(until, l->phase_ends);
             if (l->phase->rate > 0 && l->n_idle) {
                 until = load_min(until, l->head_due);
-            }
-            if (l->probe && l->probe->state == LOAD_IDLE) {
-                until = load_min(until, l->probe_due);
             }
         }
 

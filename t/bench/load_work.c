@@ -250,12 +250,6 @@ load_work_render(load_conn_t *c)
     load_t       *l = c->load;
     load_path_t  *p;
 
-    if (c->probe) {
-        c->out_len = snprintf(c->out, LOAD_OUT,
-                              "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        return;
-    }
-
     if (l->work == LOAD_TRANSITION || l->work == LOAD_GET) {
         i = (l->n_cases - c->index + l->n_conns - 1) / l->n_conns;
         c->kase = &l->cases[c->index + (c->turn % i) * l->n_conns];
@@ -311,7 +305,7 @@ load_work_has(const load_answer_t *a, const char *text)
 void
 load_work_lost(load_conn_t *c)
 {
-    if (c->load->work == LOAD_TRANSITION && c->kase && !c->probe) {
+    if (c->load->work == LOAD_TRANSITION && c->kase) {
         c->kase->doubt = 1;
     }
 }
@@ -356,10 +350,6 @@ load_work_judge(load_conn_t *c, const load_answer_t *a)
 {
     char     title[64];
     load_t  *l = c->load;
-
-    if (c->probe) {
-        return a->status == 200 ? LOAD_GOOD : LOAD_WRONG;
-    }
 
     if (l->allowed[a->status]) {
         load_work_lost(c);

@@ -318,6 +318,21 @@ sub load ($self, %opt) {
     return { %$j, cpu => $r->{cpu}, foreign => $r->{foreign} };
 }
 
+# GET /healthz by a second load tool, beside what runs; a closure that waits for what it saw.
+sub probe ($self, $phases) {
+    my $out = "$self->{dir}/probe";
+    spew("$self->{dir}/healthz", "0 /healthz\n");
+    my $p = start_process('probe', [build_dir . '/t/bench/load', '--port', $self->{plain}, '--tokens', $self->{tokens}, '--conns', 1, '--work', 'paths',
+        '--paths', "$self->{dir}/healthz", '--prefix', 'p', '--warm', $self->{warm}, '--phases', $phases], log => $out);
+    $self->_boost($p->{pid}) if $ENV{BOOST};
+    return sub {
+        wait_for('the probe to end', 60, sub { !alive($p->{pid}) });
+        stop_process($p);
+        my ($json) = slurp($out) =~ /^(\{.*\})$/m;
+        return json_decode($json // die 'the probe said nothing: ' . slurp($out));
+    };
+}
+
 # What must hold after HTTP runs that write: a row for each 2xx, and the invariants.
 sub verify ($self, $j) {
     my $delta = $self->_committed - $self->{cases};
