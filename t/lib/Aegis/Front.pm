@@ -39,9 +39,15 @@ sub new ($class, %args) {
     return $self;
 }
 
-sub start ($self) {
+# uid, gid: the user that it runs as and who owns all of it, where that can be.
+sub start ($self, $uid = $>, $gid = 0) {
     my $d = $self->{dir};
-    run_ok([have('nginx'), '-c', "$d/nginx.conf", '-p', $d, '-e', "$d/error.log"]);
+    my @as;
+    if ($> == 0 && $uid != 0) {
+        run_ok(['chown', '-R', "$uid:$gid", $d]);
+        @as = ('setpriv', "--reuid=$uid", "--regid=$gid", '--clear-groups');
+    }
+    run_ok([@as, have('nginx'), '-c', "$d/nginx.conf", '-p', $d, '-e', "$d/error.log"]);
     wait_for('nginx to be up', 10, sub { $self->{master} = eval { slurp("$d/nginx.pid") } and $self->ask }) or die 'no nginx';
     chomp $self->{master};
     Aegis::Test::at_end(sub { $self->stop });
