@@ -96,6 +96,7 @@ typedef struct {
     int                     measured;       /* value is one */
     double                  value;
     double                  limit;          /* what value was held against */
+    double                  early;          /* seconds until it can be judged at all */
     double                  samples;
     size_t                  points;
     double                  from;

@@ -1,9 +1,9 @@
 /*
  * aegis_verify_judge.c: one evaluation of one check over samples. Its
- * invariant: pass needs a number that was measured, behind the change, from
- * enough samples that are not old; whatever is missing or strange is
- * inconclusive, and never pass. The one exception is written in the plan
- * (no_data: pass), and holds only when the whole window has gone by.
+ * invariant: pass needs a number that was measured over the whole window, behind
+ * the change, from enough samples that are not old; whatever is missing or
+ * strange is inconclusive, and never pass. The one exception is written in the
+ * plan: no_data: pass.
  */
 #include "aegis_verify.h"
 
@@ -97,6 +97,23 @@ aegis_verify_is_ratio(const aegis_verify_check_t *check, const aegis_verify_sum_
 }
 
 
+/* Has a window of so many seconds gone by behind the change? What is judged
+ * sooner is judged by its first minute, and that is often wrong. */
+static int
+aegis_verify_is_over(const aegis_verify_check_t *check, const aegis_verify_input_t *in,
+    int window_s, aegis_verify_result_t *ret)
+{
+    ret->early = in->change_to + check->warmup_s + window_s - in->now;
+    ret->early = ret->early > 0 ? ret->early : 0;
+
+    if (ret->early > 0) {
+        snprintf(ret->detail, sizeof(ret->detail), "its window is over in %.0f s", ret->early);
+    }
+
+    return ret->early <= 0;
+}
+
+
 /* 1: the window can be judged. Otherwise ret says why not. */
 static int
 aegis_verify_usable(const aegis_verify_check_t *check, const aegis_verify_input_t *in,
@@ -118,15 +135,14 @@ aegis_verify_usable(const aegis_verify_check_t *check, const aegis_verify_input_
         return 0;
     }
 
+    if (!aegis_verify_is_over(check, in, check->budget > 0 ? check->short_s
+                                                           : check->window_s, ret))
+    {
+        return 0;
+    }
+
     if (sum->points == 0) {
-        if (in->now < in->change_to + check->warmup_s) {
-            snprintf(ret->detail, sizeof(ret->detail), "warming up");
-
-        } else if (in->now < in->change_to + check->warmup_s + check->window_s) {
-            snprintf(ret->detail, sizeof(ret->detail), "no samples yet%s",
-                     s->n_nan ? ": no value in any" : "");
-
-        } else {
+        if (aegis_verify_is_over(check, in, check->window_s, ret)) {
             ret->outcome = check->no_data;
             snprintf(ret->detail, sizeof(ret->detail), "no samples%s: no_data says %s",
                      s->n_nan ? " with a value" : "",
@@ -296,6 +312,12 @@ aegis_verify_judge_burn(const aegis_verify_check_t *check,
     ret->limit = check->factor;
 
     bad = ret->burn_long > check->factor && ret->burn_short > check->factor;
+
+    /* to fail the short window is enough, to pass all of the long one is due */
+    if (!bad && !aegis_verify_is_over(check, in, check->window_s, ret)) {
+        return;
+    }
+
     ret->outcome = bad ? AEGIS_VERIFY_FAILED : AEGIS_VERIFY_PASS;
 
     snprintf(ret->detail, sizeof(ret->detail),

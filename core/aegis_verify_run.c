@@ -203,7 +203,7 @@ aegis_verify_label(const aegis_verify_work_t *k, char *buf, size_t size)
 
 /* Seconds to the next look. What was inconclusive is looked at again sooner, and
  * ever later: the first samples may come at any moment. */
-static int
+static double
 aegis_verify_wait(aegis_verify_work_t *k)
 {
     int  i, wait;
@@ -211,6 +211,10 @@ aegis_verify_wait(aegis_verify_work_t *k)
     if (k->result.outcome != AEGIS_VERIFY_INCONCLUSIVE) {
         k->waits = 0;
         return k->c.every_s;
+    }
+
+    if (k->result.early > 0) {
+        return k->result.early;
     }
 
     wait = AEGIS_VERIFY_SOON_S;

@@ -20,7 +20,7 @@ $stack->metrics_ahead($res, 'p95_ms', 120);
 my $began = time;
 my $case = Aegis::Case->create($stack->http, title => 'cart is slow', severity => 'error',
     correlation_id => 'alert-77', reason => 'p95 above 900 ms', tags => ['auto'],
-    labels => { service => 'cart', env => 'staging', resource => $res, metric => 'p95_ms', threshold => '500' },
+    labels => { service => 'cart', env => 'staging', resource => $res, metric => 'p95_ms', threshold => '500', window_s => '1' },
     headers => [traceparent => "00-$trace-b7ad6b7169203331-01"]);
 my $id = $case->id;
 my $end = $case->wait_state('CLOSED', 60);
@@ -46,11 +46,12 @@ for my $row (@t) {
 is(scalar(keys %{ { map { $_->{actor} => 1 } @t[1 .. 6] } }) > 2 ? 1 : 0, 1, 'the actors are the modules that found it out');
 
 subtest 'every module has left its artefact' => sub {
-    my %n = (event_envelope => 1, plan_proposed => 1, gate_decision => 1, plan_approved => 1, exec_run => 1, verify_checkpoint => 1);
+    my %n = (event_envelope => 1, plan_proposed => 1, gate_decision => 1, plan_approved => 1, exec_run => 1);
     is($pg->one("SELECT count(*) FROM aegis.$_ WHERE case_id = ?", $id), $n{$_}, "one row of $_") for sort keys %n;
+    is($pg->one('SELECT count(*) FROM aegis.verify_checkpoint WHERE case_id = ? AND final', $id), 1, 'one verdict of the verifier');
     cmp_ok($pg->one('SELECT count(*) FROM aegis.evidence_link WHERE case_id = ?', $id), '>', 0, 'the analyst links its evidence');
     is($pg->one(q{SELECT count(*) FROM aegis.exec_step WHERE case_id = ? AND state <> 'OK'}, $id), 0, 'every step succeeded');
-    like($pg->one('SELECT checks::text FROM aegis.verify_checkpoint WHERE case_id = ?', $id), qr/120/, 'the verifier kept what it measured');
+    like($pg->one('SELECT checks::text FROM aegis.verify_checkpoint WHERE case_id = ? AND final', $id), qr/120/, 'the verifier kept what it measured');
     is($end->{exec_id}, $pg->one('SELECT exec_id FROM aegis.exec_run WHERE case_id = ?', $id), 'the case names its run');
     is($end->{plan_id}, $pg->one('SELECT plan_id FROM aegis.plan_proposed WHERE case_id = ?', $id), 'and its plan');
 };

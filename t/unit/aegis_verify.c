@@ -59,11 +59,11 @@ static const judged_t  judged[] = {
 
     /* where the window begins: behind the change and the warm-up */
     { METRIC "," BASE ",'window_s':900", "{'window':{'points':[[9999,9,1,1,1]]}}",
-      "inconclusive", "m avg: no samples yet" },
+      "inconclusive", "m avg: its window is over in 300 s" },
     { METRIC "," BASE ",'warmup_s':590", "{'window':{'points':[[10540,9,1,1,1]]}}",
-      "inconclusive", "m avg: no samples yet" },
+      "inconclusive", "m avg: its window is over in 290 s" },
     { METRIC "," BASE ",'warmup_s':700", "{'window':{'points':[[10540,9,1,1,1]]}}",
-      "inconclusive", "m avg: warming up" },
+      "inconclusive", "m avg: its window is over in 400 s" },
     { METRIC "," BASE, "{'window':{'points':[[10299,9,99,1,1],[10540,1,1,1,1]]}}",
       "pass", "m avg 1 is <= 10" },
     { METRIC "," BASE, "{'window':{'points':[[10540,1,1,1,1],[10601,9,99,1,1]]}}",
@@ -79,9 +79,9 @@ static const judged_t  judged[] = {
     { METRIC "," BASE ",'no_data':'pass'", "{}", "pass",
       "m avg: no samples: no_data says pass" },
     { METRIC "," BASE ",'no_data':'pass','window_s':601", "{}", "inconclusive",
-      "m avg: no samples yet" },
+      "m avg: its window is over in 1 s" },
     { METRIC "," BASE ",'no_data':'fail','warmup_s':301", "{}", "inconclusive",
-      "m avg: no samples yet" },
+      "m avg: its window is over in 1 s" },
     { METRIC "," BASE ",'no_data':'pass'", "{'window':{'error':'away'}}", "inconclusive",
       "m avg: away" },
     { METRIC "," BASE, "{'window':{'points':[[10540,9,null,1,1]]}}", "inconclusive",
@@ -153,6 +153,15 @@ static const judged_t  judged[] = {
     { "'kind':'metric_burn','resource':'r','metric':'m','slo':0.99,'short_s':120,"
       "'long_s':600,'factor':2,'stale_s':600", "{'window':{'points':"
       "[[10100,100,0.9,1,1]]}}", "inconclusive", "m budget: no samples in the short" },
+    { "'kind':'metric_burn','resource':'r','metric':'m','slo':0.99,'short_s':120,"
+      "'long_s':601,'factor':2", "{'window':{'points':[[10540,100,0.001,1,1]]}}",
+      "inconclusive", "m budget: its window is over in 1 s" },
+    { "'kind':'metric_burn','resource':'r','metric':'m','slo':0.99,'short_s':120,"
+      "'long_s':601,'factor':2", "{'window':{'points':[[10540,100,0.1,1,1]]}}",
+      "failed", "m budget burns 10" },
+    { "'kind':'metric_burn','resource':'r','metric':'m','slo':0.99,'short_s':601,"
+      "'long_s':602,'factor':2", "{'window':{'points':[[10540,100,0.1,1,1]]}}",
+      "inconclusive", "m budget: its window is over in 1 s" },
     { "'kind':'metric_burn','resource':'r','metric':'m','slo':1,'short_s':120,"
       "'long_s':600,'factor':2", "{'window':{'points':[[10540,100,0,1,1]]}}", "pass",
       "m budget burns 0" },
@@ -284,7 +293,13 @@ test_over_time(void **state)
     char     verify[1024], *progress;
     json_t  *ret;
 
-    static const char  check[] = METRIC "," BASE ",'passes':2,'every_s':20,'deadline_s':100";
+    static const char  check[] = METRIC "," BASE ",'window_s':60,'passes':2,'every_s':20,"
+                                 "'deadline_s':100";
+
+    /* when it can be judged at all, it is looked at the next time */
+    ret = evaluate(check, "{}", 10010, "null");
+    assert_int_equal(json_number_value(json_object_get(ret, "next_s")), 10060);
+    json_decref(ret);
 
     ret = evaluate(check, "{}", 10100, "null");
     assert_string_equal(aegis_json_str(ret, "outcome"), "");
@@ -326,7 +341,7 @@ test_over_time(void **state)
     ret = evaluate(check, "{}", 10200, verify);
     assert_string_equal(aegis_json_str(ret, "outcome"), "inconclusive");
     assert_non_null(strstr(aegis_json_str(ret, "reason"),
-                           "check 1 is inconclusive after 100 s: m avg: no samples yet"));
+                           "check 1 is inconclusive after 100 s: m avg: no samples: no_data says"));
     json_decref(ret);
 }
 
@@ -464,9 +479,9 @@ test_pair(void **state)
         { ",'absent_errors':'zero'", "{'points':[]}", "{'points':[[10570,1,1],[10585,1,1]]}",
           "pass", "error_rate avg 0 is <= 0.05" },
         { "", "{'points':[]}", "{'points':[[10570,1,1],[10585,1,1]]}", "inconclusive",
-          "error_rate avg: no samples" },
+          "error_rate avg: no samples: no_data" },
         { "", "{'points':[[10570,1,0]]}", "{'points':[[10570,1,0]]}", "inconclusive",
-          "error_rate avg: no samples" },
+          "error_rate avg: no samples: no_data" },
         { "", "{'points':[[10570,1,1]]}", "{'points':[]}", "inconclusive", "error_rate avg: no" },
         { "", "{'error':'away'}", "{'points':[]}", "inconclusive", "error_rate avg: away" },
         { "", "{'points':[[10570,1,2]]}", "{'points':[[10570,1,1]]}", "inconclusive",
@@ -482,7 +497,7 @@ test_pair(void **state)
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
         snprintf(text, sizeof(text), "{'now_s':10600,'change':{'from_s':9000,'to_s':10570},"
             "'plan':{'plan':{'verify':[{'kind':'exec'},{'kind':'prometheus_ratio','errors':'e',"
-            "'total':'t','op':'<=','threshold':0.05,'window_s':300,'no_data':'fail',"
+            "'total':'t','op':'<=','threshold':0.05,'window_s':30,"
             "'stale_s':99,'min_coverage':0.3%s}]}}}",
             cases[i].more);
         facts = aegis_unit_json(text);
