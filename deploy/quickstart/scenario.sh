@@ -49,6 +49,16 @@ follow() {
         "$RUN/bin/aegisctl --env-file $RUN/aegis.env doctor" "logs: $RUN/log"
 }
 
+# measure resource value: what a sensor would write: an error rate in metric_1m, for a
+# minute from now on.
+measure() {
+    psql -XAtq -v ON_ERROR_STOP=1 -v r="$1" -v x="$2" "$DATABASE_ADMIN_URL" >/dev/null <<'SQL'
+INSERT INTO aegis.metric_1m (tenant, resource, metric, bucket, samples, avg, max, p95)
+SELECT 'default', :'r', 'error_rate', t, 60, :'x', :'x', :'x'
+  FROM generate_series(now(), now() + interval '1 min', interval '250 ms') t;
+SQL
+}
+
 # undo command...: run it when the demo ends, however it ends; the last one first.
 undone=
 undo() {
