@@ -133,11 +133,13 @@ ROUNDS ?= 3
 SECS   ?= 5
 WORKS  ?= default
 PEER   := $(B)/t/bench/peer
-.PHONY: bench bench-pages bench-built
+.PHONY: bench bench-pages bench-gate bench-built
 bench: all bench-built ## measure transition, create and get against pgbench and a peer
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" SECS="$(SECS)" WORKS="$(WORKS)" perl -It/lib t/bench/run.pl
 bench-pages: ## the same for pages, on 10 million timeline rows
 	@$(MAKE) --no-print-directory bench WORKS=pages
+bench-gate: all ## how long the gatekeeper takes to decide
+	@B="$(abspath $(B))" perl -It/lib t/bench/gate.pl
 bench-built: $(LOAD) $(PEER)
 $(LOAD): $(wildcard t/bench/*.c t/bench/*.h)
 	@mkdir -p $(@D)

@@ -71,3 +71,47 @@ undo() {
 reload() {
     kill -s HUP "$(pid_of "$1")" || die "the worker $1 does not run"
 }
+
+# in_force word: is it in the policy by which the gate judges now?
+in_force() {
+    [ "$(psql "$DATABASE_URL" -AtXc "SELECT body::text LIKE '%$1%' FROM aegis.gate_policy ORDER BY revision DESC LIMIT 1")" = t ]
+}
+
+# with_policy word: the policy on stdin, which has that word, until the demo ends.
+with_policy() {
+    local file=$RUN/conf/policy.yaml
+    cp -p "$file" "$file.before"
+    undo restore_policy "$1"
+    cat >"$file"
+    reload gate
+    until_ok 15 in_force "$1" || die "the gate did not take the policy" "look at $RUN/log/gate.log"
+}
+
+restore_policy() {
+    mv "$RUN/conf/policy.yaml.before" "$RUN/conf/policy.yaml"
+    reload gate
+    until_ok 15 not_in_force "$1" || true
+}
+
+not_in_force() { ! in_force "$1"; }
+
+# second_person name scopes: another principal of the tenant, until the demo ends;
+# $person is a file with its token.
+person=
+second_person() {
+    local keys=$RUN/nginx/aegis_keys line
+    person=$RUN/secrets/demo-$1
+    cp -p "$keys" "$keys.before"
+    undo forget_person
+    line=$( (umask 077 && "$RUN/bin/aegisctl" key new "demo-$1" default "$1" "$2" >"$person") 2>&1) ||
+        die "no key could be made: $line"
+    echo "$line" >>"$keys"
+    kill -s HUP "$(pid_of nginx)"
+    until_ok 15 ctl gate list --token-file "$person" || die "nginx did not take the key of $1"
+}
+
+forget_person() {
+    mv "$RUN/nginx/aegis_keys.before" "$RUN/nginx/aegis_keys"
+    rm -f "$person"
+    kill -s HUP "$(pid_of nginx)"
+}

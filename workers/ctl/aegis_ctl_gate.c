@@ -31,10 +31,15 @@ static const aegis_ctl_column_t  decision_columns[] = {
     { "source", "BY" }, { "rule", "RULE" }, { "reason", "REASON" }, { NULL, NULL }
 };
 
-static const aegis_ctl_column_t  voice_columns[] = {
+static const aegis_ctl_column_t  counted_columns[] = {
     { "case_id", "case" }, { "verdict", "verdict" }, { "rule", "rule" },
-    { "reason", "reason" }, { "so_far", "so far" }, { "expires_at", "expires" },
-    { "not_after", "holds until" }, { "decision_id", "decision" }, { NULL, NULL }
+    { "so_far", "so far" }, { "expires_at", "expires" }, { NULL, NULL }
+};
+
+static const aegis_ctl_column_t  decided_columns[] = {
+    { "case_id", "case" }, { "verdict", "verdict" }, { "rule", "rule" },
+    { "reason", "reason" }, { "not_after", "holds until" }, { "decision_id", "decision" },
+    { NULL, NULL }
 };
 
 
@@ -196,10 +201,14 @@ voice(aegis_ctl_t *ctl, const char *path)
     rc = aegis_ctl_case_send(ctl, &req, &a);
     json_decref(body);
     if (rc == AEGIS_CTL_OK) {
-        if (!ctl->json && json_object_get(a.body, "needs") != NULL) {
-            describe(a.body, a.body, "so_far");
+        if (json_object_get(a.body, "needs") == NULL) {
+            aegis_ctl_object(ctl, a.body, decided_columns);
+        } else {
+            if (!ctl->json) {
+                describe(a.body, a.body, "so_far");
+            }
+            aegis_ctl_object(ctl, a.body, counted_columns);
         }
-        aegis_ctl_object(ctl, a.body, voice_columns);
         aegis_ctl_answer_clear(&a);
     }
     return rc;
