@@ -298,3 +298,57 @@ aegis_gate_over(const json_t *request, int64_t now)
                                              json_string_value(at) }, &expires)
            || now >= expires;
 }
+
+
+static const char *
+aegis_gate_service(const json_t *facts)
+{
+    return aegis_json_str(json_object_get(json_object_get(facts, "case"), "labels"),
+                          "service");
+}
+
+
+void
+aegis_gate_earlier(json_t *facts, const json_t *earlier)
+{
+    size_t       i, k;
+    json_t      *rules, *rule, *rates, *n, *one;
+    json_int_t   more;
+    const char  *tenant, *service, *id;
+
+    tenant = aegis_json_str(json_object_get(facts, "case"), "tenant");
+    service = aegis_gate_service(facts);
+    rates = json_object_get(json_object_get(facts, "gate"), "rates");
+    rules = json_object_get(json_object_get(json_object_get(facts, "policy"), "body"),
+                            "rules");
+
+    for (i = 0; i < json_array_size(rules); i++) {
+        rule = json_array_get(rules, i);
+        id = aegis_json_str(rule, "id");
+        n = json_object_get(rates, id);
+
+        if (!json_is_integer(n) || strcmp(aegis_json_str(rule, "kind"), "rate") != 0) {
+            continue;
+        }
+
+        for (k = 0, more = 0; k < json_array_size(earlier); k++) {
+            one = json_array_get(earlier, k);
+            more += strcmp(aegis_json_str(one, "tenant"), tenant) == 0
+                    && (strcmp(aegis_json_str(rule, "per"), "service") != 0
+                        || strcmp(aegis_json_str(one, "service"), service) == 0);
+        }
+
+        json_object_set_new(rates, id, json_integer(json_integer_value(n) + more));
+    }
+}
+
+
+void
+aegis_gate_made(const json_t *facts, const json_t *doc, json_t *earlier)
+{
+    if (json_object_get(doc, "counted")) {
+        json_array_append_new(earlier, json_pack("{s:s, s:s}", "tenant",
+            aegis_json_str(json_object_get(facts, "case"), "tenant"),
+            "service", aegis_gate_service(facts)));
+    }
+}

@@ -47,6 +47,14 @@ aegis_code_t aegis_gate_waits(const json_t *facts, const json_t *request,
 /* {"request_id", "votes": n, "alive"}: what the commit has to find as it was. */
 json_t *aegis_gate_seen(const json_t *request, int alive);
 
+/*
+ * Decisions that are made on facts of one moment and committed together have to know
+ * of each other: earlier, [{"tenant", "service"}], is added to the rates of facts, and
+ * a document that was counted adds itself to it.
+ */
+void aegis_gate_earlier(json_t *facts, const json_t *earlier);
+void aegis_gate_made(const json_t *facts, const json_t *doc, json_t *earlier);
+
 /* Is its time over? */
 int aegis_gate_over(const json_t *request, int64_t now);
 

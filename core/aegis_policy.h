@@ -21,9 +21,6 @@ aegis_code_t aegis_policy_check(const json_t *policy, aegis_error_t *err);
 /* The names of the time zones that a policy needs. New array. */
 json_t *aegis_policy_zone_names(const json_t *policy);
 
-/* Does it count decisions, so that two must not be made at the same time? */
-int aegis_policy_counts(const json_t *policy);
-
 typedef enum {
     AEGIS_GATE_APPROVED,
     AEGIS_GATE_REJECTED,

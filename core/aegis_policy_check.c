@@ -356,21 +356,3 @@ aegis_policy_zone_names(const json_t *policy)
 
     return names;
 }
-
-
-int
-aegis_policy_counts(const json_t *policy)
-{
-    size_t   i;
-    json_t  *rules;
-
-    rules = json_object_get(policy, "rules");
-
-    for (i = 0; i < json_array_size(rules); i++) {
-        if (strcmp(aegis_json_str(json_array_get(rules, i), "kind"), "rate") == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
-}

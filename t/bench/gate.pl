@@ -21,6 +21,10 @@ my @rules = ('{id: envs, kind: environments, allow: [default, staging, prod]}', 
     '{id: often, kind: rate, max: 100000, window_s: 3600, per: service}',
     '{id: day, kind: window, from: "00:00", to: "24:00"}', '{id: ice, kind: freeze, from: "2020-12-20", to: "2021-01-03"}');
 
+my $revision = 10;
+
+sub unlimited () { return policy() =~ s/^.*kind: rate.*\n//mr }
+
 sub policy (@more) { return "version: 1\ntimezone: Europe/Berlin\nrules:\n" . join '', map { "  - $_\n" } @rules, @more }
 
 sub at_gate ($n) {
@@ -63,7 +67,9 @@ my $eval = sub ($me, $c) { $me->write('POST', '/gate/eval', { case_id => $c->id 
 $stack->policy(policy());
 timed(1, $eval, at_gate(20));
 row('POST /gate/eval, one client', timed(1, $eval, at_gate($N)));
-row("POST /gate/eval, $CLIENTS at once", timed($CLIENTS, $eval, at_gate($N)));
+row("POST /gate/eval, $CLIENTS at once, with a rate", timed($CLIENTS, $eval, at_gate($N)));
+$stack->policy(unlimited());
+row("POST /gate/eval, $CLIENTS at once, without", timed($CLIENTS, $eval, at_gate($N)));
 
 $stack->policy(policy('{id: ask, kind: approval, approval: {need: 1, four_eyes: false}}'));
 my @waiting = at_gate($N);
@@ -71,9 +77,9 @@ $_->{hash} = $_->post('/gate/eval')->json->{plan_hash} for @waiting;
 row("POST /gate/approve, $CLIENTS at once", timed($CLIENTS, sub ($me, $c) {
     $me->write('POST', '/gate/approve', { case_id => $c->id, plan_hash => $c->{hash} }) }, @waiting));
 
-$stack->policy(policy());
-for my $load ([1, 40], [64, $N]) {
-    my ($at_once, $n) = @$load;
+for my $load ([1, 40, 'with a rate', policy()], [64, $N, 'with a rate', policy()], [64, $N, 'without', unlimited()]) {
+    my ($at_once, $n, $how, $yaml) = @$load;
+    $stack->policy("$yaml# $at_once $how\nvalid_s: " . ++$revision . "00\n");
     my $since = $pg->one('SELECT now()');
     if ($at_once == 1) { Aegis::Case->create($http)->wait_state('CLOSED') for 1 .. $n }
     else {
@@ -84,7 +90,7 @@ for my $load ([1, 40], [64, $N]) {
     my $s = $pg->dbh->selectcol_arrayref(q{SELECT extract(epoch FROM d.created_at - t.created_at)::float8 FROM aegis.gate_decision d
         JOIN aegis.case_timeline t ON t.tenant = d.tenant AND t.case_id = d.case_id AND t.version = d.for_version AND t.kind = 'transition'
         WHERE t.event = 'plan_ready' AND d.created_at > ? ORDER BY 1}, {}, $since);
-    row("cmd.gate.eval to its decision, $at_once " . ($at_once == 1 ? 'case' : 'cases') . ' at once', @$s);
+    row("cmd.gate.eval, $at_once at once, $how", @$s);
 }
 
 my $file = root . '/run/bench-gate.json';

@@ -295,6 +295,56 @@ test_tampered(void **state)
 }
 
 
+/* What is decided on facts of one moment is counted as if one after the other. */
+static void
+test_earlier(void **state)
+{
+    size_t         i;
+    json_t        *facts, *doc, *earlier;
+    aegis_code_t   code;
+    aegis_error_t  err = AEGIS_ERROR_INIT;
+
+    static const struct {
+        const char  *tenant;
+        const char  *service;
+        const char  *verdict;
+    } cases[] = {
+        { "t", "a", "approved" }, { "t", "b", "approved" }, { "u", "a", "approved" },
+        { "t", "a", "approved" }, { "t", "a", "rejected" }, { "t", "b", "approved" },
+        { "t", "c", "rejected" }, { "u", "a", "approved" }
+    };
+
+    earlier = json_array();
+
+    /* 2 for a service and 5 for a tenant, of which 1 was before */
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        facts = facts_of("{'version':1,'rules':[{'id':'s','kind':'rate','max':2,"
+            "'window_s':60,'per':'service'},{'id':'a','kind':'rate','max':5,"
+            "'window_s':60}]}", "2026-11-20T09:00:00Z", NULL, "[]");
+        json_object_set_new(json_object_get(facts, "gate"), "rates",
+                            aegis_unit_json("{'s':0,'a':1}"));
+        json_object_set_new(json_object_get(facts, "case"), "tenant",
+                            json_string(cases[i].tenant));
+        json_object_set_new(json_object_get(facts, "case"), "labels",
+                            json_pack("{s:s}", "service", cases[i].service));
+
+        aegis_gate_earlier(facts, earlier);
+        doc = run(aegis_module_gate, facts, "aegis:gate", COMMAND, &code, &err);
+        assert_int_equal(code, AEGIS_E_OK);
+        aegis_gate_made(facts, doc, earlier);
+
+        if (strcmp(text(doc, "artefact", "verdict", NULL), cases[i].verdict) != 0) {
+            fail_msg("case %zu: %s", i, text(doc, "artefact", "reason", NULL));
+        }
+
+        json_decref(doc);
+        json_decref(facts);
+    }
+
+    json_decref(earlier);
+}
+
+
 int
 main(void)
 {
@@ -303,6 +353,7 @@ main(void)
         AEGIS_TEST("a question has the plan's hash and an end", test_request),
         AEGIS_TEST("voices count for whom they may, and the last one decides",
                    test_voices),
+        AEGIS_TEST("a batch counts its own approvals", test_earlier),
         AEGIS_TEST("a plan that was changed underneath is refused", test_tampered)
     };
 

@@ -44,7 +44,6 @@ aegis_code_t
 aegis_module_policy_read(aegis_module_policy_t *policy, const aegis_conf_t *conf,
     aegis_error_t *err)
 {
-    int            counts;
     char           path[4096], hash[65], *body;
     json_t        *json;
     aegis_code_t   rc;
@@ -57,7 +56,6 @@ aegis_module_policy_read(aegis_module_policy_t *policy, const aegis_conf_t *conf
         return aegis_module_policy_refuse(path, &why, err);
     }
 
-    counts = aegis_policy_counts(json);
 
     aegis_plan_hash(json, hash);
     body = aegis_json_text(json);
@@ -70,7 +68,6 @@ aegis_module_policy_read(aegis_module_policy_t *policy, const aegis_conf_t *conf
     policy->body = body;
     memcpy(policy->hash, hash, sizeof(hash));
     snprintf(policy->source, sizeof(policy->source), "%s", path);
-    policy->counts = counts;
     policy->stored = 0;
 
     return AEGIS_E_OK;
@@ -105,6 +102,30 @@ aegis_module_policy_store(aegis_module_policy_t *policy, aegis_pg_t *pg,
               "source", "%s", policy->source, NULL);
 
     return AEGIS_E_OK;
+}
+
+void
+aegis_module_policy_reload(aegis_worker_t *w)
+{
+    aegis_code_t            rc;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    aegis_module_worker_t  *mw;
+
+    mw = w->data;
+    rc = aegis_module_policy_read(mw->policy, w->conf, &err);
+    aegis_metric_set(mw->policy->loaded, rc == AEGIS_E_OK);
+
+    if (rc != AEGIS_E_OK) {
+        aegis_metric_add(mw->policy->errors, 1);
+        aegis_log(AEGIS_LOG_ERROR, "gate", "policy.refused", "detail", "%s", err.detail,
+                  "kept", "%s", mw->policy->hash, NULL);
+
+    } else if (w->pg != NULL) {
+        /* in force at once; when that fails the next tick says so and tries again */
+        (void) aegis_module_policy_store(mw->policy, w->pg, &err);
+    }
+
+    aegis_error_clear(&err);
 }
 
 void

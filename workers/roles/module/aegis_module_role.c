@@ -14,6 +14,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "aegis_gate.h"
 #include "aegis_http.h"
 #include "aegis_json.h"
 
@@ -146,7 +147,16 @@ aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_ro
     ctx.correlation_id = correlation;
     ctx.scopes = NULL;
 
+    if (mw->earlier) {
+        aegis_gate_earlier(facts, mw->earlier);
+    }
+
     rc = mw->module->decide(facts, k->d->msg.data, &ctx, &doc, &err);
+
+    if (rc == AEGIS_E_OK && mw->earlier) {
+        aegis_gate_made(facts, doc, mw->earlier);
+    }
+
     json_decref(facts);
     free(correlation);
 
@@ -244,10 +254,11 @@ static aegis_code_t
 aegis_module_load(aegis_worker_t *w, aegis_module_work_t *works, size_t *n,
     aegis_error_t *err)
 {
-    size_t                 i, left;
-    aegis_code_t           rc;
-    const aegis_item_t    *items[AEGIS_MODULE_BATCH];
-    const aegis_pg_row_t  *rows;
+    size_t                  i, left;
+    aegis_code_t            rc;
+    const aegis_item_t     *items[AEGIS_MODULE_BATCH];
+    const aegis_pg_row_t   *rows;
+    aegis_module_worker_t  *mw;
 
     for (i = 0; i < *n; i++) {
         items[i] = works[i].item;
@@ -257,6 +268,9 @@ aegis_module_load(aegis_worker_t *w, aegis_module_work_t *works, size_t *n,
     if (rc != AEGIS_E_OK) {
         return rc;
     }
+
+    mw = w->data;
+    json_array_clear(mw->earlier);
 
     for (i = 0, left = 0; i < *n; i++) {
         if (aegis_module_loaded(w, &works[i], &rows[i])) {
@@ -350,7 +364,7 @@ aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n, aegis_error
 static aegis_code_t
 aegis_module_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
 {
-    size_t                  i, part, most;
+    size_t                  i, part;
     aegis_code_t            rc;
     aegis_error_t           err = AEGIS_ERROR_INIT;
     struct timespec         t0, t1;
@@ -366,11 +380,8 @@ aegis_module_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
     /* so does the planner build of what is there */
     rc = rc == AEGIS_E_OK ? aegis_module_templates_store(mw->templates, w->pg, &err) : rc;
 
-    /* who counts decisions has to see each before the next */
-    most = mw->policy && mw->policy->counts ? 1 : AEGIS_MODULE_BATCH;
-
     for (i = 0; rc == AEGIS_E_OK && i < n; i += part) {
-        part = n - i < most ? n - i : most;
+        part = n - i < AEGIS_MODULE_BATCH ? n - i : AEGIS_MODULE_BATCH;
         rc = aegis_module_batch(w, d + i, part, &err);
 
         /* the first parts are committed: say so, and let the rest come again */
@@ -407,6 +418,7 @@ aegis_module_done(aegis_worker_t *w)
     }
 
     aegis_module_policy_free(mw->policy);
+    json_decref(mw->earlier);
     aegis_verifier_free(mw->verifier);
     aegis_module_templates_free(mw->templates);
     free(mw->items);
@@ -455,8 +467,9 @@ aegis_module_init_gate(aegis_worker_t *w, aegis_error_t *err)
     }
 
     mw = w->data;
+    mw->earlier = json_array();
     mw->policy = calloc(1, sizeof(aegis_module_policy_t));
-    if (mw->policy == NULL) {
+    if (mw->policy == NULL || mw->earlier == NULL) {
         return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
     }
 
@@ -471,31 +484,6 @@ aegis_module_init_gate(aegis_worker_t *w, aegis_error_t *err)
     }
 
     return rc;
-}
-
-/* Keep what is in force when the new file is bad. */
-static void
-aegis_module_reload_gate(aegis_worker_t *w)
-{
-    aegis_code_t            rc;
-    aegis_error_t           err = AEGIS_ERROR_INIT;
-    aegis_module_worker_t  *mw;
-
-    mw = w->data;
-    rc = aegis_module_policy_read(mw->policy, w->conf, &err);
-    aegis_metric_set(mw->policy->loaded, rc == AEGIS_E_OK);
-
-    if (rc != AEGIS_E_OK) {
-        aegis_metric_add(mw->policy->errors, 1);
-        aegis_log(AEGIS_LOG_ERROR, "gate", "policy.refused", "detail", "%s", err.detail,
-                  "kept", "%s", mw->policy->hash, NULL);
-
-    } else if (w->pg != NULL) {
-        /* in force at once; when that fails the next tick says so and tries again */
-        (void) aegis_module_policy_store(mw->policy, w->pg, &err);
-    }
-
-    aegis_error_clear(&err);
 }
 
 /* The gateway judges by the database's policy even while no command comes. */
@@ -585,7 +573,7 @@ const aegis_role_t  aegis_role_gate = {
     .init = aegis_module_init_gate,
     .handle = aegis_module_handle,
     .tick = aegis_module_tick_gate,
-    .reload = aegis_module_reload_gate,
+    .reload = aegis_module_policy_reload,
     .done = aegis_module_done
 };
 

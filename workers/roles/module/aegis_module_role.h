@@ -15,7 +15,6 @@ typedef struct {
     char             hash[65];
     char             source[4096];
     int              stored;            /* it is in aegis.gate_policy */
-    int              counts;            /* it has rules of kind rate */
     aegis_metric_t  *errors;
     aegis_metric_t  *loaded;
 } aegis_module_policy_t;
@@ -29,6 +28,7 @@ typedef struct {
     aegis_item_t           *items;          /* AEGIS_MODULE_BATCH of them */
     aegis_metric_t         *seconds;
     aegis_module_policy_t  *policy;         /* the gate's only */
+    json_t                 *earlier;        /* the same: what this batch has approved so far */
     struct aegis_verifier_s  *verifier;     /* verify's only */
     aegis_module_templates_t  *templates;   /* the planner's only */
 } aegis_module_worker_t;
@@ -46,6 +46,9 @@ aegis_code_t aegis_module_policy_read(aegis_module_policy_t *policy,
 /* Put it into the database when it is not there yet. */
 aegis_code_t aegis_module_policy_store(aegis_module_policy_t *policy, aegis_pg_t *pg,
     aegis_error_t *err);
+
+/* Read it again; when the new file is bad, what is in force stays. */
+void aegis_module_policy_reload(aegis_worker_t *w);
 
 void aegis_module_policy_free(aegis_module_policy_t *policy);
 
