@@ -125,7 +125,7 @@ aegis_route_find(aegis_str_t method, aegis_str_t path,
     int                   m, hole;
     size_t                i;
     unsigned              allow[2] = { 0, 0 };
-    aegis_str_t           id;
+    aegis_str_t           id, found_id;
     const aegis_route_t  *found[2] = { NULL, NULL };
 
     if (path.data == NULL || path.len == 0) {
@@ -133,7 +133,7 @@ aegis_route_find(aegis_str_t method, aegis_str_t path,
     }
 
     m = method.data ? aegis_route_method(method) : -1;
-    *ret_id = AEGIS_NO_STR;
+    *ret_id = found_id = AEGIS_NO_STR;
 
     for (i = 0; i < AEGIS_N_ROUTES; i++) {
         if (!aegis_route_fits(aegis_routes[i].path, path, &id)) {
@@ -145,9 +145,7 @@ aegis_route_find(aegis_str_t method, aegis_str_t path,
 
         if (m == (int) aegis_routes[i].method && found[hole] == NULL) {
             found[hole] = &aegis_routes[i];
-            if (hole) {
-                *ret_id = id;
-            }
+            found_id = hole ? id : found_id;
         }
     }
 
@@ -156,8 +154,8 @@ aegis_route_find(aegis_str_t method, aegis_str_t path,
 
     if (found[hole]) {
         *ret_route = found[hole];
-        if (!hole) {
-            *ret_id = AEGIS_NO_STR;
+        if (hole) {
+            *ret_id = found_id;
         }
         return AEGIS_E_OK;
     }

@@ -72,6 +72,7 @@ test_answers(void **state)
         { "POST",    "/plan/x",            AEGIS_E_METHOD, "GET, HEAD, OPTIONS" },
         { "GET",     "/plan/generate",     AEGIS_E_METHOD, "POST, OPTIONS" },
         { "GET",     "/adapter/exec",      AEGIS_E_METHOD, "POST, OPTIONS" },
+        { "GET",     "/gate/eval",         AEGIS_E_METHOD, "POST, OPTIONS" },
         { "GET",     "/",                  AEGIS_E_NOT_FOUND, NULL },
         { "GET",     "",                   AEGIS_E_NOT_FOUND, NULL },
         { "GET",     "/case/",             AEGIS_E_NOT_FOUND, NULL },
@@ -86,12 +87,16 @@ test_answers(void **state)
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
         allow = NULL;
+        id = AEGIS_NO_STR;
         code = aegis_route_find(aegis_unit_str(cases[i].method),
                                 aegis_unit_str(cases[i].path), &r, &id, &allow);
 
         if (code != cases[i].code) {
             fail_msg("%s %s gives %d", cases[i].method, cases[i].path, (int) code);
         }
+
+        /* nor may a template with {id} that fits as well leave its id behind */
+        assert_true(code == AEGIS_E_OK || id.data == NULL);
 
         if (cases[i].allow) {
             assert_string_equal(allow, cases[i].allow);
