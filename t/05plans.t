@@ -89,4 +89,44 @@ subtest 'every value of a whole plan, changed' => sub {
     is(scalar @differ, 0, 'both say the same of each') or diag(join "\n", @differ[0 .. (@differ > 5 ? 4 : $#differ)]);
 };
 
+subtest 'aegisctl plan, offline' => sub {
+    my $bin = build_dir . '/aegisctl';
+    my $ctl = sub (@args) { return run([$bin, 'plan', @args], cwd => root, env => { AEGIS_URL => undef, DATABASE_URL => undef, san_env }) };
+    my @shipped = map { m{(conf/.*)} } glob root . '/conf/plans/*.yaml';
+    cmp_ok(scalar @shipped, '>=', 6, 'templates are shipped');
+    my $r = $ctl->('check', '-o', 'json', @shipped);
+    is($r->{rc}, 0, 'check: all of them are right') or diag($r->{err});
+    is_deeply([ map { $_->{kind} } @{ json_decode($r->{out}) } ], [ ('template') x @shipped ], 'and templates');
+    my $dir = scratch('plans');
+    my $plan = spew("$dir/plan.yaml", "title: t\nsteps: [{action: echo}]\n");
+    $r = $ctl->('check', '-o', 'json', $plan);
+    is($r->{rc}, 0, 'check: an incomplete plan is a plan');
+    is_deeply(json_decode($r->{out})->[0]{missing}, ['rollback', 'verify'], 'and what it lacks is said');
+    my $bad = spew("$dir/bad.yaml", "title: t\nsteps: [{action: echo, timeout_s: '5'}]\n");
+    $r = $ctl->('check', $plan, $bad);
+    is($r->{rc}, 1, 'check: one bad file is enough');
+    like($r->{err}, qr{bad\.yaml: /steps/0/timeout_s: }, 'with file and pointer');
+    my $broken = spew("$dir/broken.yaml", slurp(root . '/conf/plans/scale.yaml') =~ s/template: scale/template: broken/r =~ s/\$\{replicas\}/\${replica}/r);
+    $r = $ctl->('check', $broken);
+    is($r->{rc}, 1, 'check: a hole without a parameter');
+    like($r->{err}, qr{/plan/\S+: names replica, which is no parameter}, 'is named');
+
+    $r = $ctl->('render', 'scale', '-p', 'namespace=shop', '-p', 'replicas=5', '-p', 'replicas_before=2', '-l', 'workload=web');
+    is($r->{rc}, 0, 'render: a plan') or diag($r->{err});
+    is(json_decode($r->{out})->{steps}[0]{params}{replicas}, 5, 'with typed values');
+    is((ours($r->{out} =~ s/\n//gr))[0], 'ok', 'that the checker takes');
+    my $five = spew("$dir/five.json", $r->{out});
+    my $six = spew("$dir/six.json", $ctl->('render', 'scale', '-p', 'namespace=shop', '-p', 'replicas=6', '-p', 'replicas_before=2', '-l', 'workload=web')->{out});
+    $r = $ctl->('render', 'scale', '-p', 'namespace=shop;ls', '-p', 'colour=red');
+    is($r->{rc}, 1, 'render: values that do not fit');
+    like($r->{err}, qr{/params/$_: }, "$_ is named") for qw(namespace replicas workload colour);
+    is($ctl->('render', 'nonsense')->{rc}, 4, 'render: no such template');
+
+    $r = $ctl->('diff', '-o', 'json', $five, $six);
+    is($r->{rc}, 0, 'diff: of two files');
+    is_deeply(json_decode($r->{out}), [{ op => 'replace', path => '/title', was => 'Scale web in shop from 2 to 5', value => 'Scale web in shop from 2 to 6' },
+        { op => 'replace', path => '/steps/0/params/replicas', was => 5, value => 6 }], 'is a JSON Patch') or diag($r->{out});
+    is_deeply(json_decode($ctl->('diff', '-o', 'json', $five, $five)->{out}), [], 'diff: of one with itself is empty');
+};
+
 done_testing;

@@ -15,6 +15,7 @@
 const aegis_ctl_noun_t  aegis_ctl_nouns[] = {
     { "case", "create, read, move and watch cases", aegis_ctl_case_commands },
     { "gate", "plans that wait for people: list, show, approve, deny", aegis_ctl_gate_commands },
+    { "plan", "check, render, read and compare plans", aegis_ctl_plan_commands },
     { "policy", "check a policy, and try it on what was decided", aegis_ctl_policy_commands },
     { "verify", "verify repairs, and read every number of it", aegis_ctl_verify_commands },
     { "outbox", "what waits to be published", aegis_ctl_outbox_commands },

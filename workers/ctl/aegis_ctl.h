@@ -33,7 +33,7 @@ typedef struct {
 
 typedef struct aegis_ctl_command_s  aegis_ctl_command_t;
 
-#define AEGIS_CTL_MAX_ARGS     8
+#define AEGIS_CTL_MAX_ARGS     64
 #define AEGIS_CTL_MAX_OPTIONS  64
 
 /* One invocation. */
@@ -73,6 +73,7 @@ extern const aegis_ctl_option_t   aegis_ctl_globals[];
 
 extern const aegis_ctl_command_t  aegis_ctl_case_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_gate_commands[];
+extern const aegis_ctl_command_t  aegis_ctl_plan_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_policy_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_outbox_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_dlq_commands[];
