@@ -90,8 +90,10 @@ bash(void)
         }
     }
     printf("    'case transition') [[ $cur == -* ]] || words=$events;;\n"
-           "    'plan check'|'plan diff') [[ $cur == -* ]] || { mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return; };;\n"
-           "    'plan render') [[ $cur == -* ]] || words='canary change config-flip incident rolling-restart scale';;\n"
+           "    'plan check'|'plan diff') [[ $cur == -* ]] ||"
+           " { mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return; };;\n"
+           "    'plan render') [[ $cur == -* ]] ||"
+           " words='canary change config-flip incident rolling-restart scale';;\n"
            "    esac\n"
            "    if [[ $cur == -* ]]; then\n"
            "        words='");
