@@ -377,7 +377,9 @@ one(const char *dir, size_t s)
 
             for (k = 0; k < N(settings); k++) {
                 st = verify(&c[k], &x, &t);
-                took[k][total[0]] = d == 0 ? t : took[k][total[0]];
+                if (d == 0) {
+                    took[k][total[0]] = t;
+                }
                 alarms[k] += d == 0 && st == AEGIS_VERIFY_BROKEN;
                 undecided[k] += d == 0 && st == AEGIS_VERIFY_OVERDUE;
                 missed[k] += d == 1 && st == AEGIS_VERIFY_HOLDS;
