@@ -115,10 +115,11 @@ sub unload ($self) {
 # Until TERM. keep: one connection for as long as the other side keeps it.
 sub client ($port, $keep, $file) {
     my (%n, $s, $stop, $used);
+    my $first = getppid;
     $SIG{TERM} = sub { $stop = 1 };
     $SIG{PIPE} = 'IGNORE';
     $n{$_} = 0 for qw(asked lost resent);
-    while (!$stop) {
+    while (!$stop && getppid == $first) {
         $n{asked}++;
         my $answer = '';
         while (1) {

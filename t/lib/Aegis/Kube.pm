@@ -121,7 +121,8 @@ sub kubelet ($port, $ca) {
 # In a process of its own: somebody else writes to web-deployment all the time, as
 # fast as its controller can follow.
 sub noise ($port, $ca) {
-    for (my $n = 0; ; $n++) {
+    my $first = getppid;
+    for (my $n = 0; getppid == $first; $n++) {
         request($port, $ca, 'PATCH', '/apis/apps/v1/namespaces/shop/deployments/web-deployment', { metadata => { annotations => { noise => "$n" } } },
             token => $TOKEN{admin}, type => 'application/merge-patch+json');
         select undef, undef, undef, 0.15;
