@@ -121,5 +121,30 @@ subtest 'every alert asks for a metric that is there' => sub {
     is_deeply([ grep { !$known{$_} } sort keys %asked ], [], 'which exists');
 };
 
+subtest 'every panel of the dashboard asks for metrics that are there' => sub {
+    my $d = json_decode(slurp(root . '/deploy/grafana/aegis.json'));
+    my $all = join "\n", map { $stack->metrics($_) } 'gateway', $stack->roles;
+    my %live = map { $_ => 1 } $all =~ /^# TYPE (\S+)/mg;
+    # what never happened here has no series: then a program must at least have its name
+    my $code = join '', map { slurp(root . "/$_") } files_of(qr{^(workers|ngx_aegis_module)/.*\.c$});
+    my (%asked, %ids);
+    for my $p (@{ $d->{panels} }) {
+        ok(!$ids{ $p->{id} }++ && @{ $p->{targets} } && $p->{title}, "$p->{title}: has an id and asks for something");
+        ok(!(grep { $_->{gridPos}{x} == $p->{gridPos}{x} && $_->{gridPos}{y} == $p->{gridPos}{y} && $_->{id} != $p->{id} } @{ $d->{panels} }),
+            "$p->{title}: has a place of its own");
+        $asked{ s/_bucket$//r } = 1 for map { $_->{expr} =~ /\b((?:aegis|case)_\w+)\b/g } @{ $p->{targets} };
+    }
+    my @dead = grep { !$live{$_} && $code !~ /"\Q$_\E"/ } sort keys %asked;
+    is_deeply(\@dead, [], 'every metric exists');
+    my @seen = grep { $live{$_} } keys %asked;
+    cmp_ok(scalar @seen, '>', @{[ keys %asked ]} / 2, 'most of them were exported: ' . @seen . ' of ' . keys %asked);
+    if (have('promtool')) {
+        my $n = 0;
+        my $rules = join '', map { '  - record: x:' . $n++ . "\n    expr: " . json_encode($_->{expr}) . "\n" } map { @{ $_->{targets} } } @{ $d->{panels} };
+        my $r = run(['promtool', 'check', 'rules', spew(scratch() . '/dash.yaml', "groups:\n- name: d\n  rules:\n$rules")]);
+        is($r->{rc}, 0, "promtool reads all $n expressions") or diag($r->{out} . $r->{err});
+    }
+};
+
 $stack->finish(allow => [qr/nats/i]);
 done_testing;
