@@ -133,13 +133,15 @@ ROUNDS ?= 3
 SECS   ?= 5
 WORKS  ?= default
 PEER   := $(B)/t/bench/peer
-.PHONY: bench bench-pages bench-gate bench-built
+.PHONY: bench bench-pages bench-gate bench-loop bench-built
 bench: all bench-built ## measure transition, create and get against pgbench and a peer
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" SECS="$(SECS)" WORKS="$(WORKS)" perl -It/lib t/bench/run.pl
 bench-pages: ## the same for pages, on 10 million timeline rows
 	@$(MAKE) --no-print-directory bench WORKS=pages
 bench-gate: all ## how long the gatekeeper takes to decide
 	@B="$(abspath $(B))" perl -It/lib t/bench/gate.pl
+bench-loop: all $(LOAD) ## measure the whole loop, with all workers, at 1, 16 and 64 cases at once
+	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" perl -It/lib t/bench/loop.pl
 bench-built: $(LOAD) $(PEER)
 $(LOAD): $(wildcard t/bench/*.c t/bench/*.h)
 	@mkdir -p $(@D)

@@ -136,6 +136,18 @@ sub messages ($self, $name, $from = undef) {
     return map { $got{$_} } sort { $a <=> $b } keys %got;
 }
 
+# What is published to a subject from now on, without a consumer: the bodies that
+# have arrived when the socket can be read.
+sub listen ($self, $subject) { $self->_send("SUB $subject 2\r\n") }
+sub socket ($self) { return $self->{s} }
+
+sub heard ($self) {
+    $self->_fill(time + 1);
+    my @m;
+    while (my $m = $self->_next(0)) { push @m, $m->{body} }
+    return @m;
+}
+
 sub close ($self) { CORE::close($self->{s}) }
 
 1;
