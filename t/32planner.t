@@ -73,4 +73,54 @@ subtest 'YAML that is refused' => sub {
     is($create->header('accept'), 'application/json', 'and nowhere else');
 };
 
+sub plans_of ($id) { return @{ $pg->rows('SELECT * FROM aegis.plan_proposed WHERE case_id = ? ORDER BY revision', $id) } }
+
+subtest 'resume makes the next revision, with why the last one failed in it' => sub {
+    my $case = Aegis::Case->create($http, title => 'it fails', labels => { script => 'nobody-has-it.sh', service => 'checkout' });
+    my $parked = $case->wait_state('PARKED', 40) or return;
+    my ($first) = plans_of($case->id);
+    my $plan = json_decode($first->{plan});
+    is($first->{revision}, 1, 'the first plan is revision 1');
+    is((grep { $_->{kind} eq 'finding' && length $_->{summary} } @{ $plan->{evidence} }), 1, 'with what the analyst found in it');
+    my ($took) = $pg->one(q{SELECT extract(epoch FROM (SELECT min(created_at) FROM aegis.plan_proposed WHERE case_id = ?)
+        - (SELECT created_at FROM aegis.case_timeline WHERE case_id = ? AND to_status = 'PLANNING' ORDER BY version LIMIT 1))}, $case->id, $case->id);
+    note("the first plan was there after $took s");
+    my $resumed = $case->must('resume')->json;
+    ok(wait_for('the second failure', 40, sub { my $j = $case->get->json; $j->{status} eq 'PARKED' && $j->{version} > $resumed->{version} }), 'it is tried again');
+    my @plans = plans_of($case->id);
+    is_deeply([ map { $_->{revision} } @plans ], [1, 2], 'as revision 2');
+    isnt($plans[1]{hash}, $plans[0]{hash}, 'of another hash');
+    is($plans[1]{template}, $plans[0]{template}, 'of the same template');
+    my %e = map { $_->{kind} => $_ } @{ json_decode($plans[1]{plan})->{evidence} };
+    like($e{failure}{summary} // '', qr/^revision 1: .*\bscript\.exec\b/s, 'it says which step failed') or diag($plans[1]{plan});
+    is($e{failure}{id}, "version $parked->{version}", 'and at which version');
+    is($e{plan}{id}, $plans[0]{plan_id}, 'and names the revision before');
+};
+
+subtest 'a template of a label, its params kept' => sub {
+    my $case = Aegis::Case->create($http, mode => 'manual', title => 'more', labels => { template => 'scale', namespace => 'shop', workload => 'web' });
+    my $bad = $case->post('/plan/generate');
+    is($bad->problem, 'schema-violation', 'what the template requires is asked for');
+    is_deeply([ sort map { $_->{pointer} } @{ $bad->json->{errors} } ], ['/params/replicas', '/params/replicas_before'], 'by pointer');
+    my $r = $case->post('/plan/generate', params => { replicas => 6, replicas_before => 3 });
+    is($r->status, 201, 'and taken') or diag($r->brief);
+    is($r->json->{template}, 'scale', 'the label chose it');
+    is_deeply($http->get('/plan/' . $r->json->{plan_id})->json->{params}, { replicas => 6, replicas_before => 3 }, 'its params can be read');
+    my $again = $case->post('/plan/generate');
+    is_deeply([ $again->status, $again->json->{revision}, $again->json->{plan}{steps}[0]{params}{replicas} ], [201, 2, 6], 'the next revision has the same params');
+    my $none = $case->post('/plan/generate', template => 'nonsense');
+    like($none->json->{errors}[0]{detail}, qr/canary, change, config-flip, incident, rolling-restart, scale/, 'who asks for another is told which there are');
+};
+
+subtest 'an incomplete plan is stored, and stopped with what is missing' => sub {
+    my $case = Aegis::Case->create($http, mode => 'manual');
+    my $r = $case->post('/plan/generate', plan => { title => 'half', steps => [{ action => 'echo' }] });
+    is($r->status, 201, 'stored');
+    is_deeply($r->json->{missing}, ['rollback', 'verify'], 'it says what is missing');
+    $case->drive('ANALYZING');
+    my $no = $case->say('plan_ready');
+    is($no->problem, 'guard-failed', 'the guard stops it');
+    like($no->body, qr/rollback and a verify part/, 'and says what it wants');
+};
+
 done_testing;
