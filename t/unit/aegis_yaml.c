@@ -146,7 +146,9 @@ test_limits(void **state)
     refused(many("a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: [", "*b,", 999, "]\n"),
             "an anchor");
 
-    yaml = many("[", "[", 31, many("", "]", 32, ""));
+    p = many("", "]", 32, "");
+    yaml = many("[", "[", 31, p);
+    free(p);
     assert_int_equal(aegis_yaml_to_json(aegis_unit_str(yaml), &got, &err), AEGIS_E_OK);
     assert_int_equal(aegis_json_depth(got, 64), 32);
     json_decref(got);
