@@ -85,6 +85,7 @@ my ($prism, $http) = prism($doc);
 my $reader = $http->with(token => $stack->token('reader'));
 my $nobody = $http->with(token => undef);
 my $mute = $http->with(token => $stack->token('mute'));
+my $second = $http->with(token => $stack->token('second'));
 my %seen;           # "get /case/{id}" => { status => 1 }
 
 # One request; what prism says of its answer.
@@ -157,6 +158,17 @@ subtest 'the loop, by hand' => sub {
     $slow->must('force_park');
     ask($http, 'get /verify/{id}', "/verify/$verify", 304, 'known', headers => ['If-None-Match', '*']);
     ask($http, 'get /verify/{id}', "/verify/$verify", 412, 'another', headers => ['If-Match', '"x"']);
+    my $undo = $stack->policy("version: 1\nrules:\n  - {id: ask-$$, kind: approval, approval: {need: 2, four_eyes: false}}\n");
+    my %asked = map { my $c = Aegis::Case->create($stack->http, mode => 'manual')->drive('WAIT_GATE');
+        $_ => { case_id => $c->id, plan_hash => ask($http, 'post /gate/eval', '/gate/eval', 201, 'a question', json => { case_id => $c->id }, headers => [key])->json->{plan_hash} } } qw(approve deny);
+    ask($http, 'post /gate/eval', '/gate/eval', 200, 'the same question', json => { case_id => $asked{deny}{case_id} }, headers => [key]);
+    ask($http, 'get /gate/waiting', '/gate/waiting', 200, 'what waits');
+    ask($http, 'get /gate/{id}', "/gate/$asked{deny}{case_id}", 200, 'what waits of a case');
+    ask($http, "post /gate/$_", "/gate/$_", 409, 'another plan', json => { %{ $asked{$_} }, plan_hash => 'h' }, headers => [key]) for qw(approve deny);
+    ask($http, 'post /gate/approve', '/gate/approve', 200, 'a first voice', json => $asked{approve}, headers => [key]);
+    ask($second, 'post /gate/approve', '/gate/approve', 201, 'the last one', json => $asked{approve}, headers => [key]);
+    ask($http, 'post /gate/deny', '/gate/deny', 201, 'a denial', json => $asked{deny}, headers => [key]);
+    $undo->();
     for my $page ("/case/$id/timeline", '/case') {
         my $op = 'get ' . ($page =~ s/\Q$id\E/{id}/r);
         ask($http, $op, $page, 200, 'a page');
@@ -177,7 +189,8 @@ subtest 'what every route refuses' => sub {
             my $write = $method ne 'get';
             my $url = $url{$template} // ($template =~ s/\{id\}/uuid/er);
             my %valid = $write ? (json => $template eq '/case/create' ? { title => 'x', mode => 'manual' }
-                : $template =~ /transition/ ? { event => 'force_park' } : { case_id => uuid }) : ();
+                : $template =~ /transition/ ? { event => 'force_park' } : $template =~ m{^/gate/(?:approve|deny)$} ? { case_id => uuid, plan_hash => 'h' }
+                : { case_id => uuid }) : ();
             my @k = $write ? key : ();
             if ($has->{401}) {
                 ask($nobody, $op, $url, 401, 'no credential', %valid, headers => [@k]);
