@@ -148,30 +148,39 @@ DECLARE
     v_today date := (now() AT TIME ZONE 'UTC')::date;
     v_got   boolean[] := aegis.lock_keys(p_tenant, p_principal, p_key, p_consumer);
     v_seen  text[];
+    v_twice bigint[];
 BEGIN
     IF array_remove(p_consumer, NULL) <> '{}' THEN
         v_seen := aegis.seen_messages(p_tenant, p_consumer, p_key);
     END IF;
 
-    RETURN ARRAY(SELECT ROW(CASE
-               WHEN NOT i.got THEN 'idempotency-key-in-flight'
-               WHEN i.nth > 1 THEN 'again'
-               WHEN k.hash <> i.hash THEN 'idempotency-key-reused'
-               WHEN k.code IS NOT NULL OR i.seen IS NOT NULL THEN 'replay'
-               ELSE 'new' END,
-               coalesce(k.status, 200), coalesce(k.code, i.seen), k.version,
-               coalesce(k.body, ''), k.extra)::aegis.claim
-      FROM (SELECT u.*, row_number() OVER (PARTITION BY u.tenant,
+    IF cardinality(p_key) > 1 THEN
+        v_twice := ARRAY(SELECT x.ord FROM (
+            SELECT u.ord, row_number() OVER (PARTITION BY u.tenant,
                        coalesce(u.consumer, u.principal), u.key ORDER BY u.ord) AS nth
-              FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, v_got, v_seen)
-                   WITH ORDINALITY AS u(tenant, principal, key, hash, consumer, got, seen, ord)) i
-      LEFT JOIN aegis.idempotency k ON i.consumer IS NULL AND k.tenant = i.tenant
-       AND k.principal = i.principal AND k.key = i.key
-       AND k.day >= v_from AND k.day <= v_today
-       -- its day is part of the primary key: until the day is over, a key of
-       -- today stays known even when the time set is shorter
-       AND (k.created_at > v_since OR k.day = v_today)
-     ORDER BY i.ord);
+              FROM unnest(p_tenant, p_principal, p_key, p_consumer)
+                   WITH ORDINALITY AS u(tenant, principal, key, consumer, ord)) x
+             WHERE x.nth > 1);
+    END IF;
+
+    RETURN ARRAY(SELECT ROW(CASE
+               WHEN NOT v_got[u.n] THEN 'idempotency-key-in-flight'
+               WHEN u.n = ANY (v_twice) THEN 'again'
+               WHEN k.hash <> p_hash[u.n] THEN 'idempotency-key-reused'
+               WHEN k.code IS NOT NULL OR v_seen[u.n] IS NOT NULL THEN 'replay'
+               ELSE 'new' END,
+               coalesce(k.status, 200), coalesce(k.code, v_seen[u.n]), k.version,
+               coalesce(k.body, ''), k.extra)::aegis.claim
+      FROM generate_series(1, cardinality(p_key)) AS u(n)
+      LEFT JOIN LATERAL (
+           SELECT k.hash, k.status, k.code, k.version, k.body, k.extra FROM aegis.idempotency k
+            WHERE p_consumer[u.n] IS NULL AND k.tenant = p_tenant[u.n]
+              AND k.principal = p_principal[u.n] AND k.key = p_key[u.n]
+              AND k.day >= v_from AND k.day <= v_today
+              -- its day is part of the primary key: until the day is over, a key of
+              -- today stays known even when the time set is shorter
+              AND (k.created_at > v_since OR k.day = v_today) OFFSET 0) k ON true
+     ORDER BY u.n);
 END $$;
 
 DROP FUNCTION IF EXISTS aegis.lock_cases(text[], uuid[], aegis.claim[]);

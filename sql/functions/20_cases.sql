@@ -2,16 +2,20 @@
 
 -- An approval ends with the next decision on the same plan that is none.
 CREATE OR REPLACE FUNCTION aegis.still_approved(a aegis.plan_approved) RETURNS boolean
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
     SELECT NOT EXISTS (SELECT FROM aegis.gate_decision d
          WHERE d.tenant = a.tenant AND d.case_id = a.case_id AND d.plan_id = a.plan_id
-           AND d.created_at > a.created_at AND d.verdict <> 'approved')
-$$;
+           AND d.created_at > a.created_at AND d.verdict <> 'approved'));
+END $$;
 
 -- The facts of core/tables/facts.def for one case; only the bits of p_needs
 -- are looked up. p_plan_id is the plan that plan_ready names.
 CREATE OR REPLACE FUNCTION aegis.case_facts(c aegis.ops_case, p_needs int, p_plan_id uuid)
-RETURNS int LANGUAGE sql STABLE AS $$
+RETURNS int LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
     SELECT
       CASE WHEN p_needs & 1 <> 0 AND EXISTS (
                SELECT FROM aegis.plan_proposed p
@@ -30,8 +34,8 @@ RETURNS int LANGUAGE sql STABLE AS $$
                SELECT FROM aegis.verify_checkpoint v
                 WHERE v.tenant = c.tenant AND v.case_id = c.case_id
                   AND v.for_version = c.version AND v.plan_id = c.plan_id
-                  AND v.passed) THEN 8 ELSE 0 END
-$$;
+                  AND v.passed) THEN 8 ELSE 0 END);
+END $$;
 
 -- SQL's twin of core's aegis_fsm_decide(): the rule that fires, and the facts
 -- that are missing for it. t/15fsm_sql.t compares the two over everything.

@@ -68,7 +68,10 @@ DECLARE
     v_locked int[] := aegis.lock_cases(p_tenant, p_case_id,
                           cardinality(p_tenant) = 1 AND (v_claim[1]).verdict = 'new');
     v_gate   boolean := array_to_string(p_doc, ' ') ~ '"(approval|counted|note)":';
+    v_doc    json[] := p_doc::json[];
     v_code   text[];
+    v_table  text[];
+    v_row    jsonb[];
     v_out    aegis.result[];
     v_n      int;
 BEGIN
@@ -90,53 +93,70 @@ BEGIN
       LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id;
 
     IF v_gate THEN
-        v_code := aegis.gate_check(p_tenant, p_case_id, p_for_version, p_doc::json[], v_code);
+        v_code := aegis.gate_check(p_tenant, p_case_id, p_for_version, v_doc, v_code);
     END IF;
 
-    WITH i AS MATERIALIZED (
-        SELECT u.*, u.doc ->> 'table' AS tbl,
-               (u.doc -> 'artefact')::jsonb || jsonb_build_object('tenant', u.tenant,
-                   'case_id', u.case_id, 'for_version', u.for_version,
-                   'created_by', u.actor, 'created_at', now()) AS art
-          FROM unnest(p_tenant, p_case_id, p_for_version, p_doc::json[], p_actor, p_traceparent, v_code)
-               WITH ORDINALITY AS u(tenant, case_id, for_version, doc, actor, traceparent, code, ord)
-         WHERE u.code = 'ok'),
-    more AS MATERIALIZED (
-        SELECT i.tbl, m.row || jsonb_build_object('tenant', i.tenant, 'case_id', i.case_id,
-                   'created_at', now()) AS row
-          FROM i, jsonb_array_elements(coalesce((i.doc -> 'more')::jsonb, '[]')) AS m(row)),
-    w1 AS (INSERT INTO aegis.plan_proposed
-           SELECT r.* FROM i, jsonb_populate_record(NULL::aegis.plan_proposed, i.art) r
-            WHERE i.tbl = 'plan_proposed'),
-    w2 AS (INSERT INTO aegis.gate_decision
-           SELECT r.* FROM i, jsonb_populate_record(NULL::aegis.gate_decision, i.art) r
-            WHERE i.tbl = 'gate_decision'),
-    w3 AS (INSERT INTO aegis.plan_approved
-           SELECT r.* FROM more, jsonb_populate_record(NULL::aegis.plan_approved, more.row) r
-            WHERE more.tbl = 'gate_decision'),
-    w4 AS (INSERT INTO aegis.verify_checkpoint
-           SELECT r.* FROM i, jsonb_populate_record(NULL::aegis.verify_checkpoint, i.art) r
-            WHERE i.tbl = 'verify_checkpoint'),
-    w5 AS (INSERT INTO aegis.event_envelope
-           SELECT r.* FROM i, jsonb_populate_record(NULL::aegis.event_envelope, i.art) r
-            WHERE i.tbl = 'event_envelope'),
-    w6 AS (INSERT INTO aegis.evidence_link
-           SELECT r.* FROM more, jsonb_populate_record(NULL::aegis.evidence_link, more.row) r
-            WHERE more.tbl = 'event_envelope')
+    SELECT array_agg(CASE WHEN v_code[o] = 'ok' THEN v_doc[o] ->> 'table' END ORDER BY o),
+           array_agg(CASE WHEN v_code[o] = 'ok' THEN (v_doc[o] -> 'artefact')::jsonb
+               || jsonb_build_object('tenant', p_tenant[o], 'case_id', p_case_id[o],
+                      'for_version', p_for_version[o], 'created_by', p_actor[o],
+                      'created_at', now()) END ORDER BY o)
+      INTO v_table, v_row
+      FROM generate_series(1, cardinality(p_tenant)) o;
+
+    -- one query for each table that is written: starting one for all of them costs more
+    IF 'plan_proposed' = ANY (v_table) THEN
+        INSERT INTO aegis.plan_proposed
+        SELECT r.* FROM generate_subscripts(v_row, 1) o,
+               jsonb_populate_record(NULL::aegis.plan_proposed, v_row[o]) r
+         WHERE v_table[o] = 'plan_proposed';
+    END IF;
+    IF 'verify_checkpoint' = ANY (v_table) THEN
+        INSERT INTO aegis.verify_checkpoint
+        SELECT r.* FROM generate_subscripts(v_row, 1) o,
+               jsonb_populate_record(NULL::aegis.verify_checkpoint, v_row[o]) r
+         WHERE v_table[o] = 'verify_checkpoint';
+    END IF;
+    IF 'gate_decision' = ANY (v_table) THEN
+        INSERT INTO aegis.gate_decision
+        SELECT r.* FROM generate_subscripts(v_row, 1) o,
+               jsonb_populate_record(NULL::aegis.gate_decision, v_row[o]) r
+         WHERE v_table[o] = 'gate_decision';
+        INSERT INTO aegis.plan_approved
+        SELECT r.* FROM generate_subscripts(v_row, 1) o,
+               json_array_elements(v_doc[o] -> 'more') m,
+               jsonb_populate_record(NULL::aegis.plan_approved, m::jsonb || jsonb_build_object(
+                   'tenant', p_tenant[o], 'case_id', p_case_id[o], 'created_at', now())) r
+         WHERE v_table[o] = 'gate_decision';
+    END IF;
+    IF 'event_envelope' = ANY (v_table) THEN
+        INSERT INTO aegis.event_envelope
+        SELECT r.* FROM generate_subscripts(v_row, 1) o,
+               jsonb_populate_record(NULL::aegis.event_envelope, v_row[o]) r
+         WHERE v_table[o] = 'event_envelope';
+        INSERT INTO aegis.evidence_link
+        SELECT r.* FROM generate_subscripts(v_row, 1) o,
+               json_array_elements(v_doc[o] -> 'more') m,
+               jsonb_populate_record(NULL::aegis.evidence_link, m::jsonb || jsonb_build_object(
+                   'tenant', p_tenant[o], 'case_id', p_case_id[o], 'created_at', now())) r
+         WHERE v_table[o] = 'event_envelope';
+    END IF;
+
     INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
-    SELECT i.tenant, i.case_id, i.for_version, aegis.outbox_part(i.case_id),
-           i.doc ->> 'msg_id', i.doc ->> 'subject', i.doc -> 'data', i.traceparent
-      FROM i WHERE i.doc ->> 'subject' IS NOT NULL;
+    SELECT p_tenant[o], p_case_id[o], p_for_version[o], aegis.outbox_part(p_case_id[o]),
+           v_doc[o] ->> 'msg_id', v_doc[o] ->> 'subject', v_doc[o] -> 'data', p_traceparent[o]
+      FROM generate_subscripts(v_code, 1) o
+     WHERE v_code[o] = 'ok' AND v_doc[o] ->> 'subject' IS NOT NULL;
 
     FOR v_n IN SELECT o FROM generate_subscripts(v_code, 1) o
-              WHERE v_code[o] = 'ok' AND p_doc[o]::json -> 'verify_run' IS NOT NULL
+              WHERE v_code[o] = 'ok' AND v_doc[o] -> 'verify_run' IS NOT NULL
     LOOP
         PERFORM aegis.verify_begin(p_tenant[v_n], p_case_id[v_n], p_for_version[v_n], p_actor[v_n],
-                                   p_traceparent[v_n], p_doc[v_n]::json -> 'verify_run');
+                                   p_traceparent[v_n], v_doc[v_n] -> 'verify_run');
     END LOOP;
     IF v_gate THEN
         PERFORM aegis.gate_commit(p_tenant, p_principal, p_key, p_case_id, p_for_version,
-            p_doc::json[], p_actor, p_traceparent, v_code);
+            v_doc, p_actor, p_traceparent, v_code);
     END IF;
 
     SELECT array_agg(ROW(i.ord,
@@ -153,7 +173,7 @@ BEGIN
                               'allowed_states', to_jsonb(string_to_array(i.states, ' '))) END) END,
                i.doc ->> 'id')::aegis.result)
       INTO v_out
-      FROM unnest(p_tenant, p_case_id, p_states, p_doc::json[], p_request_id, v_code, v_claim)
+      FROM unnest(p_tenant, p_case_id, p_states, v_doc, p_request_id, v_code, v_claim)
            WITH ORDINALITY AS i(tenant, case_id, states, doc, request_id, code,
                 verdict, s, k, v, b, e, ord)
       LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id

@@ -41,7 +41,9 @@ END $$;
 
 -- The newest plan of a case and how it ended, when the case was parked since.
 CREATE OR REPLACE FUNCTION aegis.plan_last(p_tenant text, p_case_id uuid)
-RETURNS json LANGUAGE sql STABLE AS $$
+RETURNS json LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
     SELECT json_build_object('plan_id', p.plan_id, 'revision', p.revision, 'hash', p.hash,
            'template', p.template, 'params', p.params,
            'parked', (SELECT json_build_object('version', t.version::text, 'reason', t.reason)
@@ -60,8 +62,8 @@ RETURNS json LANGUAGE sql STABLE AS $$
                               ORDER BY e.started_at DESC LIMIT 3) s))
       FROM aegis.plan_proposed p
      WHERE p.tenant = p_tenant AND p.case_id = p_case_id
-     ORDER BY p.revision DESC LIMIT 1
-$$;
+     ORDER BY p.revision DESC LIMIT 1);
+END $$;
 
 -- Everything that a plan is made on, beside the case: the template is the one that
 -- was asked for, else the label's, else that of the last plan, else the kind's.

@@ -5,7 +5,9 @@
 
 -- A question with its voices and, when it is closed, the decision that closed it.
 CREATE OR REPLACE FUNCTION aegis.gate_request_json(q aegis.gate_request) RETURNS json
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
     SELECT json_build_object('request_id', q.request_id, 'plan_id', q.plan_id,
         'plan_hash', q.plan_hash, 'state', q.state, 'rule', q.rule, 'needs', q.needs,
         'proposers', q.proposers, 'asked_at', q.created_at, 'expires_at', q.expires_at,
@@ -24,32 +26,38 @@ LANGUAGE sql STABLE AS $$
                         AND a.case_id = d.case_id AND a.plan_id = d.plan_id
                         AND a.decision_id = d.decision_id
                       WHERE d.tenant = q.tenant AND d.case_id = q.case_id
-                        AND d.decision_id = q.decision_id))
-$$;
+                        AND d.decision_id = q.decision_id)));
+END $$;
 
 -- How many automatic approvals a rule of kind rate sees.
 CREATE OR REPLACE FUNCTION aegis.gate_rate(p_tenant text, p_service text, p_per text,
     p_window_s int, p_at timestamptz)
-RETURNS int LANGUAGE sql STABLE AS $$
+RETURNS int LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
     SELECT count(*)::int FROM aegis.gate_decision d
      WHERE d.tenant = p_tenant AND d.verdict = 'approved' AND d.source = 'policy'
        AND d.created_at > p_at - make_interval(secs => p_window_s) AND d.created_at < p_at
-       AND (p_per = 'tenant' OR d.service = p_service)
-$$;
+       AND (p_per = 'tenant' OR d.service = p_service));
+END $$;
 
 -- What the rules of kind rate count for one case, by rule.
 CREATE OR REPLACE FUNCTION aegis.gate_rates(p_rates json, p_tenant text, p_service text,
     p_at timestamptz)
-RETURNS json LANGUAGE sql STABLE AS $$
+RETURNS json LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
     SELECT coalesce(json_object_agg(r.rule ->> 'id', aegis.gate_rate(p_tenant, p_service,
                coalesce(r.rule ->> 'per', 'tenant'), (r.rule ->> 'window_s')::int, p_at)), '{}')
-      FROM json_array_elements(p_rates) AS r(rule)
-$$;
+      FROM json_array_elements(p_rates) AS r(rule));
+END $$;
 
 -- Who stands behind a plan: its author, who opened the case, and who sent it to be
 -- planned or to the gate this time. Workers are nobody.
 CREATE OR REPLACE FUNCTION aegis.gate_proposers(c aegis.ops_case, p_plan_id uuid) RETURNS json
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
     SELECT coalesce(json_agg(DISTINCT x.who) FILTER (WHERE x.who NOT LIKE 'aegis:%'), '[]')
       FROM aegis.plan_proposed p
      CROSS JOIN LATERAL (
@@ -60,8 +68,8 @@ LANGUAGE sql STABLE AS $$
               AND (t.kind = 'create' OR t.kind = 'transition' AND (
                    t.version = c.version AND t.event = 'plan_ready'
                    OR t.version >= p.for_version - 1 AND t.event IN ('start_analysis', 'resume')))) x
-     WHERE p.tenant = c.tenant AND p.case_id = c.case_id AND p.plan_id = p_plan_id
-$$;
+     WHERE p.tenant = c.tenant AND p.case_id = c.case_id AND p.plan_id = p_plan_id);
+END $$;
 
 CREATE OR REPLACE FUNCTION aegis.gate_facts(c aegis.ops_case, p_plan_id uuid) RETURNS json
 LANGUAGE plpgsql STABLE AS $$

@@ -3,7 +3,9 @@
 -- 'fenced' means that somebody else owns the run now, and nothing was changed.
 
 CREATE OR REPLACE FUNCTION aegis.exec_json(r aegis.exec_run) RETURNS json
-LANGUAGE sql STABLE AS $$
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
     SELECT json_build_object('exec_id', r.exec_id, 'case_id', r.case_id, 'plan_id', r.plan_id,
         'state', r.state, 'reason', r.reason, 'dry_run', r.dry, 'created_by', r.created_by,
         'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at,
@@ -22,8 +24,8 @@ LANGUAGE sql STABLE AS $$
              'result', s.result, 'stdout_ref', s.stdout_ref, 'stderr_ref', s.stderr_ref,
              'output', s.output, 'started_at', s.started_at, 'finished_at', s.finished_at)
              ORDER BY s.phase DESC, s.step_no, s.attempt), '[]')
-           FROM aegis.exec_step s WHERE s.tenant = r.tenant AND s.exec_id = r.exec_id))
-$$;
+           FROM aegis.exec_step s WHERE s.tenant = r.tenant AND s.exec_id = r.exec_id)));
+END $$;
 
 CREATE OR REPLACE FUNCTION aegis.exec_get(p_tenant text[], p_exec_id uuid[], p_request_id text[])
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
@@ -51,15 +53,16 @@ $$;
 
 -- The fact of a finished run. suffix makes a re-announcement a new message.
 CREATE OR REPLACE FUNCTION aegis.exec_announce(r aegis.exec_run, p_suffix text)
-RETURNS void LANGUAGE sql AS $$
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
     SELECT r.tenant, r.case_id, r.for_version, aegis.outbox_part(r.case_id),
            r.exec_id || CASE r.state WHEN 'DONE' THEN ':done' ELSE ':failed' END || p_suffix,
            CASE r.state WHEN 'DONE' THEN 'evt.exec.done.v1' ELSE 'evt.exec.failed.v1' END,
            json_build_object('case_id', r.case_id, 'tenant', r.tenant, 'case_version', r.for_version,
                'exec_id', r.exec_id, 'plan_id', r.plan_id, 'state', r.state, 'reason', r.reason,
-               'correlation_id', r.correlation_id, 'at', r.finished_at), r.traceparent
-$$;
+               'correlation_id', r.correlation_id, 'at', r.finished_at), r.traceparent;
+END $$;
 
 DROP FUNCTION IF EXISTS aegis.exec_accept(text[], text[], text[], bytea[], text[], uuid[], uuid[],
     int[], text[], text[], text[], text[], boolean);

@@ -67,15 +67,16 @@ CREATE TRIGGER exec_parked AFTER UPDATE OF status ON aegis.ops_case
 
 -- The rows of oo_locator for one step's outputs.
 CREATE OR REPLACE FUNCTION aegis.exec_locate(s aegis.exec_step, p_output json)
-RETURNS void LANGUAGE sql AS $$
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO aegis.oo_locator (tenant, locator_id, dataset, bucket, object_key, t_from, t_to,
                 query_hint, bytes, case_id, created_by)
     SELECT s.tenant, (o.value->>'locator_id')::uuid, 'exec.' || o.key, o.value->>'bucket',
            o.value->>'key', s.started_at, now(), s.exec_id || ' ' || s.phase || ' ' || s.step_no
                || ' ' || s.attempt, (o.value->>'bytes')::bigint, s.case_id, 'aegis:exec'
       FROM json_each(p_output) o
-        ON CONFLICT (tenant, locator_id) DO UPDATE SET t_to = excluded.t_to, bytes = excluded.bytes
-$$;
+        ON CONFLICT (tenant, locator_id) DO UPDATE SET t_to = excluded.t_to, bytes = excluded.bytes;
+END $$;
 
 -- What a step has written so far. 'fenced': the run is somebody else's.
 CREATE OR REPLACE FUNCTION aegis.exec_progress(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
