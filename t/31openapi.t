@@ -143,6 +143,13 @@ subtest 'the loop, by hand' => sub {
     }
     $case->wait_state('VERIFYING');
     ask($http, 'get /exec/{id}', "/exec/$run->{exec_id}", 200, 'the run when it is done');
+    ask($http, 'post /exec/{id}/cancel', "/exec/$run->{exec_id}/cancel", 409, 'too late', json => { reason => 'late' }, headers => [key]);
+    $stack->add_script('t-openapi.sh', "#!/bin/sh\n# waits\nexec sleep 60\n");
+    my $long = Aegis::Case->create($stack->http, mode => 'manual', title => 'is cancelled')->drive('EXECUTING',
+        plan => Aegis::Case::echo_plan(steps => [{ action => 'script.exec', params => { script => 't-openapi.sh', args => [] } }]));
+    my $started = ask($http, 'post /adapter/exec', '/adapter/exec', 202, 'a run that takes time', json => { case_id => $long->id }, headers => [key])->json;
+    ask($http, 'post /exec/{id}/cancel', "/exec/$started->{exec_id}/cancel", 202, 'its end', json => { reason => 'seen enough' }, headers => [key]);
+    $long->wait_state('PARKED');
     ask($http, 'post /verify/run', '/verify/run', 201, 'a checkpoint', json => { case_id => $id }, headers => [key]);
     $case->wait_state('CLOSED');
     ask($http, $get, "/case/$id", 200, 'a closed case');
@@ -190,7 +197,7 @@ subtest 'what every route refuses' => sub {
             my $url = $url{$template} // ($template =~ s/\{id\}/uuid/er);
             my %valid = $write ? (json => $template eq '/case/create' ? { title => 'x', mode => 'manual' }
                 : $template =~ /transition/ ? { event => 'force_park' } : $template =~ m{^/gate/(?:approve|deny)$} ? { case_id => uuid, plan_hash => 'h' }
-                : { case_id => uuid }) : ();
+                : $template =~ /cancel$/ ? { reason => 'x' } : { case_id => uuid }) : ();
             my @k = $write ? key : ();
             if ($has->{401}) {
                 ask($nobody, $op, $url, 401, 'no credential', %valid, headers => [@k]);

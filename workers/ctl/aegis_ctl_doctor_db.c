@@ -115,7 +115,7 @@ static const question_t  questions[] = {
       "SELECT CASE WHEN count(*) > 0 THEN 'ok' ELSE 'fail' END, count(*) || ' in force'"
       " FROM aegis.plan_template WHERE revision = (SELECT max(revision) FROM"
       " aegis.plan_template_set)",
-      "start the planner role, or aegisctl plan load: no plan is made of a template without" },
+      "start the planner role: no plan is made of a template without" },
     { NULL, NULL, NULL }
 };
 
