@@ -27,7 +27,7 @@ BEGIN
         IF r.state NOT IN ('QUEUED', 'RUNNING') THEN
             v_out := v_out || aegis.refused(n, 'wrong-state', r.epoch, p_request_id[n],
                 'the run is over', jsonb_build_object('exec_id', r.exec_id,
-                    'current_status', r.state, 'allowed_states', '["QUEUED", "RUNNING"]'::jsonb));
+                    'run_state', r.state));
             CONTINUE;
         END IF;
         IF r.cancel_by = '' THEN

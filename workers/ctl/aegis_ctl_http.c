@@ -283,8 +283,8 @@ static void
 show_problem(const json_t *p)
 {
     static const char *const  hints[] = {
-        "current_status", "current_version", "allowed_events", "allowed_states", "missing",
-        "errors", "instance", NULL
+        "current_status", "current_version", "run_state", "allowed_events", "allowed_states",
+        "missing", "errors", "instance", NULL
     };
     const json_t             *v;
     char                     *text;

@@ -43,7 +43,12 @@ END
 
 stop_nginx() {
     trap - EXIT
-    [ ! -s "$T/nginx.pid" ] || kill -QUIT "$(cat "$T/nginx.pid")"
+    if [ -s "$T/nginx.pid" ]; then
+        pid=$(cat "$T/nginx.pid")
+        kill -QUIT "$pid"
+        # its workers write out the logs before they end, and it ends after them
+        timeout 20 tail --pid="$pid" -f /dev/null
+    fi
     if grep -E '\[(alert|emerg|crit)\]' "$T/error.log"; then
         echo "not ok: nginx's error log has an alert" >&2
         exit 1
