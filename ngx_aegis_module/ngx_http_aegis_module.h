@@ -185,7 +185,8 @@ struct ngx_http_aegis_lane_s {
     ngx_uint_t                n_queued;
     ngx_uint_t                crowd;        /* waiting and out at once, lately at most */
     ngx_uint_t                share;        /* of them, a unit's */
-    uint64_t                  ended_us;     /* when a unit last came back */
+    uint64_t                  ended_us;     /* when a unit last came back, */
+    uint64_t                  took_us;      /* and how long it was out */
     ngx_event_t               post;         /* dispatch after this round of events */
     ngx_event_t               wake;         /* a delayed job may go now */
     ngx_msec_t                notified;     /* when the relay was last woken */

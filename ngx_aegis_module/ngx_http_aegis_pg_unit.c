@@ -232,7 +232,9 @@ ngx_http_aegis_pg_complete(ngx_http_aegis_pg_t *pg)
     pg->res = NULL;
 
     pg->lane->ended_us = ngx_http_aegis_now_us();
+    pg->lane->crowd -= (pg->lane->crowd + 7) / 8;
     us = pg->lane->ended_us - pg->sent_us;
+    pg->lane->took_us = us;
     for (i = 0; i < unit.n; i++) {
         unit.jobs[i]->db_us += us;
     }

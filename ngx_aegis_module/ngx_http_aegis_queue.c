@@ -14,7 +14,6 @@
 #define NGX_HTTP_AEGIS_GATHER_MIN  6        /* requests that are waited for */
 #define NGX_HTTP_AEGIS_GATHER_FULL 16       /* a unit of so many is worth sending */
 #define NGX_HTTP_AEGIS_GATHER_US   10000
-#define NGX_HTTP_AEGIS_LINGER_US   1000
 
 static void ngx_http_aegis_queue_post(ngx_event_t *ev);
 static void ngx_http_aegis_queue_wake(ngx_event_t *ev);
@@ -231,10 +230,13 @@ ngx_http_aegis_queue_wake(ngx_event_t *ev)
 static void
 ngx_http_aegis_queue_delay(ngx_http_aegis_lane_t *lane, ngx_msec_t ms)
 {
-    if (lane->wake.timer_set
-        && (ngx_msec_int_t) (lane->wake.timer.key - (ngx_current_msec + ms)) <= 0)
-    {
-        return;
+    if (lane->wake.timer_set) {
+        if ((ngx_msec_int_t) (lane->wake.timer.key - (ngx_current_msec + ms)) <= 0) {
+            return;
+        }
+
+        /* ngx_add_timer() alone keeps a timer that is off by less than 300 ms */
+        ngx_del_timer(&lane->wake);
     }
 
     ngx_add_timer(&lane->wake, ms);
@@ -337,9 +339,9 @@ ngx_http_aegis_queue_pick(ngx_http_aegis_lane_t *lane, ngx_http_aegis_unit_t *un
 /*
  * A unit costs much beside its items, in PostgreSQL and in the disk's time. With
  * many requests under way the next unit therefore gathers until it is its fair
- * share of them, while another is out and for a moment after it came back: those
- * that it answered are about to ask again. One that takes unusually long holds
- * nobody up. With few, each free connection takes what there is. A unit that waits
+ * share of them, while another is out and for as long as it took after it came back:
+ * those that it answered are about to ask again. One that takes unusually long
+ * holds nobody up. With few, each free connection takes what there is. A unit that waits
  * for a lock is no reason to wait.
  */
 static ngx_uint_t
@@ -351,7 +353,7 @@ ngx_http_aegis_queue_gathers(ngx_http_aegis_lane_t *lane)
 
     now = ngx_http_aegis_now_us();
     out = 0;
-    wait = lane->ended_us + NGX_HTTP_AEGIS_LINGER_US;
+    wait = lane->ended_us + ngx_min(lane->took_us, NGX_HTTP_AEGIS_GATHER_US);
 
     for (i = 0; i < lane->n_pgs; i++) {
         pg = &lane->pgs[i];
@@ -362,7 +364,7 @@ ngx_http_aegis_queue_gathers(ngx_http_aegis_lane_t *lane)
         }
     }
 
-    lane->crowd = ngx_max(lane->n_queued + out, lane->crowd - lane->crowd / 8);
+    lane->crowd = ngx_max(lane->n_queued + out, lane->crowd);
 
     lane->share = ngx_max(lane->crowd / lane->n_pgs,
                           ngx_min(lane->crowd - lane->crowd / 8,
