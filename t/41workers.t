@@ -153,6 +153,9 @@ subtest 'a command that the bus has lost is given again' => sub {
     kill 'STOP', $planner;
     my $c = Aegis::Case->create($http);
     ok($c->wait_state('PLANNING'), 'while the planner sleeps the case comes to PLANNING');
+    ok(wait_for('its command to be in the stream', 20, sub {
+        $pg->one(q{SELECT count(*) FROM aegis.outbox WHERE case_id = ? AND subject = 'cmd.plan.generate' AND published_at IS NOT NULL}, $c->id) }),
+        'its command is published');
     $stack->nats->purge('AEGIS_CMD');
     # what the sleeping planner has fetched already is lost with it
     kill 'KILL', $planner;
