@@ -159,11 +159,12 @@ subtest 'each role may do what it needs and no more' => sub {
 subtest 'partitions' => sub {
     my @parents = map { $_->[0] } @{ $pg->dbh->selectall_arrayref(q{SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
         WHERE nspname = 'aegis' AND relkind = 'p' ORDER BY 1}) };
-    is_deeply(\@parents, [qw(idempotency inbox metric_1m outbox)], 'the ledgers that grow by the day are partitioned by it');
+    is_deeply(\@parents, [qw(idempotency inbox log_pattern_5m metric_1m outbox service_call_5m)], 'the ledgers that grow by the day are partitioned by it');
     my $today = $pg->one(q{SELECT (now() AT TIME ZONE 'UTC')::date});
     for my $p (@parents) {
+        my $unit = $p =~ /_5m$/ ? 'month' : 'day';
         for my $n (0 .. 3) {
-            my $name = $pg->one("SELECT ? || '_' || to_char(?::date + ?::int, 'YYYYMMDD')", $p, $today, $n);
+            my $name = $pg->one("SELECT ? || '_' || to_char(date_trunc('$unit', ?::date + ?::int), 'YYYYMMDD')", $p, $today, $n);
             ok($pg->one('SELECT to_regclass(?)', "aegis.$name"), "$name is there" . ($n ? " $n days ahead" : ''));
         }
     }
@@ -185,14 +186,14 @@ subtest 'partitions' => sub {
         $old->('idempotency', 4, "INSERT INTO aegis.idempotency (tenant, principal, key, day, hash, status, code, body)
             VALUES ('t', 'p', 'k', date '$today' - 4, '', 200, 'ok', '')") => 'keys of four days ago',
         $old->('inbox', 10, "INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome, day) VALUES ('t', 'c', 'm', 'ok', date '$today' - 10)") => 'an inbox day',
-        $old->('metric_1m', 40, undef) => 'minutes of forty days ago',
+        $old->('metric_1m', 190, undef) => 'minutes of half a year ago',
     );
     my %kept = (
         $old->('outbox', 6, sprintf $ob, 6, 'NULL') => 'an outbox day with a row that was not published',
         $old->('outbox', 2, sprintf $ob, 2, 'now()') => 'an outbox day within its retention',
         $old->('idempotency', 1, undef) => 'yesterday\'s keys',
         $old->('inbox', 7, undef) => 'an inbox day that the bus may still repeat',
-        $old->('metric_1m', 20, undef) => 'minutes of twenty days ago',
+        $old->('metric_1m', 170, undef) => 'minutes of less than 180 days ago',
     );
     my $worker = $pg->connect(user => 'aegis_worker');
     my $did = $worker->selectall_arrayref('SELECT action, partition FROM aegis.maintain()');

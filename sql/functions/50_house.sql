@@ -133,12 +133,13 @@ END $$;
 -- Nor may the wait for a long reader hold up the writers behind it for long.
 DROP FUNCTION IF EXISTS aegis.maintain(int, int);
 CREATE OR REPLACE FUNCTION aegis.maintain(p_outbox_days int DEFAULT 3,
-    p_metric_days int DEFAULT 30, p_steps int DEFAULT 1000)
+    p_metric_days int DEFAULT 180, p_steps int DEFAULT 1000)
 RETURNS TABLE (action text, partition text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, aegis, pg_temp AS $$
 DECLARE
     t record; d date; v_today date := (now() AT TIME ZONE 'UTC')::date;
     v_name text; v_busy boolean; p record; v_left int := p_steps;
+    v_from text; v_to text; v_at text;
 BEGIN
     IF p_outbox_days < 1 OR p_metric_days < 1 OR p_steps < 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
@@ -148,23 +149,28 @@ BEGIN
         RETURN;
     END IF;
     PERFORM set_config('lock_timeout', '200ms', true);
+    -- a table that is kept for a year has a partition a month
     FOR t IN SELECT * FROM (VALUES
-            ('outbox', 'created_at', p_outbox_days),
-            ('inbox', 'day', 8), -- longer than a bus may redeliver (streams.def: 3 days)
-            ('idempotency', 'day', greatest(2, ceil(extract(epoch FROM aegis.idempotency_ttl()) / 86400)::int + 1)),
-            ('metric_1m', 'bucket', p_metric_days)) v(tbl, col, keep)
+            ('outbox', 'created_at', p_outbox_days, 'day'),
+            ('inbox', 'day', 8, 'day'), -- longer than a bus may redeliver (streams.def: 3 days)
+            ('idempotency', 'day', greatest(2, ceil(extract(epoch FROM aegis.idempotency_ttl()) / 86400)::int + 1), 'day'),
+            ('metric_1m', 'bucket', p_metric_days, 'day'),
+            ('service_call_5m', 'bucket', 365, 'month'),
+            ('log_pattern_5m', 'bucket', 180, 'month')) v(tbl, col, keep, unit)
     LOOP
-        FOR d IN SELECT v_today + n FROM generate_series(0, 3) n LOOP
+        v_at := CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END;
+        FOR d IN SELECT DISTINCT date_trunc(t.unit, v_today + n)::date
+                   FROM generate_series(0, 3) n ORDER BY 1 LOOP
             v_name := t.tbl || '_' || to_char(d, 'YYYYMMDD');
             IF to_regclass('aegis.' || v_name) IS NULL THEN
+                v_from := d::text || v_at;
+                v_to := (d + ('1 ' || t.unit)::interval)::date::text || v_at;
                 -- rows that came before their partition stay in the default one
                 EXECUTE format('SELECT EXISTS (SELECT FROM aegis.%I WHERE %I >= %L AND %I < %L)',
-                    t.tbl || '_default', t.col, d::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END,
-                    t.col, (d + 1)::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END) INTO v_busy;
+                    t.tbl || '_default', t.col, v_from, t.col, v_to) INTO v_busy;
                 IF NOT v_busy THEN
                     EXECUTE format('CREATE TABLE aegis.%I PARTITION OF aegis.%I FOR VALUES FROM (%L) TO (%L)',
-                        v_name, t.tbl, d::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END,
-                        (d + 1)::text || CASE WHEN t.col = 'day' THEN '' ELSE ' 00:00+00' END);
+                        v_name, t.tbl, v_from, v_to);
                     action := 'create'; partition := v_name; RETURN NEXT;
                     v_left := v_left - 1;
                     IF v_left = 0 THEN RETURN; END IF;
@@ -174,7 +180,9 @@ BEGIN
         FOR p IN SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid
                   WHERE h.inhparent = ('aegis.' || t.tbl)::regclass
                     AND c.relname ~ ('^' || t.tbl || '_[0-9]{8}$')
-                    AND to_date(right(c.relname, 8), 'YYYYMMDD') < v_today - t.keep
+                    AND to_date(right(c.relname, 8), 'YYYYMMDD')
+                        + CASE t.unit WHEN 'day' THEN interval '0' ELSE interval '1 month' END
+                        < v_today - t.keep
         LOOP
             v_busy := false;
             IF t.tbl = 'outbox' THEN
@@ -193,6 +201,8 @@ BEGIN
     DELETE FROM aegis.idempotency_default WHERE created_at < now() - aegis.idempotency_ttl() * 2;
     DELETE FROM aegis.inbox_default WHERE created_at < now() - interval '8 days';
     DELETE FROM aegis.metric_1m_default WHERE bucket < now() - make_interval(days => p_metric_days);
+    DELETE FROM aegis.service_call_5m_default WHERE bucket < now() - interval '365 days';
+    DELETE FROM aegis.log_pattern_5m_default WHERE bucket < now() - interval '180 days';
     DELETE FROM aegis.outbox_default WHERE published_at < now() - make_interval(days => p_outbox_days);
 END $$;
 

@@ -26,12 +26,16 @@ GRANT INSERT ON aegis.case_timeline, aegis.case_tag, aegis.plan_proposed, aegis.
     aegis.outbox, aegis.exec_run, aegis.verify_run
     TO aegis_gateway, aegis_worker;
 GRANT UPDATE (cancel_by, cancel_reason, cancel_rollback) ON aegis.exec_run TO aegis_gateway;
+GRANT INSERT ON aegis.oo_locator TO aegis_gateway;
 GRANT INSERT, UPDATE ON aegis.oo_locator TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.ops_case TO aegis_gateway, aegis_worker;
 GRANT UPDATE (state, decision_id, closed_at) ON aegis.gate_request TO aegis_gateway, aegis_worker;
 
 GRANT UPDATE ON aegis.outbox, aegis.exec_run, aegis.verify_run TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.exec_step, aegis.dead_letter, aegis.metric_1m TO aegis_worker;
+GRANT INSERT, UPDATE ON aegis.service_call_5m, aegis.log_pattern, aegis.log_pattern_5m,
+    aegis.dim_tenant, aegis.dim_resource, aegis.signal_event, aegis.ingest_lane TO aegis_worker;
+GRANT INSERT, DELETE ON aegis.ingest_journal TO aegis_worker;
 GRANT INSERT ON aegis.gate_policy, aegis.plan_template_set, aegis.plan_template TO aegis_worker;
 REVOKE EXECUTE ON FUNCTION aegis.plan_templates_put(text, json, text) FROM aegis_gateway;
 -- maintain() changes the schema with its owner's rights.
