@@ -68,6 +68,7 @@ subtest 'a page of cases reads a page of cases' => sub {
         'a tag that nobody has' => [ { tag => 'nope' }, 0 ],
         'a common tag'          => [ { tag => 'often' }, 50 ],
         'tag and state'         => [ { tag => 't7', status => 'PLANNING' }, 2 ],
+        'a common tag and state' => [ { tag => 'often', status => 'PLANNING' }, 10 ],
         'a tenant with few'     => [ { tenant => 'zeta' }, 0 ],
     );
     for my $what (sort keys %want) {
@@ -79,6 +80,57 @@ subtest 'a page of cases reads a page of cases' => sub {
         is(scalar @found, $items, "$what: $items");
         cmp_ok($n, '<=', 300, "$what: without walking through the others") or diag("$n rows were read");
     }
+};
+
+subtest 'cases come to rest, and a page of one state finds them' => sub {
+    my ($g, $w) = ($pg->connect(user => 'aegis_gateway'), $pg->connect(user => 'aegis_worker'));
+    $pg->do(q{INSERT INTO aegis.ops_case (tenant, case_id, status, title, created_at, updated_at)
+        SELECT 'rest', md5('rest' || g)::uuid, CASE WHEN g % 1000 = 5 THEN 'NEW' ELSE 'PARKED' END, 'resting',
+               now() - g * interval '1 s', now() - interval '61 s' FROM generate_series(1, 3000) g});
+    my $page = sub ($state, $after = undef) {
+        my ($n, $rows) = rows_read($g, 'ops_case', 'SELECT * FROM aegis.case_list(ARRAY[?], ARRAY[?::text], ARRAY[NULL::text],
+            ARRAY[NULL::timestamptz], ARRAY[NULL::timestamptz], ARRAY[50], ARRAY[?::text])', 'rest', $state, $after);
+        return ($n, $rows->[0]{extra}, map { $_->{case_id} } @{ json_decode(encode_utf8($rows->[0]{body})) });
+    };
+    my $of = sub ($state) { $pg->dbh->selectcol_arrayref(q{SELECT case_id::text FROM aegis.ops_case WHERE tenant = 'rest' AND status = ?
+        ORDER BY created_at DESC, case_id DESC}, undef, $state) };
+    my $held = $pg->connect;
+    $held->begin_work;
+    my ($kept) = $held->selectrow_array(q{SELECT case_id FROM aegis.ops_case WHERE tenant = 'rest' AND status = 'NEW' ORDER BY case_id LIMIT 1 FOR UPDATE});
+    my $rounds = 0;
+    while ($w->selectrow_array("SELECT aegis.settle('60 s', 500)") == 500) { last if ++$rounds > 100 }
+    $held->rollback;
+    is($pg->one(q{SELECT string_agg(case_id::text, ' ') FROM aegis.ops_case WHERE tenant = 'rest' AND settled <> status}), $kept, 'all are at rest but the one that was held');
+    $pg->do('ANALYZE aegis.ops_case');
+    my ($n, $next, @ids) = $page->('NEW');
+    is_deeply(\@ids, $of->('NEW'), 'both kinds are on the page, in order');
+    cmp_ok($n, '<=', 10, 'and nothing else was read') or diag($n);
+    ($n) = $page->('EXECUTING');
+    cmp_ok($n, '<=', 1, 'for a state that no case is in, only what moves is read');
+    my @moved = @{ $of->('PARKED') }[10, 70, 2000];
+    for my $id (@moved) {
+        my ($r) = Aegis::Sql::call($g, 'CASE_TRANSITION', { tenant => 'rest', case_id => $id, event => 'start_analysis', key => new_key(), hash => '\\x01' });
+        is($r->{code}, 'ok', 'a case moves');
+    }
+    (undef, $next, @ids) = $page->('ANALYZING');
+    is_deeply(\@ids, \@moved, 'it is on the page of its new state at once');
+    my @all;
+    for ($next = undef;;) {
+        ($n, $next, @ids) = $page->('PARKED', $next);
+        push @all, @ids;
+        cmp_ok($n, '<=', 60, 'a page reads a page') or diag($n);
+        last if !defined $next || @all > 3000;
+    }
+    is_deeply(\@all, $of->('PARKED'), 'and page by page, the others are all there, once, without it');
+    my $hot = sub { $pg->one(q{SELECT pg_stat_get_xact_tuples_hot_updated('aegis.ops_case'::regclass)}) };
+    $pg->dbh->begin_work;
+    for my $event ('force_park', 'start_analysis') {
+        my $before = $hot->();
+        Aegis::Sql::call($pg->dbh, 'CASE_TRANSITION', { tenant => 'rest', case_id => $moved[0], event => $event, key => new_key(), hash => '\\x01' });
+        is($hot->(), $before + 1, 'a case that moves changes no index');
+    }
+    $pg->dbh->rollback;
+    is($w->selectrow_array("SELECT aegis.settle('60 s', 500)"), 1, 'what moved is not at rest, what was held is by now');
 };
 
 subtest 'a page has a size in bytes, too' => sub {

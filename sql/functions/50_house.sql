@@ -87,7 +87,8 @@ BEGIN
     END IF;
     WITH stuck AS (
         SELECT c.tenant, c.case_id FROM aegis.ops_case c
-         WHERE c.status NOT IN ('CLOSED', 'PARKED') AND c.mode = 'auto'
+         WHERE c.status NOT IN ('CLOSED', 'PARKED') AND c.mode = 'auto' AND NOT c.closed
+           AND c.settled = ANY ('{"",NEW,ANALYZING,PLANNING,WAIT_GATE,EXECUTING,VERIFYING}')
            AND greatest(c.updated_at, c.nudged_at) < now() - p_after * least(c.nudges + 1, 10)
            AND NOT EXISTS (SELECT FROM aegis.exec_run r
                 WHERE r.tenant = c.tenant AND r.case_id = c.case_id
@@ -121,6 +122,27 @@ BEGIN
       FROM upd u JOIN aegis.fsm_state s ON s.name = u.status;
     GET DIAGNOSTICS v_n = ROW_COUNT;
     IF v_n > 0 THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+    RETURN v_n;
+END $$;
+
+-- Cases that have not moved for a time come to rest: the index of open cases learns
+-- their state, so that a page of one state finds them. It is done here and not by the
+-- transitions, which only say that a case moves again: most cases pass through all of
+-- their states in less than that time, and change no index on their way. Whoever holds
+-- a case keeps it.
+CREATE OR REPLACE FUNCTION aegis.settle(p_after interval, p_limit int) RETURNS int
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for_all();
+    v_n     int;
+BEGIN
+    WITH still AS MATERIALIZED (
+        SELECT c.case_id, c.tenant FROM aegis.ops_case c
+         WHERE c.settled = '' AND NOT c.closed AND c.updated_at < now() - p_after
+         LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE aegis.ops_case c SET settled = c.status
+      FROM still s WHERE c.case_id = s.case_id AND c.tenant = s.tenant;
+    GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_n;
 END $$;
 

@@ -41,7 +41,7 @@ BEGIN
     END IF;
     UPDATE aegis.ops_case c
        SET status = v_to, version = c.version + 1, updated_at = now(), reason = p_reason,
-           nudges = 0, nudged_at = NULL, closed = v_to = 'CLOSED'
+           nudges = 0, nudged_at = NULL, closed = v_to = 'CLOSED', settled = ''
      WHERE c.tenant = p_tenant AND c.case_id = p_case_id
     RETURNING c.version, c.mode, c.plan_id, c.exec_id, c.updated_at, aegis.case_text(c)
          INTO version, v_mode, v_plan, v_exec, v_at, body;

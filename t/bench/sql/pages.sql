@@ -3,12 +3,15 @@
 -- is on few of them, "third" on every third.
 SET client_min_messages = warning;
 SET synchronous_commit = off;
-TRUNCATE aegis.ops_case, aegis.case_timeline, aegis.outbox, aegis.idempotency;
+TRUNCATE aegis.ops_case, aegis.case_tag, aegis.case_timeline, aegis.outbox, aegis.idempotency;
 
-INSERT INTO aegis.ops_case (tenant, case_id, status, version, title, kind, severity, mode, tags, labels,
-       reason, created_at, updated_at)
+INSERT INTO aegis.ops_case (tenant, case_id, status, closed, settled, version, title, kind,
+       severity, mode, tags, labels, reason, created_at, updated_at)
 SELECT 'bench' || n % 8, bench.id(n),
        CASE WHEN n % 100 < 92 THEN 'CLOSED' WHEN n % 100 < 96 THEN 'PARKED'
+            WHEN n % 100 < 99 THEN 'NEW' ELSE 'EXECUTING' END,
+       n % 100 < 92,
+       CASE WHEN n % 100 < 92 OR n > :rows / 25 - 500 THEN '' WHEN n % 100 < 96 THEN 'PARKED'
             WHEN n % 100 < 99 THEN 'NEW' ELSE 'EXECUTING' END,
        CASE WHEN n < 8 THEN least(40000, :rows / 16) ELSE 25 END, 'case ' || n || ' of the measurement',
        'incident', 'warning', 'manual',
@@ -16,6 +19,8 @@ SELECT 'bench' || n % 8, bench.id(n),
        '{"service": "checkout", "env": "prod"}', 'measured',
        '2026-01-01'::timestamptz + n * interval '20 s', '2026-01-01'::timestamptz + n * interval '20 s'
   FROM generate_series(0, greatest(:rows / 25 - 1, 7)) n;
+INSERT INTO aegis.case_tag (tenant, tag, created_at, case_id)
+SELECT c.tenant, t.tag, c.created_at, c.case_id FROM aegis.ops_case c, jsonb_array_elements_text(c.tags) AS t(tag);
 
 -- the key is built once, behind the rows
 ALTER TABLE aegis.case_timeline DROP CONSTRAINT case_timeline_pkey;
@@ -29,7 +34,7 @@ SELECT c.tenant, c.case_id, v, 0, CASE v WHEN 1 THEN 'create' ELSE 'transition' 
        'bench', 'bench', 'measured', replace(c.case_id::text, '-', ''), c.case_id || ':' || v, '{}',
        c.created_at + v * interval '1 s'
   FROM aegis.ops_case c, generate_series(1, c.version) v;
-ALTER TABLE aegis.case_timeline ADD CONSTRAINT case_timeline_pkey PRIMARY KEY (tenant, case_id, version, seq);
+ALTER TABLE aegis.case_timeline ADD CONSTRAINT case_timeline_pkey PRIMARY KEY (case_id, tenant, version, seq);
 
-VACUUM (ANALYZE) aegis.ops_case, aegis.case_timeline;
+VACUUM (ANALYZE) aegis.ops_case, aegis.case_tag, aegis.case_timeline;
 CHECKPOINT;

@@ -18,7 +18,8 @@ my @lists = (
     ['status with no case', 'status=VERIFYING'],
     ['tag third', 'tag=third'], ['tag rare', 'tag=rare'], ['tag with no case', 'tag=nobody'],
     ['until the middle', 'until={until}'], ['an hour', 'since={since}&until={until}'],
-    ['status CLOSED, tag rare', 'status=CLOSED&tag=rare'], ['status PARKED, tag third', 'status=PARKED&tag=third'],
+    ['status CLOSED, tag rare', 'status=CLOSED&tag=rare'], ['status PARKED, tag third', 'status=PARKED&tag=third'], ['status PARKED, tag rare', 'status=PARKED&tag=rare'],
+    ['status with no case, tag third', 'status=VERIFYING&tag=third'],
     ['status, tag, an hour', 'status=PARKED&tag=third&since={since}&until={until}'],
     ['status CLOSED until the middle, tag rare', 'status=CLOSED&tag=rare&until={until}'],
 );
@@ -87,7 +88,7 @@ sub _plans ($b, $at) {
     for (@lists) {
         my %f = map { /(\w+)=(.*)/ ? ($1 => $2 =~ s/\{(\w+)\}/$at->{$1}/r) : () } split /&/, $_->[1];
         for my $pos (undef, $after) {
-            push @calls, [$_->[0] . (defined $pos ? ', far behind' : ''), defined $pos && !$f{tag}, "SELECT status FROM aegis.case_list(ARRAY['bench1'], ARRAY[" . $q->($f{status}) . '::text], ARRAY['
+            push @calls, [$_->[0] . (defined $pos ? ', far behind' : ''), defined $pos, "SELECT status FROM aegis.case_list(ARRAY['bench1'], ARRAY[" . $q->($f{status}) . '::text], ARRAY['
                 . $q->($f{tag}) . '::text], ARRAY[' . $q->($f{since}) . '::timestamptz], ARRAY[' . $q->($f{until})
                 . '::timestamptz], ARRAY[50], ARRAY[' . $q->($pos) . '::text])'];
         }
@@ -97,11 +98,11 @@ sub _plans ($b, $at) {
     my ($n, @bad) = (0);
     for my $c (@calls) {
         my ($name, $keyset, $sql) = @$c;
-        my @pages = grep { /FROM aegis\.(?:ops_case c|case_timeline t)\s.*ORDER BY/s } split /^(?=Query Text:)/m, _plan($b, $sql);
+        my @pages = grep { /FROM aegis\.(?:ops_case c|case_tag g|case_timeline t)\s.*ORDER BY/s } split /^(?=Query Text:)/m, _plan($b, $sql);
         push @bad, "$name: no plan" unless @pages;
         for (@pages) {
             $n++;
-            push @bad, "$name: a scan of a table" if /Seq Scan on (?:ops_case|case_timeline)/;
+            push @bad, "$name: a scan of a table" if /Seq Scan on (?:ops_case|case_tag|case_timeline)/;
             push @bad, "$name: no index condition" unless /(?:Index Cond|Recheck Cond):/;
             push @bad, "$name: the position is no index condition" if $keyset && !/Index Cond:.*ROW\(/;
         }

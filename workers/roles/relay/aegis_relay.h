@@ -23,6 +23,7 @@ typedef struct {
     int64_t             lock_at;    /* when to try for more */
     int64_t             lag_at;
     int64_t             maintain_at;
+    int64_t             settle_at;
     int64_t             reconcile_at;
     int64_t             active_until;
     int                 delay;

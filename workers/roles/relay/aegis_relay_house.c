@@ -1,6 +1,6 @@
 /*
  * aegis_relay_house.c: the relay's housekeeping: table partitions, commands
- * that got lost, the outbox's lag.
+ * that got lost, cases that came to rest, the outbox's lag.
  * Invariant: a failure here is counted and tried later; it never stops the
  * publishing.
  */
@@ -12,6 +12,12 @@
 
 #define AEGIS_RELAY_RECONCILE_MAX  200
 #define AEGIS_RELAY_MAINTAIN_AGAIN 60000
+
+/* A case that did not move so long is at rest; how many a round may find so,
+ * and how long until the next look when it found fewer. */
+#define AEGIS_RELAY_SETTLE_AFTER   "60"
+#define AEGIS_RELAY_SETTLE_MAX     500
+#define AEGIS_RELAY_SETTLE_EVERY   5000
 
 static int64_t
 aegis_relay_maintain(aegis_worker_t *w)
@@ -71,6 +77,32 @@ aegis_relay_reconcile(aegis_worker_t *w)
     aegis_pg_clear(w->pg);
 }
 
+static int64_t
+aegis_relay_settle(aegis_worker_t *w)
+{
+    int             n, settled;
+    char            limit[16];
+    aegis_code_t    rc;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+    const char     *params[2], *v;
+
+    snprintf(limit, sizeof(limit), "%d", AEGIS_RELAY_SETTLE_MAX);
+    params[0] = AEGIS_RELAY_SETTLE_AFTER;
+    params[1] = limit;
+
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_SETTLE, 2, params, &n, &err);
+    if (rc != AEGIS_E_OK) {
+        aegis_relay_trouble(w, "settle-failed", &err);
+        return AEGIS_RELAY_SETTLE_EVERY;
+    }
+
+    v = n == 1 ? aegis_pg_value(w->pg, 0, 0) : NULL;
+    settled = v ? atoi(v) : 0;
+    aegis_pg_clear(w->pg);
+
+    return settled == AEGIS_RELAY_SETTLE_MAX ? 0 : AEGIS_RELAY_SETTLE_EVERY;
+}
+
 int
 aegis_relay_house(aegis_worker_t *w, int64_t now)
 {
@@ -87,7 +119,12 @@ aegis_relay_house(aegis_worker_t *w, int64_t now)
         r->reconcile_at = now + aegis_conf_int(w->conf, "reconcile.every_s") * 1000;
     }
 
+    if (now >= r->settle_at) {
+        r->settle_at = now + aegis_relay_settle(w);
+    }
+
     due = r->maintain_at < r->reconcile_at ? r->maintain_at : r->reconcile_at;
+    due = due < r->settle_at ? due : r->settle_at;
     due -= aegis_relay_now();
     return due > 0 ? (int) due : 0;
 }

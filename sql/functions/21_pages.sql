@@ -1,0 +1,128 @@
+-- Pages of cases and of a case's timeline. A position is a key of an index, never an
+-- offset: a page far behind costs what the first one does (t/16sql_load.t counts
+-- the rows that each of them reads).
+
+-- How many of a page's items are sent: as many as were asked for, but none
+-- behind the first MiB. What the gateway holds for an answer stays bounded.
+CREATE OR REPLACE FUNCTION aegis.page_fits(p_items json[], p_limit int)
+RETURNS int LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(max(x.n) FILTER (WHERE x.upto - x.size < 1048576), 0)::int
+      FROM (SELECT i.n, octet_length(i.item::text) AS size,
+                   sum(octet_length(i.item::text)) OVER (ORDER BY i.n) AS upto
+              FROM unnest(p_items) WITH ORDINALITY AS i(item, n)
+             WHERE i.n <= p_limit) x
+$$;
+
+-- A page of cases, newest first. after is "<microseconds>.<case_id>" of the
+-- last item seen. body is the array of items, extra the next position or NULL.
+-- Planned for each call, unlike all others: which index is right depends on the
+-- filters, and one plan for all of them walks through every case of the tenant.
+CREATE OR REPLACE FUNCTION aegis.case_list(p_tenant text[], p_status text[], p_tag text[],
+    p_since timestamptz[], p_until timestamptz[], p_limit int[], p_after text[])
+RETURNS SETOF aegis.result LANGUAGE plpgsql
+SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+    n int; v_items json[]; v_keys text[]; v_from timestamptz; v_at timestamptz; v_id uuid; v_fits int;
+    v_by_state boolean;
+BEGIN
+    FOR n IN 1 .. cardinality(p_tenant) LOOP
+        v_from := coalesce(p_since[n], '-infinity');
+        v_at := coalesce(p_until[n], 'infinity');
+        v_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+        IF p_after[n] IS NOT NULL THEN
+            v_at := 'epoch'::timestamptz + split_part(p_after[n], '.', 1)::bigint * interval '1 microsecond';
+            v_id := split_part(p_after[n], '.', 2)::uuid;
+        END IF;
+        -- a state and a tag: along the tag when few cases have it, else along the state
+        v_by_state := p_status[n] <> 'CLOSED' AND (p_tag[n] IS NULL
+            OR 1000 = (SELECT count(*) FROM (SELECT FROM aegis.case_tag g
+                WHERE g.tenant = p_tenant[n] AND g.tag = p_tag[n] LIMIT 1000) few));
+        IF v_by_state THEN
+            -- those at rest in this state, and those that move and are in it now
+            SELECT array_agg(aegis.case_json(x.c) ORDER BY x.created_at DESC, x.case_id DESC),
+                   array_agg((extract(epoch FROM x.created_at) * 1000000)::bigint || '.' || x.case_id
+                             ORDER BY x.created_at DESC, x.case_id DESC)
+              INTO v_items, v_keys
+              FROM (SELECT y.c, y.created_at, y.case_id
+                      FROM unnest(ARRAY[p_status[n], '']) AS s(settled)
+                     CROSS JOIN LATERAL (
+                           SELECT c, c.created_at, c.case_id FROM aegis.ops_case c
+                            WHERE c.settled = s.settled AND c.tenant = p_tenant[n] AND NOT c.closed
+                              AND c.status = p_status[n] AND c.created_at >= v_from
+                              AND c.created_at <= v_at AND (c.created_at, c.case_id) < (v_at, v_id)
+                              AND (p_tag[n] IS NULL OR EXISTS (SELECT FROM aegis.case_tag g
+                                   WHERE g.tenant = p_tenant[n] AND g.tag = p_tag[n]
+                                     AND g.created_at = c.created_at AND g.case_id = c.case_id))
+                            ORDER BY c.created_at DESC, c.case_id DESC
+                            LIMIT p_limit[n] + 1) y
+                     ORDER BY y.created_at DESC, y.case_id DESC
+                     LIMIT p_limit[n] + 1) x;
+        ELSIF p_tag[n] IS NULL THEN
+            SELECT array_agg(aegis.case_json(x.c) ORDER BY x.created_at DESC, x.case_id DESC),
+                   array_agg((extract(epoch FROM x.created_at) * 1000000)::bigint || '.' || x.case_id
+                             ORDER BY x.created_at DESC, x.case_id DESC)
+              INTO v_items, v_keys
+              FROM (SELECT c, c.created_at, c.case_id FROM aegis.ops_case c
+                     WHERE c.tenant = p_tenant[n]
+                       AND (p_status[n] IS NULL OR c.status = p_status[n])
+                       AND c.created_at >= v_from
+                       AND c.created_at <= v_at AND (c.created_at, c.case_id) < (v_at, v_id)
+                     ORDER BY c.created_at DESC, c.case_id DESC
+                     LIMIT p_limit[n] + 1) x;
+        ELSE
+            SELECT array_agg(aegis.case_json(x.c) ORDER BY x.created_at DESC, x.case_id DESC),
+                   array_agg((extract(epoch FROM x.created_at) * 1000000)::bigint || '.' || x.case_id
+                             ORDER BY x.created_at DESC, x.case_id DESC)
+              INTO v_items, v_keys
+              FROM (SELECT c, g.created_at, g.case_id FROM aegis.case_tag g
+                      JOIN aegis.ops_case c ON c.tenant = g.tenant AND c.case_id = g.case_id
+                     WHERE g.tenant = p_tenant[n] AND g.tag = p_tag[n]
+                       AND (p_status[n] IS NULL OR c.status = p_status[n])
+                       AND g.created_at >= v_from
+                       AND g.created_at <= v_at AND (g.created_at, g.case_id) < (v_at, v_id)
+                     ORDER BY g.created_at DESC, g.case_id DESC
+                     LIMIT p_limit[n] + 1) x;
+        END IF;
+        v_fits := aegis.page_fits(v_items, p_limit[n]);
+        RETURN NEXT ROW(n, 200, 'ok', NULL,
+            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
+            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
+    END LOOP;
+END $$;
+
+-- A page of a timeline, oldest first. after is "<version>.<seq>".
+CREATE OR REPLACE FUNCTION aegis.case_timeline_page(p_tenant text[], p_case_id uuid[],
+    p_limit int[], p_after text[], p_request_id text[])
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+    n int; v_items json[]; v_keys text[]; v_version int; v_fits int; v_after int; v_seq int;
+BEGIN
+    FOR n IN 1 .. cardinality(p_tenant) LOOP
+        v_after := coalesce(split_part(p_after[n], '.', 1)::int, 0);
+        v_seq := coalesce(split_part(p_after[n], '.', 2)::int, 0);
+        SELECT c.version INTO v_version FROM aegis.ops_case c
+         WHERE c.tenant = p_tenant[n] AND c.case_id = p_case_id[n];
+        IF NOT FOUND THEN
+            RETURN NEXT aegis.not_found(n, p_request_id[n]);
+            CONTINUE;
+        END IF;
+        SELECT array_agg(json_build_object('version', t.version, 'kind', t.kind,
+                   'event', t.event, 'from_status', t.from_status, 'to_status', t.to_status,
+                   'rule', t.rule, 'actor', t.actor, 'principal', t.principal,
+                   'reason', t.reason, 'correlation_id', t.correlation_id,
+                   'trace_id', t.trace_id, 'meta', t.meta, 'created_at', t.created_at)
+                   ORDER BY t.version, t.seq),
+               array_agg(t.version || '.' || t.seq ORDER BY t.version, t.seq)
+          INTO v_items, v_keys
+          FROM (SELECT * FROM aegis.case_timeline t
+                 WHERE t.tenant = p_tenant[n] AND t.case_id = p_case_id[n]
+                   AND (t.version, t.seq) > (v_after, v_seq)
+                 ORDER BY t.version, t.seq LIMIT p_limit[n] + 1) t;
+        v_fits := aegis.page_fits(v_items, p_limit[n]);
+        RETURN NEXT ROW(n, 200, 'ok', v_version,
+            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
+            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
+    END LOOP;
+END $$;
