@@ -204,6 +204,28 @@ $(B)/aegis-tables: $(call obj,workers/aegis_tables.c) $(CORE_LIB)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(CORE_LIBS)
 
+# --- the same programs with failpoints, for the campaign of faults: what has none is
+# linked as it is; t/failpoint/README.md
+FP     := $(B)/faults
+FP_SRC := $(shell grep -lw AEGIS_\\w*FP workers/lib/*.c workers/roles/*/*.c)
+FP_OBJ := $(patsubst %.c,$(FP)/%.o,$(FP_SRC) t/failpoint/aegis_failpoint.c)
+FP_BIN := $(FP)/aegis-worker $(FP)/ngx_http_aegis_module.so $(FP)/aegisctl $(FP)/t/tools/fault_proxy
+.PHONY: faults-built
+faults-built: $(FP_BIN)
+$(FP_OBJ): $(FP)/%.o: %.c core/tables/failpoints.def
+	@mkdir -p $(@D)
+	$(SAY) CC $@
+	$(Q)$(CC) $(CFLAGS) -DAEGIS_FAILPOINTS $(ROLE_INC) -Iworkers/roles/exec -MMD -MP -c $< -o $@
+$(FP)/aegis-worker: $(FP_OBJ) $(filter-out $(call obj,$(FP_SRC)),$(call obj,$(WORKER_SRC) $(ROLE_SRC) $(LIB_SRC))) $(CORE_LIB)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
+$(FP)/ngx_http_aegis_module.so: $(MODULE) $(FP)/t/failpoint/aegis_failpoint.o t/failpoint/module.sh
+	$(SAY) NGINX $@
+	$(Q)t/failpoint/module.sh $(abspath $(B))/nginx $(NGX_SRC) $(abspath $(FP))
+$(FP)/aegisctl $(FP)/t/tools/fault_proxy: $(FP)/%: $(B)/%
+	@mkdir -p $(@D)
+	@ln -sf $(abspath $<) $@
+
 # --- tests
 .PHONY: test test-build test-built asan-test reload-storm
 test: ## install, build and run everything in t/

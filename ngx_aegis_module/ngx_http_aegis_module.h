@@ -20,6 +20,7 @@
 #include "aegis_access.h"
 #include "aegis_body.h"
 #include "aegis_error.h"
+#include "aegis_failpoint.h"
 #include "aegis_fsm.h"
 #include "aegis_hash.h"
 #include "aegis_http.h"

@@ -134,8 +134,10 @@ ngx_http_aegis_pg_send(ngx_http_aegis_pg_t *pg)
     pg->sent_us = ngx_http_aegis_now_us();
     ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_BUSY);
 
-    if (ngx_http_aegis_pg_send_unit(pg) != NGX_OK
-        || ngx_http_aegis_pg_flush(pg) != NGX_OK)
+    if (AEGIS_FP(gw_before_send, "gateway")
+        || ngx_http_aegis_pg_send_unit(pg) != NGX_OK
+        || ngx_http_aegis_pg_flush(pg) != NGX_OK
+        || AEGIS_FP(gw_after_send, "gateway"))
     {
         ngx_http_aegis_pg_fail(pg, "cannot send a statement");
         return;
@@ -224,6 +226,11 @@ ngx_http_aegis_pg_complete(ngx_http_aegis_pg_t *pg)
     const char             *sqlstate;
     ngx_http_aegis_unit_t   unit;
     ngx_http_aegis_row_t    rows[NGX_HTTP_AEGIS_MAX_GROUP];
+
+    if (AEGIS_FP(gw_after_commit, "gateway")) {
+        ngx_http_aegis_pg_fail(pg, "the answer is lost");
+        return;
+    }
 
     /* the next unit may be sent on this connection before the answers of
      * this one are out: take them off it first */

@@ -137,10 +137,18 @@ ngx_http_aegis_reply_send(ngx_http_aegis_job_t *job)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (AEGIS_FP(gw_before_header, "gateway")) {
+        return NGX_ERROR;
+    }
+
     rc = ngx_http_send_header(r);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return rc;
+    }
+
+    if (AEGIS_FP(gw_before_body, "gateway")) {
+        return NGX_ERROR;
     }
 
     b = ngx_calloc_buf(r->pool);

@@ -113,6 +113,8 @@ ngx_http_aegis_body_ready(ngx_http_request_t *r)
     job->body_read = 1;
     job->held = 1;
 
+    (void) AEGIS_FP(gw_after_body, "gateway");
+
     rc = ngx_http_aegis_walk(job);
 
     if (rc != NGX_AGAIN) {

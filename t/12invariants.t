@@ -69,6 +69,7 @@ for my $s (@sent) {
     $pg->do(q{INSERT INTO t_client VALUES ('acme', ?, ?, ?, ?, 'sha', '"1"', '')}, $s->{key}, $s->{route},
         $s->{status}, $of{ $s->{status} } // '');
 }
+$pg->do(q{INSERT INTO t_read SELECT 'acme', case_id, version, now(), now() FROM aegis.ops_case});
 my $one = sub ($sql) { $pg->one($sql) };
 cmp_ok($one->("SELECT count(*) FROM aegis.case_timeline WHERE kind = 'note'"), '>', 0,
     'the population has facts that came too late');
@@ -120,6 +121,10 @@ my @defects = (
         SELECT tenant, consumer, 's', msg_id, 'c', 'r', '' FROM aegis.inbox LIMIT 1"],
     [I13 => 'a dead letter given up twice', "INSERT INTO aegis.dead_letter (tenant, consumer, subject, msg_id, code, reason, payload)
         VALUES ('a', 'c', 's', 'm', 'c', 'r', ''), ('b', 'c', 's', 'm', 'c', 'r', '')"],
+    [I15 => 'a version that is not there yet', "INSERT INTO t_read SELECT tenant, case_id, version + 1, asked, told FROM t_read LIMIT 1"],
+    [I15 => 'a version that was made after it was read', "INSERT INTO t_read SELECT tenant, case_id, version, asked, told - interval '1 hour' FROM t_read LIMIT 1"],
+    [I15 => 'an older version than one that was acknowledged', "INSERT INTO t_client SELECT 'acme', 'k', '/case/create', 201, '', '', '', '', case_id, version + 1,
+        asked - interval '1 s' FROM t_read LIMIT 1"],
     map({ [I14 => $_->[0], qq{INSERT INTO aegis.gate_request (tenant, case_id, request_id, plan_id, plan_hash, for_version, rule, needs, proposers, expires_at, state, decision_id)
         SELECT 'acme', c.case_id, gen_random_uuid(), gen_random_uuid(), 'h', 4, 'r', '[{"rule":"r","need":2,"four_eyes":true}]', '["alice"]', now(), '$_->[1]',
                (SELECT a.decision_id FROM aegis.plan_approved a WHERE a.case_id = c.case_id) FROM aegis.ops_case c WHERE c.case_id = $some;

@@ -12,7 +12,19 @@ CREATE TEMP TABLE t_client (
     problem  text NOT NULL DEFAULT '',
     body_sha text NOT NULL DEFAULT '',
     etag     text NOT NULL DEFAULT '',
-    location text NOT NULL DEFAULT ''
+    location text NOT NULL DEFAULT '',
+    case_id  uuid,
+    version  int,
+    at       timestamptz NOT NULL DEFAULT now()
+);
+
+-- Every version of a case that a client read, asked at and answered at.
+CREATE TEMP TABLE t_read (
+    tenant  text NOT NULL,
+    case_id uuid NOT NULL,
+    version int  NOT NULL,
+    asked   timestamptz NOT NULL,
+    told    timestamptz NOT NULL
 );
 
 -- Every message that the brokers hold, in each log's order.

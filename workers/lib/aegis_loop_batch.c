@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aegis_failpoint.h"
 #include "aegis_hash.h"
 #include "aegis_http.h"
 
@@ -185,6 +186,7 @@ aegis_loop_settle(aegis_loop_t *loop, aegis_delivery_t *d)
     } else {
         aegis_metric_add(verdict == AEGIS_VERDICT_DEAD ? loop->dead : loop->done, 1);
         aegis_bus_ack(loop->w.bus, d->raw);
+        (void) AEGIS_FP(consumer_after_ack, loop->w.role->name);
     }
 
     aegis_error_clear(&err);
@@ -242,9 +244,13 @@ aegis_loop_batch(aegis_loop_t *loop, size_t n, aegis_error_t *err)
     start = aegis_loop_now();
 
     if (good) {
-        rc = loop->w.role->handle(&loop->w, loop->d, good);
+        rc = AEGIS_FP(consumer_after_recv, loop->w.role->name) ? AEGIS_E_UNAVAILABLE
+             : loop->w.role->handle(&loop->w, loop->d, good);
         aegis_metric_observe(loop->handle_seconds,
                              (double) (aegis_loop_now() - start) / 1000);
+        if (AEGIS_FP(consumer_after_commit, loop->w.role->name)) {
+            rc = AEGIS_E_UNAVAILABLE;
+        }
     }
 
     for (i = 0; i < n; i++) {

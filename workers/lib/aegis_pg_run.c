@@ -11,7 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aegis_failpoint.h"
+
 #define AEGIS_PG_ITEMS  512
+
+/* Names of connections are those of roles behind "aegis-". */
+#define AEGIS_PG_FP(id, pg)                                                    \
+    AEGIS_FP(id, strncmp((pg)->name, "aegis-", 6) == 0 ? (pg)->name + 6 : (pg)->name)
 
 static void
 aegis_pg_hold(aegis_pg_t *pg, PGresult *res)
@@ -72,6 +78,11 @@ aegis_pg_prepare(aegis_pg_t *pg, const char *name, const char *sql, int n,
     PGresult      *res;
     aegis_code_t   rc;
 
+    if (AEGIS_PG_FP(pg_before_send, pg)) {
+        rc = aegis_pg_error(pg, AEGIS_E_UNAVAILABLE, "connection lost", err);
+        aegis_pg_drop(pg);
+        return rc;
+    }
     if (*done) {
         return AEGIS_E_OK;
     }
@@ -101,6 +112,12 @@ aegis_pg_answer(aegis_pg_t *pg, PGresult **ret_res, aegis_error_t *err)
 {
     PGresult      *res;
     aegis_code_t   rc;
+
+    if (AEGIS_PG_FP(pg_after_send, pg)) {
+        rc = aegis_pg_error(pg, AEGIS_E_UNKNOWN_OUTCOME, "the answer is lost", err);
+        aegis_pg_drop(pg);
+        return rc;
+    }
 
     res = aegis_pg_wait_result(pg, err);
     if (res == NULL) {

@@ -7,6 +7,7 @@ package Aegis::Invariants;
 use v5.36;
 use Digest::SHA 'sha256_hex';
 use Test::More ();
+use Time::HiRes qw(time);
 use Aegis::Test;
 
 sub new ($class, $dbh) {
@@ -20,12 +21,18 @@ sub queries ($class_or_self) {
         sort glob root . '/t/sql/invariants/*.sql';
 }
 
-# An answer of Aegis::Http to a write.
-sub client ($self, $tenant, $key, $route, $r) {
+# An answer of Aegis::Http to a write, and when it came.
+sub client ($self, $tenant, $key, $route, $r, $at = time) {
     $self->{n}{t_client}++;
-    $self->{dbh}->do('INSERT INTO t_client VALUES (?, ?, ?, ?, ?, ?, ?, ?)', undef, $tenant, $key,
+    $self->{dbh}->do('INSERT INTO t_client VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, to_timestamp(?))', undef, $tenant, $key,
         $route, $r->status, $r->problem, sha256_hex($r->body // ''), $r->header('etag') // '',
-        $r->header('location') // '');
+        $r->header('location') // '', $r->json->{case_id}, $r->json->{version}, $at);
+}
+
+# A case's version that was read between two times.
+sub read ($self, $tenant, $case_id, $version, $from, $to) {
+    $self->{n}{t_read}++;
+    $self->{dbh}->do('INSERT INTO t_read VALUES (?, ?, ?, to_timestamp(?), to_timestamp(?))', undef, $tenant, $case_id, $version, $from, $to);
 }
 
 # A CloudEvents message out of a broker's log.
@@ -39,13 +46,16 @@ sub bus ($self, $log, $seq, $body) {
             $data->{case_version});
 }
 
-# All that JetStream holds in the streams of streams.def.
+# All that JetStream holds in the streams of streams.def, but what was read before.
 sub bus_nats ($self, $nats) {
     require Aegis::Def;
     $self->{dbh}->begin_work;
     for my $row (Aegis::Def::def_rows('streams', 'AEGIS_STREAM')) {
         my $name = $row->[1];
-        $self->bus($name, $_->{seq}, $_->{body}) for $nats->messages($name);
+        for my $m ($nats->messages($name, $self->{read}{$name})) {
+            $self->bus($name, $m->{seq}, $m->{body});
+            $self->{read}{$name} = $m->{seq} + 1;
+        }
     }
     $self->{dbh}->commit;
 }
@@ -78,6 +88,15 @@ sub check ($self, %opt) {
             || do { Test::More::diag(json_encode($_)) for @$rows[0 .. ($#$rows < 4 ? $#$rows : 4)]; 0 };
     }
     return $ok;
+}
+
+# The rows of all, as text: what each of them has found.
+sub violations ($self) {
+    my @bad;
+    for my $q ($self->queries) {
+        push @bad, map { "$q->{name}: " . json_encode($_) } @{ $self->{dbh}->selectall_arrayref($q->{sql}, { Slice => {} }) };
+    }
+    return @bad;
 }
 
 # Those that the statements alone can be held against, without a broker.

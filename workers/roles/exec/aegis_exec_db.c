@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "aegis_buf.h"
+#include "aegis_failpoint.h"
 #include "aegis_http.h"
 #include "aegis_json.h"
 
@@ -223,6 +224,9 @@ aegis_exec_db_claim(aegis_worker_t *w, size_t limit)
     }
 
     aegis_pg_clear(w->pg);
+    if (taken > 0) {
+        (void) AEGIS_FP(exec_after_claim, "exec");
+    }
     return taken;
 }
 

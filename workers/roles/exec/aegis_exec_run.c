@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aegis_failpoint.h"
 #include "aegis_http.h"
 #include "aegis_json.h"
 
@@ -296,6 +297,8 @@ aegis_exec_run_start(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
         return 0;
     }
 
+    (void) AEGIS_FP(exec_before_effect, "exec");
+
     run->acted_at = now;
     if (run->busy_since > 0 && run->target[0] == '\0') {
         aegis_act_fail(act, 0, "its target was busy for %lld s",
@@ -304,6 +307,9 @@ aegis_exec_run_start(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
         aegis_exec_act_start(w, run);
     }
     run->at = act->state == AEGIS_ACT_RUNNING ? AEGIS_RUN_ACT : AEGIS_RUN_END;
+    if (run->at == AEGIS_RUN_END) {
+        (void) AEGIS_FP(exec_after_effect, "exec");
+    }
     return 1;
 }
 
@@ -325,8 +331,11 @@ aegis_exec_run_poll(aegis_worker_t *w, aegis_exec_run_t *run)
     act = &run->act;
     aegis_exec_act_poll(w, run);
     if (act->state == AEGIS_ACT_RUNNING) {
+        (void) AEGIS_FP(exec_mid_effect, "exec");
         return 0;
     }
+
+    (void) AEGIS_FP(exec_after_effect, "exec");
 
     if (run->at == AEGIS_RUN_DYING) {
         run->at = AEGIS_RUN_GONE;
@@ -434,6 +443,7 @@ aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
     aegis_exec_attempt_t  *a;
 
     act = &run->act;
+    (void) AEGIS_FP(exec_after_record, "exec");
 
     if (run->next.kind == AEGIS_NEXT_RECOVER) {
         aegis_exec_run_recovered(run);

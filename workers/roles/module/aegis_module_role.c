@@ -14,6 +14,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "aegis_failpoint.h"
 #include "aegis_gate.h"
 #include "aegis_http.h"
 #include "aegis_json.h"
@@ -349,6 +350,9 @@ aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n, aegis_error
     }
 
     rc = left == 0 ? AEGIS_E_OK : aegis_module_load(w, works, &left, err);
+    if (rc == AEGIS_E_OK && left > 0 && AEGIS_FP(module_after_load, w->role->name)) {
+        rc = aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the decisions are lost");
+    }
     if (rc == AEGIS_E_OK && left > 0) {
         rc = aegis_module_commit(w, works, left, err);
     }

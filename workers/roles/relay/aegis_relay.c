@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "aegis_failpoint.h"
 #include "aegis_relay.h"
 
 #define AEGIS_RELAY_LINGER_MS    40
@@ -254,7 +255,8 @@ aegis_relay_fetch(aegis_worker_t *w, aegis_error_t *err)
     }
 
     aegis_pg_clear(w->pg);
-    return rc;
+    return rc == AEGIS_E_OK && r->n && AEGIS_FP(relay_after_fetch, "relay")
+           ? aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the rows are lost") : rc;
 }
 
 static int
@@ -346,7 +348,17 @@ aegis_relay_publish(aegis_worker_t *w, aegis_error_t *err)
     }
 
     start = aegis_relay_now();
+    if (AEGIS_FP(relay_publish, "relay")) {
+        for (i = 0; i < k; i++) {
+            r->rows[r->index[i]].out.published = 1;
+        }
+        return AEGIS_E_OK;
+    }
+
     rc = aegis_bus_publish(w->bus, r->out, (size_t) k, AEGIS_RELAY_PUBLISH_MS, err);
+    if (AEGIS_FP(relay_after_publish, "relay")) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the acks are lost");
+    }
     aegis_metric_observe(r->publish_seconds, (double) (aegis_relay_now() - start) / 1000);
     aegis_metric_set(r->bus_up, rc == AEGIS_E_OK);
 
@@ -379,6 +391,7 @@ aegis_relay_batch(aegis_worker_t *w, int *ret_n, aegis_error_t *err)
     if (rc == AEGIS_E_OK && r->n) {
         rc = aegis_relay_publish(w, err);
         mark = aegis_relay_mark(w, &marked, rc == AEGIS_E_OK ? err : &ignored);
+        (void) AEGIS_FP(relay_after_mark, "relay");
         rc = rc == AEGIS_E_OK ? mark : rc;
         aegis_error_clear(&ignored);
     }

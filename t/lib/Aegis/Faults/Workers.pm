@@ -1,0 +1,289 @@
+# Aegis::Faults::Workers: faults of the workers and of the bus between them: each
+# failpoint of each role, kills at random, scripts whose executor dies, the bus away,
+# rolled back, delivering twice and out of order, and messages that nobody can read.
+package Aegis::Faults::Workers;
+
+use v5.36;
+use List::Util qw(max sum0);
+use Time::HiRes qw(time);
+use Aegis::Faults;
+use Aegis::Nats;
+use Aegis::Test;
+
+my @roles = qw(fsm analyst planner gate exec verify);
+my %at = (relay => ['relay'], exec => ['exec'], role => ['relay', @roles], module => [qw(analyst planner gate verify)]);
+
+# A case that the workers move by themselves: most say something, some run a script.
+sub auto ($f, $n, %labels) {
+    my $kind = $n % 4;
+    my %l = (service => "s$n", env => 'staging', $kind == 1 ? (script => 't-effect.sh', retry_safe => 'true')
+        : $kind == 3 ? (script => 't-effect.sh') : (), %labels);
+    my $r = $f->http->write('POST', '/case/create', { title => "fault $n", tags => [ $labels{tag} // 'fault' ], labels => \%l });
+    die 'create: ' . $r->brief . "\n" unless $r->status == 201;
+    return $r->json->{case_id};
+}
+
+# Every trial: [point, role, what].
+sub trials ($n) {
+    my @t;
+    for my $p (grep { $_->{who} ne 'gateway' } Aegis::Failpoint->points) {
+        for my $role (@{ $at{ $p->{who} } }) {
+            next if $role eq 'relay' && $p->{name} =~ /^consumer/;
+            push @t, map { my $what = $_; map { [$p, $role, $what] } 1 .. $n } grep { $_ ne 'lose' } @{ $p->{what} };
+        }
+    }
+    return @t;
+}
+
+sub shuffle ($f, @v) {
+    for my $i (reverse 1 .. $#v) { my $k = $f->rand($i + 1); @v[$i, $k] = @v[$k, $i] }
+    return @v;
+}
+
+# One after the other is armed and reached; what it stopped has to go on by itself.
+Aegis::Faults::fault('role-points', 'each failpoint of each role', { some => 1, full => 20 }, sub ($f, $n) {
+    $f->effect_script('0.1');
+    my @trials = shuffle($f, grep { !$ENV{ROLE} || $_->[1] eq $ENV{ROLE} } trials($n));
+    my (@hit, $cases);
+    for my $t (@trials) {
+        my ($p, $role, $what) = @$t;
+        $f->stack->wait_worker($role) or $f->violation("$role is not back");
+        my $fired = $f->fp->fired($p->{name});
+        my $pid = $f->stack->pid($role);
+        $f->fp->arm($p->{name}, $what, who => $role, ms => 1500);
+        # what an adapter is at work on takes a script
+        my $id = auto($f, $p->{name} =~ /effect/ ? 1 + 2 * $f->rand(2) : $cases);
+        $cases++;
+        my $hit = wait_for("$p->{name} of $role", 25, sub { $f->fp->fired($p->{name}) > $fired }, quiet => 1);
+        $f->fp->disarm($p->{name});
+        $f->must($hit, "$p->{name} of $role was not reached for $what") or next;
+        push @hit, { id => $id, at => time, what => "$p->{name} $role $what" };
+        $f->comes("$role to be another process", 20, sub { ($f->stack->pid($role) // $pid) != $pid }) if $what eq 'kill';
+    }
+    $f->say(trials => scalar @trials);
+    $f->say(reached => scalar @hit);
+    $f->comes('its cases to be CLOSED', 120, sub {
+        $f->resume_parked;
+        !$f->pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE mode = 'auto' AND status <> 'CLOSED'});
+    });
+    resumed($f, @hit);
+});
+
+# How long the case that was hit stood still: from the hit to its next row.
+sub resumed ($f, @hit) {
+    my @s;
+    for my $h (@hit) {
+        my $s = $f->pg->one(q{SELECT extract(epoch FROM min(created_at)) - ? FROM aegis.case_timeline WHERE case_id = ? AND created_at > to_timestamp(?)}, $h->{at}, $h->{id}, $h->{at});
+        push @s, [$s, $h->{what}] if defined $s;
+    }
+    @s = sort { $a->[0] <=> $b->[0] } @s;
+    return unless @s;
+    $f->say('next step after s, median', sprintf '%.2f', $s[ @s / 2 ][0]);
+    $f->say('next step after s, most', sprintf '%.2f (%s)', @{ $s[-1] });
+    # the lease, and the wait for an ack, are 10 s
+    my @late = grep { $_->[0] > 11 } @s;
+    $f->say('later than lease + 1 s', scalar(@late) . ' of ' . @s . (@late ? ': ' . join ', ', map { sprintf '%.1f %s', @$_ } @late[0 .. ($#late < 4 ? $#late : 4)] : ''));
+}
+
+Aegis::Faults::fault('F4', 'kill -9 of workers at random, while cases walk', { some => 20, full => 300 }, sub ($f, $n) {
+    $f->effect_script('0.05');
+    my ($killed, $next) = (0, time + 1);
+    $f->under_load(sub {
+        return $killed >= $n if time < $next;
+        my $role = ('relay', @roles)[ $f->rand(7) ];
+        my $pid = $f->stack->pid($role) or return 0;
+        return 1 if $killed >= $n;
+        kill 'KILL', $pid;
+        $killed++;
+        $next = time + 0.1 + $f->rand(400) / 1000;
+        return 0;
+    }, clients => 4, auto => 0.5, labels => { script => 't-effect.sh', retry_safe => 'true' }, timeout => 60 + 2 * $n);
+});
+
+Aegis::Faults::fault('F5', 'the executor dies while a script is at work', { some => 3, full => 50 }, sub ($f, $n) {
+    $f->effect_script(3);
+    for my $i (1 .. $n) {
+        my $id = auto($f, 3);
+        my $child;
+        $f->comes('the script to run', 30, sub {
+            return 0 unless $f->pg->one(q{SELECT count(*) FROM aegis.exec_step s JOIN aegis.exec_run r USING (exec_id) WHERE r.case_id = ? AND s.state = 'RUNNING'}, $id);
+            ($child) = grep { (eval { slurp("/proc/$_/cmdline") } // '') =~ /t-effect\.sh/ } map { m{(\d+)$} } glob '/proc/[0-9]*';
+            return $child;
+        }) or next;
+        my $pid = $f->stack->kill_worker('exec');
+        $f->comes('the script to die with it', 5, sub { !alive($child) });
+        $f->stack->wait_worker('exec', $pid);
+        $f->comes('the case to be PARKED for it', 30, sub { $f->pg->one(q{SELECT status FROM aegis.ops_case WHERE case_id = ?}, $id) eq 'PARKED' });
+        # the next one is not to die, but to be quick
+        $f->effect_script(0);
+        $f->resume_parked;
+        $f->comes('and CLOSED when a person said so', 60, sub { $f->resume_parked; $f->pg->one(q{SELECT status FROM aegis.ops_case WHERE case_id = ?}, $id) eq 'CLOSED' });
+        $f->effect_script(3);
+    }
+    $f->effect_script(0);
+});
+
+# count: seconds. Requests go on as before, and what piled up is worked off.
+Aegis::Faults::fault('F13', 'nats-server is away for so many seconds', { some => 12, full => 600 }, sub ($f, $n) {
+    my $load = sub ($s) { my $until = time + $s; $f->under_load(sub { time > $until }, clients => 8, timeout => $s + 60) };
+    my $before = $load->($n < 30 ? 5 : 30);
+    $f->stack->kill_nats;
+    my $during = $load->($n);
+    my $backlog = $f->pg->one('SELECT count(*) FROM aegis.outbox WHERE published_at IS NULL');
+    my $began = time;
+    $f->stack->start_nats;
+    my $up = time;
+    $f->comes('the outbox to be published', 60 + $n, sub { !$f->pg->one('SELECT EXISTS (SELECT FROM aegis.outbox WHERE published_at IS NULL)') });
+    my ($first, $last) = $f->pg->dbh->selectrow_array('SELECT extract(epoch FROM min(published_at)), extract(epoch FROM max(published_at)) FROM aegis.outbox WHERE published_at > to_timestamp(?)', undef, $began);
+    $f->say('p99 before, ms', sprintf '%.1f', 1000 * $before->quantile(0.99));
+    $f->say('p99 while it was away, ms', sprintf '%.1f', 1000 * $during->quantile(0.99));
+    $f->say('requests a second before', sprintf '%.0f', @{ $before->{slow} } / ($n < 30 ? 5 : 30));
+    $f->say('requests a second while it was away', sprintf '%.0f', @{ $during->{slow} } / $n);
+    $f->say(backlog => $backlog);
+    $f->say('published again after s', sprintf '%.2f', $first - $up);
+    $f->say('drained at messages/s', sprintf '%.0f', $backlog / max(0.001, $last - $first)) if $backlog > 1;
+});
+
+# The store of the broker as it was before: what it acknowledged since is gone. part:
+# all of it, or the messages without the consumers' places in them.
+sub rolled_back ($f, $n, $part) {
+    my $store = $f->run_dir . '/nats/store';
+    my $tag = "rolled-$$-$part";
+    $f->stack->kill_nats;
+    run_ok(['cp', '-a', $store, "$store.old"]);
+    $f->stack->start_nats;
+    # commands are published and acknowledged, and nobody takes them
+    my @stopped = map { $f->stack->pid($_) } qw(planner gate exec);
+    kill 'STOP', @stopped;
+    my @id = map { auto($f, 2, tag => $tag) } 1 .. $n;
+    my $published = sub { $f->pg->one(q{SELECT count(*) FROM aegis.outbox o JOIN aegis.ops_case c USING (tenant, case_id) WHERE o.subject = 'cmd.plan.generate' AND o.published_at IS NOT NULL AND c.tags @> jsonb_build_array(?::text)}, $tag) };
+    $f->comes('their commands to be acknowledged', 60, sub { $published->() == $n });
+    $f->stack->kill_nats;
+    if ($part eq 'all') {
+        run_ok(['rm', '-rf', $store]);
+        rename "$store.old", $store;
+    }
+    else {
+        for my $msgs (glob "$store/jetstream/*/streams/*/msgs") {
+            run_ok(['rm', '-rf', $msgs]);
+            run_ok(['cp', '-a', $msgs =~ s{\Q$store\E}{$store.old}r, $msgs]);
+        }
+        run_ok(['rm', '-rf', "$store.old"]);
+    }
+    $f->stack->start_nats;
+    kill 'CONT', @stopped;
+    my $began = time;
+    my $took = $f->comes('all of them to be CLOSED', 120, sub {
+        !$f->pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE status <> 'CLOSED' AND tags @> jsonb_build_array(?::text)}, $tag) });
+    $f->say('commands lost' => $n);
+    $f->say('sent again' => $f->pg->one(q{SELECT count(*) FROM aegis.outbox o JOIN aegis.ops_case c USING (tenant, case_id) WHERE o.msg_id LIKE '%:nudge:%' AND c.tags @> jsonb_build_array(?::text)}, $tag));
+    $f->say('the last one sent again after s', sprintf '%.1f', $f->pg->one(q{SELECT extract(epoch FROM max(o.created_at)) - ? FROM aegis.outbox o JOIN aegis.ops_case c USING (tenant, case_id) WHERE o.msg_id LIKE '%:nudge:1' AND c.tags @> jsonb_build_array(?::text)}, $began, $tag) // -1);
+    $f->say('all CLOSED after s', sprintf '%.1f', $took // -1);
+    forget_bus($f);
+}
+
+# What the broker has lost cannot be looked for in its log: from here on there is no
+# ledger of the bus, and I05 and I06 say less.
+sub forget_bus ($f) {
+    $f->{inv}{dbh}->do('DELETE FROM t_bus');
+    $f->{no_bus} = 1;
+}
+
+Aegis::Faults::fault('F14', 'the store of nats-server is rolled back', { some => 10, full => 200 }, sub ($f, $n) { rolled_back($f, $n, 'all') });
+Aegis::Faults::fault('F14b', 'its messages are rolled back, the consumers\' places in them are not', { some => 10, full => 200 }, sub ($f, $n) { rolled_back($f, $n, 'messages') });
+
+# Each message that the bus stores comes three times more, later and in any order.
+Aegis::Faults::fault('F16', 'every message is delivered four times, out of order', { fast => 600, some => 4000, full => 50_000 }, sub ($f, $n) {
+    $f->effect_script(0);
+    my $url = $f->stack->e('NATS_URL');
+    my ($ears, $mouth) = map { Aegis::Nats->new($url) } 1, 2;
+    $ears->listen($_) for 'cmd.>', 'evt.>';
+    my ($sent, $heard, $made, $tag, @later) = (0, 0, 0, "twice-$$");
+    my $closed = sub { $f->pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE status = 'CLOSED' AND tags @> jsonb_build_array(?::text)}, $tag) };
+    my $until = time + 60 + $n / 20;
+    my $looked = 0;
+    while (time < $until) {
+        if ($sent < $n && $made - $looked < 60) { auto($f, $made++, tag => $tag) for 1 .. 4 }
+        while (my $m = $ears->_next(0.002)) {
+            next if $m->{headers} =~ /^X-Again:/m;
+            $heard++;
+            push @later, map { [time + $f->rand(2000) / 1000, $m] } 1 .. 3;
+        }
+        my @due = grep { $_->[0] <= time } @later;
+        @later = grep { $_->[0] > time } @later;
+        for my $d (shuffle($f, @due)) { $mouth->_pub($d->[1]{subject}, $d->[1]{body}, '', 'X-Again' => 1, 'Nats-Msg-Id' => "again-$$-" . $sent++) }
+        if (!($made % 20) || $sent >= $n) { $looked = $closed->() }
+        $f->resume_parked if $sent >= $n;
+        last if $sent >= $n && $looked == $made && !@later;
+    }
+    $_->close for $ears, $mouth;
+    $f->must($looked == $made, "$looked of $made cases are CLOSED");
+    $f->say(cases => $made);
+    $f->say(messages => $heard);
+    $f->say('delivered again' => $sent);
+});
+
+# Messages that cannot be read, that nobody knows, that nobody may.
+sub poison ($f, $i) {
+    my $id = "poison-$$-$i-" . $f->rand(1 << 30);
+    my $kind = $i % 5;
+    my @subject = ('evt.case.created.v1', 'cmd.plan.generate', 'evt.plan.proposed.v1', 'cmd.exec.run', 'evt.exec.done.v1');
+    my $subject = $subject[ $i / 5 % 5 ];
+    my %e = (specversion => '1.0', id => $id, source => 'urn:aegis:test', type => $subject, time => '2026-01-01T00:00:00Z',
+        datacontenttype => 'application/json', tenant => 'default', data => { case_id => uuid, tenant => 'default', case_version => 3 });
+    my $body = $kind == 0 ? '{"specversion":"1.0","id":' : $kind == 1 ? "\x00\xff\xfe" . 'x' x 500 : do {
+        $e{type} = 'evt.never.heard.v9' if $kind == 2;
+        delete $e{data} if $kind == 3;
+        $e{data}{case_id} = 'not-a-case' if $kind == 4;
+        json_encode(\%e);
+    };
+    return ($subject, $body, $id);
+}
+
+Aegis::Faults::fault('F17', 'poison among the messages', { fast => 20, some => 100, full => 1000 }, sub ($f, $n) {
+    my $cases = $n < 100 ? 8 : $n < 1000 ? 60 : 1900;
+    my $nats = $f->stack->nats;
+    my $dead = sub { $f->pg->one(q{SELECT count(*) FROM aegis.dead_letter WHERE msg_id LIKE 'poison-%' OR msg_id LIKE 'sha256:%'}) };
+    my (%p99, $i, $sent);
+    my $was = $dead->();
+    for my $round ('without', 'with') {
+        my ($tag, $made, $closed) = ("poison-$round-$$", 0, 0);
+        my $until = time + 60 + $cases / 4;
+        while (time < $until) {
+            if ($made < $cases && $made - $closed < 40) { auto($f, 2, tag => $tag); $made++ }
+            if ($round eq 'with' && $i < $n * $made / $cases) {
+                my ($subject, $body, $id) = poison($f, $i++);
+                $nats->publish($subject, $body, id => $id);
+            }
+            next if $made % 10 && $made < $cases;
+            $closed = $f->pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE status = 'CLOSED' AND tags @> jsonb_build_array(?::text)}, $tag);
+            last if $closed == $cases && ($round eq 'without' || $i >= $n);
+        }
+        $f->must($closed == $cases, "$round poison: $closed of $cases cases are CLOSED");
+        @{ $p99{$round} }{qw(p50 p99)} = $f->pg->dbh->selectrow_array(q{SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s), percentile_cont(0.99) WITHIN GROUP (ORDER BY s)
+            FROM (SELECT extract(epoch FROM updated_at - created_at) AS s FROM aegis.ops_case WHERE tags @> jsonb_build_array(?::text)) x}, undef, $tag);
+        $f->say("a case $round poison, ms, p50 and p99", sprintf '%.0f %.0f', map { 1000 * $_ } @{ $p99{$round} }{qw(p50 p99)});
+    }
+    $f->comes('each of them to be a dead letter', 60, sub { $dead->() - $was >= $n });
+    $f->must($dead->() - $was == $n, 'dead letters: ' . ($dead->() - $was) . ", poison: $n");
+    $f->must(!$f->pg->one(q{SELECT count(*) FROM aegis.dead_letter WHERE msg_id NOT LIKE 'poison-%' AND msg_id NOT LIKE 'sha256:%'}), 'something else became a dead letter');
+    $f->must(!$f->pg->one(q{SELECT count(*) FROM aegis.dead_letter WHERE reason = ''}), 'one has no reason');
+    $f->say("dead letters: $_->{code}" => $_->{n}) for @{ $f->pg->rows('SELECT code, count(*) AS n FROM aegis.dead_letter GROUP BY 1') };
+});
+
+# The bus loses what it acknowledged, once in a while: only the reconciler knows.
+Aegis::Faults::fault('lost', 'a batch that the bus acknowledged is lost', { some => 3, full => 20 }, sub ($f, $n) {
+    my $undo = $f->stack->conf_edit('aegis.yaml', sub ($c) { "${c}reconcile:\n  after_s: 5\n  every_s: 1\n" }, 'relay');
+    push @{ $f->{undo} }, $undo;
+    for my $i (1 .. $n) {
+        my $fired = $f->fp->fired('relay.publish');
+        $f->fp->arm('relay.publish', 'lose', nth => 1 + $f->rand(6));
+        my $id = auto($f, 2);
+        $f->comes('the batch to be lost', 20, sub { $f->fp->fired('relay.publish') > $fired });
+        $f->comes('the case to be CLOSED all the same', 40, sub { $f->pg->one('SELECT status FROM aegis.ops_case WHERE case_id = ?', $id) eq 'CLOSED' });
+    }
+    $f->say('sent again' => $f->pg->one(q{SELECT count(*) FROM aegis.outbox WHERE msg_id LIKE '%:nudge:%'}));
+    forget_bus($f);
+});
+
+1;
