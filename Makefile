@@ -227,14 +227,19 @@ $(FP)/aegisctl $(FP)/t/tools/fault_proxy: $(FP)/%: $(B)/%
 	@ln -sf $(abspath $<) $@
 
 # --- tests
-.PHONY: test test-build test-built asan-test reload-storm
+.PHONY: test test-build test-built asan-test reload-storm faults faults-full
 test: ## install, build and run everything in t/
 	@$(MAKE) --no-print-directory test-deps
 	@$(MAKE) --no-print-directory -j$(shell nproc) test-build
 	@$(MAKE) --no-print-directory test-built
-test-build: all unit tools replays tables-built ## build all that t/ runs
+test-build: all unit tools replays tables-built faults-built ## build all that t/ runs
 test-built: ## run t/ on what is built; T= chooses files, V=1 shows each assertion
 	SAN="$(SAN)" B="$(abspath $(B))" prove --timer $(if $(V),-v) $(if $(T),$(T),-r t/)
+LEVEL ?= some
+faults: all tools faults-built ## the campaign of faults, about 10 minutes; F= chooses, SEED= repeats
+	SAN="$(SAN)" B="$(abspath $(B))" LEVEL="$(LEVEL)" F="$(F)" SEED="$(SEED)" prove -v t/faults.pl
+faults-full: ## the same in the numbers that docs/reliability.md has: hours; F= chooses
+	@$(MAKE) --no-print-directory faults LEVEL=full
 reload-storm: ## 200 reloads under load, an upgrade and a roll-back
 	@AEGIS_T_RELOADS=200 $(MAKE) --no-print-directory test-built T=t/62upgrade.t V=1
 asan-test: ## the same suites under ASan and UBSan

@@ -19,7 +19,7 @@ for o in "$built"/addon/*/*.o "$built"/ngx_http_aegis_module_modules.o; do
     fi
     objects="$objects $o"
 done
-# shellcheck disable=SC2086
+# shellcheck disable=SC2086,SC2046 # lists of words
 "${CC:-cc}" -o "$to/ngx_http_aegis_module.so" $objects "$to/t/failpoint/aegis_failpoint.o" \
     $(grep -e "-o $built/ngx_http_aegis_module.so " "$to/nginx/commands" |
         tr ' ' '\n' | grep -e '^-' | grep -v -e '^-o$')

@@ -42,7 +42,8 @@ sub bus ($self, $log, $seq, $body) {
     my $data = ref $e->{data} eq 'HASH' ? $e->{data} : {};
     $self->{n}{t_bus}++;
     ($self->{ins_bus} //= $self->{dbh}->prepare('INSERT INTO t_bus VALUES (?, ?, ?, ?, ?, ?, ?)'))
-        ->execute($log, $seq, $e->{id}, $e->{type} // '', $e->{tenant} // '', $data->{case_id},
+        ->execute($log, $seq, $e->{id}, $e->{type} // '', $e->{tenant} // '',
+            ($data->{case_id} // '') =~ /^[0-9a-f-]{36}$/ ? $data->{case_id} : undef,
             $data->{case_version});
 }
 

@@ -44,7 +44,7 @@ sub shuffle ($f, @v) {
 Aegis::Faults::fault('role-points', 'each failpoint of each role', { some => 1, full => 20 }, sub ($f, $n) {
     $f->effect_script('0.1');
     my @trials = shuffle($f, grep { !$ENV{ROLE} || $_->[1] eq $ENV{ROLE} } trials($n));
-    my (@hit, $cases);
+    my ($cases, @hit) = (0);
     for my $t (@trials) {
         my ($p, $role, $what) = @$t;
         $f->stack->wait_worker($role) or $f->violation("$role is not back");
@@ -57,7 +57,7 @@ Aegis::Faults::fault('role-points', 'each failpoint of each role', { some => 1, 
         my $hit = wait_for("$p->{name} of $role", 25, sub { $f->fp->fired($p->{name}) > $fired }, quiet => 1);
         $f->fp->disarm($p->{name});
         $f->must($hit, "$p->{name} of $role was not reached for $what") or next;
-        push @hit, { id => $id, at => time, what => "$p->{name} $role $what" };
+        push @hit, { id => $id, at => time, role => $role, what => "$p->{name} $role $what" };
         $f->comes("$role to be another process", 20, sub { ($f->stack->pid($role) // $pid) != $pid }) if $what eq 'kill';
     }
     $f->say(trials => scalar @trials);
@@ -69,12 +69,13 @@ Aegis::Faults::fault('role-points', 'each failpoint of each role', { some => 1, 
     resumed($f, @hit);
 });
 
-# How long the case that was hit stood still: from the hit to its next row.
+# How long the case that was hit stood still: to its next row, from the hit, or from
+# the last one that the same role has had meanwhile.
 sub resumed ($f, @hit) {
     my @s;
     for my $h (@hit) {
-        my $s = $f->pg->one(q{SELECT extract(epoch FROM min(created_at)) - ? FROM aegis.case_timeline WHERE case_id = ? AND created_at > to_timestamp(?)}, $h->{at}, $h->{id}, $h->{at});
-        push @s, [$s, $h->{what}] if defined $s;
+        my $next = $f->pg->one(q{SELECT extract(epoch FROM min(created_at)) FROM aegis.case_timeline WHERE case_id = ? AND created_at > to_timestamp(?)}, $h->{id}, $h->{at}) // next;
+        push @s, [$next - max(map { $_->{at} } grep { $_->{role} eq $h->{role} && $_->{at} < $next } @hit), $h->{what}];
     }
     @s = sort { $a->[0] <=> $b->[0] } @s;
     return unless @s;
@@ -101,13 +102,13 @@ Aegis::Faults::fault('F4', 'kill -9 of workers at random, while cases walk', { s
 });
 
 Aegis::Faults::fault('F5', 'the executor dies while a script is at work', { some => 3, full => 50 }, sub ($f, $n) {
-    $f->effect_script(3);
+    $f->effect_script('3.17');
     for my $i (1 .. $n) {
         my $id = auto($f, 3);
         my $child;
         $f->comes('the script to run', 30, sub {
             return 0 unless $f->pg->one(q{SELECT count(*) FROM aegis.exec_step s JOIN aegis.exec_run r USING (exec_id) WHERE r.case_id = ? AND s.state = 'RUNNING'}, $id);
-            ($child) = grep { (eval { slurp("/proc/$_/cmdline") } // '') =~ /t-effect\.sh/ } map { m{(\d+)$} } glob '/proc/[0-9]*';
+            ($child) = grep { (eval { slurp("/proc/$_/cmdline") } // '') =~ /^sleep\0003\.17\0/ } map { m{(\d+)$} } glob '/proc/[0-9]*';
             return $child;
         }) or next;
         my $pid = $f->stack->kill_worker('exec');
@@ -118,7 +119,7 @@ Aegis::Faults::fault('F5', 'the executor dies while a script is at work', { some
         $f->effect_script(0);
         $f->resume_parked;
         $f->comes('and CLOSED when a person said so', 60, sub { $f->resume_parked; $f->pg->one(q{SELECT status FROM aegis.ops_case WHERE case_id = ?}, $id) eq 'CLOSED' });
-        $f->effect_script(3);
+        $f->effect_script('3.17');
     }
     $f->effect_script(0);
 });
@@ -193,7 +194,7 @@ Aegis::Faults::fault('F14', 'the store of nats-server is rolled back', { some =>
 Aegis::Faults::fault('F14b', 'its messages are rolled back, the consumers\' places in them are not', { some => 10, full => 200 }, sub ($f, $n) { rolled_back($f, $n, 'messages') });
 
 # Each message that the bus stores comes three times more, later and in any order.
-Aegis::Faults::fault('F16', 'every message is delivered four times, out of order', { fast => 600, some => 4000, full => 50_000 }, sub ($f, $n) {
+Aegis::Faults::fault('F16', 'every message is delivered four times, out of order', { fast => 300, some => 4000, full => 50_000 }, sub ($f, $n) {
     $f->effect_script(0);
     my $url = $f->stack->e('NATS_URL');
     my ($ears, $mouth) = map { Aegis::Nats->new($url) } 1, 2;
@@ -244,7 +245,7 @@ Aegis::Faults::fault('F17', 'poison among the messages', { fast => 20, some => 1
     my $cases = $n < 100 ? 8 : $n < 1000 ? 60 : 1900;
     my $nats = $f->stack->nats;
     my $dead = sub { $f->pg->one(q{SELECT count(*) FROM aegis.dead_letter WHERE msg_id LIKE 'poison-%' OR msg_id LIKE 'sha256:%'}) };
-    my (%p99, $i, $sent);
+    my ($i, %p99) = (0);
     my $was = $dead->();
     for my $round ('without', 'with') {
         my ($tag, $made, $closed) = ("poison-$round-$$", 0, 0);
