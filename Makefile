@@ -233,8 +233,13 @@ test: ## install, build and run everything in t/
 	@$(MAKE) --no-print-directory -j$(shell nproc) test-build
 	@$(MAKE) --no-print-directory test-built
 test-build: all unit tools replays tables-built faults-built ## build all that t/ runs
+# the suites on the one shared installation go one after the other, beside all others
+SHARED = $(shell grep -lE 'Stack->(shared|existing)' t/*.t)
+OTHERS = $(filter-out $(SHARED),$(wildcard t/*.t))
 test-built: ## run t/ on what is built; T= chooses files, V=1 shows each assertion
-	SAN="$(SAN)" B="$(abspath $(B))" prove --timer $(if $(V),-v) $(if $(T),$(T),-r t/)
+	@lane() { SAN="$(SAN)" B="$(abspath $(B))" prove --timer $(if $(V),-v) "$$@"; }; \
+	$(if $(T),lane $(T), lane $(sort $(SHARED)) & shared=$$!; lane -j2 $(sort $(OTHERS)) && rc=0 || rc=$$?; \
+	wait $$shared && exit $$rc || { echo "error: a suite on the shared installation failed, see above" >&2; exit 1; })
 LEVEL ?= some
 faults: all tools faults-built ## the campaign of faults, about 10 minutes; F= chooses, SEED= repeats
 	SAN="$(SAN)" B="$(abspath $(B))" LEVEL="$(LEVEL)" F="$(F)" SEED="$(SEED)" prove -v t/faults.pl

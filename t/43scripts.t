@@ -186,7 +186,7 @@ subtest 'escapes' => sub {
     # the warden itself is killed
     my $c = Aegis::Case->create($http, mode => 'manual')->drive('EXECUTING', plan => { steps => [step('t-escape.sh', 'stay')] });
     my $exec = $c->post('/adapter/exec')->json->{exec_id};
-    ok(wait_for('it to run', 20, sub { grep { eval { slurp("$_/cmdline") } =~ /^sleep\x{0}913/ } alive_of($exec) }), 'a third one runs');
+    ok(wait_for('it to run', 20, sub { grep { (eval { slurp("$_/cmdline") } // "") =~ /^sleep\x{0}913/ } alive_of($exec) }), 'a third one runs');
     my ($one) = grep { (eval { slurp("$_/cmdline") } // '') =~ /^sleep\x{0}913/ } alive_of($exec);
     my $pid = $one =~ s{.*/}{}r;
     my %parent = map { (eval { slurp("$_/stat") } // '') =~ /^(\d+) \(.*\) \S (\d+)/s ? ($1 => $2) : () } glob '/proc/[0-9]*';

@@ -92,8 +92,8 @@ port_of() {
     echo "${!name}"
 }
 
-# Keep the ports of last time when they are free, else take new ones; all are
-# held open together, so that none is given twice.
+# Keep the ports of last time when they are free, else take those of PORTS, else
+# any; all are held open together, so that none is given twice.
 choose_ports() {
     local names="HTTPS PG NATS NATS_MON" r
     for r in $ALL_ROLES; do
@@ -104,10 +104,13 @@ choose_ports() {
     for r in $names; do
         echo "$r $(v=PORT_$r && echo "${!v:-0}")"
     done | perl -MIO::Socket::INET -ne '
+        BEGIN { @given = split " ", $ENV{PORTS} // "" }
         my ($name, $port) = split;
-        my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => $port, ReuseAddr => 1)
-             // IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", ReuseAddr => 1)
-             // die "no free port: $!\n";
+        my $s;
+        for my $p ($port || shift @given || 0, shift @given // (), 0) {
+            $s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => $p, ReuseAddr => 1) and last;
+        }
+        die "no free port: $!\n" unless $s;
         push @keep, $s;
         print "PORT_$name=", $s->sockport, "\n";
     ' | put "$(id -un)" 644 "$RUN/ports"

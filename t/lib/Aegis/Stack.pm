@@ -93,7 +93,7 @@ sub _script ($self, $name) {
     my $log = "$self->{base}/$name.log";
     my $pg = join "\n", $self->{durable} ? () : 'fsync = off', $self->{env}{PG_EXTRA_CONF} // ();
     my %env = (%{ $self->{env} // {} }, PG_EXTRA_CONF => $pg, RUN_DIR => $self->{dir}, B => build_dir,
-               SAN => is_san ? 1 : '');
+               SAN => is_san ? 1 : '', PORTS => join ' ', map { free_port } 1 .. 24);
     my $r = run(['sh', '-c', 'exec "$0" >"$1" 2>&1 </dev/null', root . "/deploy/quickstart/$name.sh", $log],
         timeout => 180, env => \%env);
     return if $r->{rc} eq '0';

@@ -10,6 +10,7 @@ use Exporter 'import';
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Path qw(make_path remove_tree);
+use Fcntl ();
 use File::Temp ();
 use IO::Select;
 use IO::Socket::INET;
@@ -207,14 +208,25 @@ sub scratch ($sub = '') {
 }
 
 # Free now, and never given twice: a second caller may ask before the first listens.
+# Below the kernel's range for outgoing connections, any of which could sit on a
+# port between its choice and its use; and no port again before all were given,
+# for suites that run side by side.
 sub free_port () {
-    state %given;
+    my ($low, $high) = (12_000, 32_000);
+    my $file = ($ENV{TMPDIR} || '/tmp') . "/aegis-t-ports-$>";
+    sysopen my $f, $file, Fcntl::O_RDWR() | Fcntl::O_CREAT() | Fcntl::O_NOFOLLOW(), 0600 or die "$file: $!";
+    flock $f, Fcntl::LOCK_EX() or die "$file: $!";
+    my $last = (<$f> // '') =~ /^(\d+)$/ ? $1 : $low + int rand $high - $low;
     for (1 .. 1000) {
-        my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => 0)
-            or die "no free port: $!";
-        return $s->sockport unless $given{ $s->sockport }++;
+        my $port = $last = $last + 1 < $high ? $last + 1 : $low;
+        IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => $port) or next;
+        seek $f, 0, 0;
+        truncate $f, 0;
+        print $f "$port\n";
+        close $f or die "$file: $!";
+        return $port;
     }
-    die 'no port that was not given before';
+    die 'no free port';
 }
 
 sub random_hex ($bytes) {
