@@ -27,7 +27,7 @@ $stack->nginx_edit(sub ($conf) {
     $conf =~ s/(listen 127\.0\.0\.1:\d+ ssl;)/$1\n        listen 127.0.0.1:$port;/ or die 'no listen';
     $conf =~ s{(include \S+aegis_gateway\.conf;)}{include $stack->{rundir}/nginx/wire.conf;};
     my $file = $1 =~ s/include (\S+);/$1/r;
-    spew("$stack->{rundir}/nginx/wire.conf", slurp($file) =~ s/^(client_(?:body|header)_timeout).*/$1 1s;/gmr);
+    spew("$stack->{rundir}/nginx/wire.conf", slurp($file) =~ s/^(client_(?:body|header)_timeout).*/$1 4s;/gmr);
     return $conf;
 });
 my $http = $stack->http;

@@ -33,7 +33,9 @@ sub run_crowd (%o) {
     } } 1 .. $n;
     my $began = time;
 
-    # create them all at once; an nginx worker dies meanwhile; clients retry
+    # create them all at once; an nginx worker dies meanwhile; clients retry. The
+    # planner is held up, so that something is left to do for those killed later
+    kill 'STOP', $stack->pid('planner');
     my ($victim) = map { $_->{pid} } $stack->nginx_workers;
     my @todo = 0 .. $#req;
     my %id;
@@ -54,6 +56,7 @@ sub run_crowd (%o) {
     my $moves = sub { $pg->one(q{SELECT count(*) FROM aegis.case_timeline WHERE kind = 'transition'}) };
     my $closed = sub { $pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE status = 'CLOSED'}) };
     my $at = $moves->();
+    kill 'CONT', $stack->pid('planner');
     my $step = (6 * $n - $at) / 9;
     my %old;
     for my $role (qw(relay fsm analyst planner gate exec verify)) {
