@@ -79,8 +79,132 @@ static const char *const  ngx_http_aegis_defaults[][2] = {
     { "keepalives_count",    "3" }
 };
 
+/* Several servers: the one that takes writes, and soon the next one when one
+ * does not answer. */
+#define NGX_HTTP_AEGIS_NEXT_TIMEOUT   1000
+
 #define NGX_HTTP_AEGIS_N_DEFAULTS                                              \
     (sizeof(ngx_http_aegis_defaults) / sizeof(ngx_http_aegis_defaults[0]))
+
+
+static ngx_uint_t
+ngx_http_aegis_conf_count(const char *list)
+{
+    ngx_uint_t  n;
+
+    for (n = 1; list && *list; list++) {
+        n += (*list == ',');
+    }
+
+    return n;
+}
+
+
+/* The i-th of a list, the only one of a list of one, NULL: none. */
+static ngx_int_t
+ngx_http_aegis_conf_nth(ngx_conf_t *cf, const char *list, ngx_uint_t i, char **ret_s)
+{
+    size_t  len;
+    char   *s;
+
+    *ret_s = NULL;
+
+    if (list == NULL) {
+        return NGX_OK;
+    }
+
+    for (i = ngx_http_aegis_conf_count(list) == 1 ? 0 : i; i; i--) {
+        list += strcspn(list, ",");
+        list += (*list == ',');
+    }
+
+    len = strcspn(list, ",");
+    if (len == 0) {
+        return NGX_OK;
+    }
+
+    s = ngx_pcalloc(cf->pool, len + 1);
+    if (s == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_memcpy(s, list, len);
+    *ret_s = s;
+
+    return NGX_OK;
+}
+
+
+static const char *
+ngx_http_aegis_conf_option(PQconninfoOption *o, const char *keyword)
+{
+    for ( /* void */ ; o->keyword; o++) {
+        if (ngx_strcmp(o->keyword, keyword) == 0) {
+            return o->val;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* As libpq counts them: hostaddr's list, else host's. */
+static ngx_int_t
+ngx_http_aegis_conf_servers(ngx_conf_t *cf, ngx_http_aegis_db_t *db,
+    PQconninfoOption *options)
+{
+    ngx_int_t                 seconds;
+    ngx_uint_t                i, n, n_ports;
+    const char               *host, *hostaddr, *port, *timeout;
+    ngx_http_aegis_server_t  *server;
+
+    host = ngx_http_aegis_conf_option(options, "host");
+    hostaddr = ngx_http_aegis_conf_option(options, "hostaddr");
+    port = ngx_http_aegis_conf_option(options, "port");
+    timeout = ngx_http_aegis_conf_option(options, "connect_timeout");
+
+    n = ngx_http_aegis_conf_count(hostaddr && *hostaddr ? hostaddr : host);
+    n_ports = ngx_http_aegis_conf_count(port);
+
+    if ((n_ports > 1 && n_ports != n)
+        || (hostaddr && *hostaddr && host && ngx_http_aegis_conf_count(host) != n))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "aegis_database: %ui servers, and"
+                           " another number of names or ports", n);
+        return NGX_ERROR;
+    }
+
+    db->servers = ngx_pcalloc(cf->pool, n * sizeof(ngx_http_aegis_server_t));
+    if (db->servers == NULL) {
+        return NGX_ERROR;
+    }
+
+    db->n_servers = n;
+    seconds = timeout ? ngx_atoi((u_char *) timeout, ngx_strlen(timeout)) : 0;
+    db->connect_timeout = seconds > 0 ? (ngx_msec_t) seconds * 1000
+                                      : NGX_HTTP_AEGIS_NEXT_TIMEOUT;
+
+    for (i = 0; i < n; i++) {
+        server = &db->servers[i];
+
+        if (ngx_http_aegis_conf_nth(cf, host, i, &server->host) != NGX_OK
+            || ngx_http_aegis_conf_nth(cf, hostaddr, i, &server->hostaddr) != NGX_OK
+            || ngx_http_aegis_conf_nth(cf, port, i, &server->port) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_aegis_conf_names_server(const char *keyword)
+{
+    return ngx_strcmp(keyword, "host") == 0 || ngx_strcmp(keyword, "hostaddr") == 0
+           || ngx_strcmp(keyword, "port") == 0;
+}
 
 
 static ngx_int_t
@@ -95,8 +219,13 @@ ngx_http_aegis_conf_options(ngx_conf_t *cf, ngx_http_aegis_db_t *db,
         n++;
     }
 
-    /* one more for the password of a file, one for the end */
-    n += NGX_HTTP_AEGIS_N_DEFAULTS + 2;
+    /* the password of a file, the session that is asked for, the end */
+    n += NGX_HTTP_AEGIS_N_DEFAULTS + 3;
+
+    if (n > NGX_HTTP_AEGIS_MAX_CONNINFO - 4) {
+        return NGX_ERROR;
+    }
+
     db->names = ngx_pcalloc(cf->pool, n * sizeof(char *));
     db->values = ngx_pcalloc(cf->pool, n * sizeof(char *));
     if (db->names == NULL || db->values == NULL) {
@@ -109,8 +238,13 @@ ngx_http_aegis_conf_options(ngx_conf_t *cf, ngx_http_aegis_db_t *db,
         db->values[n] = (char *) ngx_http_aegis_defaults[n][1];
     }
 
+    if (db->n_servers > 1) {
+        db->names[n] = "target_session_attrs";
+        db->values[n++] = "read-write";
+    }
+
     for (o = options; o->keyword; o++) {
-        if (o->val == NULL) {
+        if (o->val == NULL || ngx_http_aegis_conf_names_server(o->keyword)) {
             continue;
         }
 
@@ -218,6 +352,7 @@ ngx_http_aegis_conf_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     with_password = ngx_http_aegis_conf_check(cf, options);
 
     rc = db && slot && with_password != NGX_ERROR
+         && ngx_http_aegis_conf_servers(cf, db, options) == NGX_OK
          ? ngx_http_aegis_conf_options(cf, db, options) : NGX_ERROR;
 
     PQconninfoFree(options);

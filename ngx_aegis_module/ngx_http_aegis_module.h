@@ -30,6 +30,7 @@
 #include "aegis_stmt.h"
 #include "aegis_time.h"
 
+#define NGX_HTTP_AEGIS_MAX_CONNINFO  80
 #define NGX_HTTP_AEGIS_MAX_GROUP   128
 #define NGX_HTTP_AEGIS_MAX_CONNS   32
 #define NGX_HTTP_AEGIS_MAX_TENANT    63
@@ -169,7 +170,11 @@ struct ngx_http_aegis_pg_s {
     uint64_t                  sent_us;
     char                     *buf;          /* encoded parameters */
     size_t                    buf_size;
+    ngx_uint_t                server;       /* of db->servers: where it goes */
+    ngx_uint_t                asked;        /* servers that failed in this round */
+    ngx_uint_t                timeline;     /* of the server, 0: not asked */
     unsigned                  flushed:1;    /* every byte of the unit has left */
+    unsigned                  hung:1;       /* it is given up for its silence */
     unsigned                  warned:1;     /* this outage is in the log */
 };
 
@@ -197,11 +202,23 @@ struct ngx_http_aegis_lane_s {
     uint32_t                  mark_gen;
 };
 
+typedef struct {
+    char                     *host;         /* NULL: libpq's default */
+    char                     *hostaddr;
+    char                     *port;
+} ngx_http_aegis_server_t;
+
 struct ngx_http_aegis_db_s {
     ngx_http_aegis_srv_conf_t *conf;        /* numbers, read after the merge */
     unsigned                  used:1;       /* a location asks it: connect */
-    char                    **names;        /* of PQconnectStartParams */
-    char                    **values;
+    char                    **names;        /* of PQconnectStartParams, */
+    char                    **values;       /* without what names a server */
+    ngx_http_aegis_server_t  *servers;
+    ngx_uint_t                n_servers;    /* at least 1 */
+    ngx_msec_t                connect_timeout;  /* for one of several servers */
+    ngx_uint_t                server;       /* that answered last */
+    uint64_t                  system;       /* the cluster, when there are several */
+    ngx_uint_t                timeline;     /* the highest that was seen of it */
     unsigned                  with_password:1;
     ngx_http_aegis_lane_t    *write;        /* NULL outside a worker */
     ngx_http_aegis_lane_t    *read;
@@ -449,6 +466,19 @@ void ngx_http_aegis_outcome_fail(ngx_http_aegis_job_t *job, aegis_code_t code,
 void ngx_http_aegis_pg_start(ngx_http_aegis_pg_t *pg);
 void ngx_http_aegis_pg_stop(ngx_http_aegis_pg_t *pg);       /* at the worker's end */
 void ngx_http_aegis_pg_recycle(ngx_http_aegis_pg_t *pg, const char *why);
+
+ngx_uint_t ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane,
+    const aegis_stmt_t *stmt);
+
+/* pg_server.c: one of several servers */
+const char *ngx_http_aegis_pg_server_sql(ngx_http_aegis_db_t *db);
+PGconn *ngx_http_aegis_pg_server_connect(ngx_http_aegis_pg_t *pg);
+ngx_msec_t ngx_http_aegis_pg_server_next(ngx_http_aegis_pg_t *pg,
+    ngx_uint_t was_up, ngx_uint_t hung);
+ngx_int_t ngx_http_aegis_pg_server_judge(ngx_http_aegis_pg_t *pg, PGresult *res);
+void ngx_http_aegis_pg_server_up(ngx_http_aegis_pg_t *pg);
+ngx_uint_t ngx_http_aegis_pg_server_overtaken(ngx_http_aegis_pg_t *pg);
+void ngx_http_aegis_pg_server_check(ngx_http_aegis_db_t *db);
 void ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why);
 void ngx_http_aegis_pg_end(ngx_http_aegis_pg_t *pg);        /* it is free now */
 void ngx_http_aegis_pg_set_state(ngx_http_aegis_pg_t *pg,
@@ -493,6 +523,7 @@ void ngx_http_aegis_stats_jwks_at(time_t at);
 void ngx_http_aegis_stats_conn(ngx_int_t from, ngx_int_t to);
 void ngx_http_aegis_stats_queued(ngx_int_t delta);
 ngx_uint_t ngx_http_aegis_stats_lag_turn(void);
+ngx_uint_t ngx_http_aegis_stats_timeline(uint64_t system, ngx_uint_t timeline);
 void ngx_http_aegis_stats_lag(uint64_t pending, double oldest_s);
 aegis_str_t ngx_http_aegis_stats_secret(void);
 char *ngx_http_aegis_metrics_text(size_t *ret_len);

@@ -192,7 +192,7 @@ ngx_http_aegis_pg_stop(ngx_http_aegis_pg_t *pg)
 
 
 static void
-ngx_http_aegis_pg_retry_later(ngx_http_aegis_pg_t *pg)
+ngx_http_aegis_pg_retry_later(ngx_http_aegis_pg_t *pg, ngx_msec_t soon)
 {
     ngx_msec_t  delay;
 
@@ -206,10 +206,13 @@ ngx_http_aegis_pg_retry_later(ngx_http_aegis_pg_t *pg)
     }
 
     delay = pg->backoff / 2 + ngx_random() % (pg->backoff / 2 + 1);
-    pg->backoff = ngx_min(pg->backoff * 2, NGX_HTTP_AEGIS_BACKOFF_MAX);
+
+    if (soon == 0) {
+        pg->backoff = ngx_min(pg->backoff * 2, NGX_HTTP_AEGIS_BACKOFF_MAX);
+    }
 
     pg->timer.cancelable = 1;
-    ngx_add_timer(&pg->timer, delay);
+    ngx_add_timer(&pg->timer, soon ? soon : delay);
 }
 
 
@@ -235,10 +238,12 @@ ngx_http_aegis_pg_say(ngx_http_aegis_pg_t *pg, const char *why)
 void
 ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why)
 {
-    ngx_uint_t             busy, sent;
+    ngx_msec_t             soon;
+    ngx_uint_t             busy, sent, up;
     ngx_http_aegis_unit_t  unit;
 
     busy = (pg->state == NGX_HTTP_AEGIS_PG_BUSY);
+    up = (pg->state >= NGX_HTTP_AEGIS_PG_IDLE);
     sent = pg->flushed;
 
     ngx_http_aegis_pg_say(pg, why);
@@ -248,7 +253,9 @@ ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why)
     }
 
     ngx_http_aegis_pg_close(pg);
-    ngx_http_aegis_pg_retry_later(pg);
+    soon = ngx_http_aegis_pg_server_next(pg, up, pg->hung);
+    pg->hung = 0;
+    ngx_http_aegis_pg_retry_later(pg, soon);
 
     if (busy) {
         ngx_http_aegis_outcome_lost(pg, &unit, sent);
@@ -291,8 +298,7 @@ ngx_http_aegis_pg_connect(ngx_http_aegis_pg_t *pg)
 
     db = pg->lane->db;
 
-    pg->conn = PQconnectStartParams((const char *const *) db->names,
-                                    (const char *const *) db->values, 0);
+    pg->conn = ngx_http_aegis_pg_server_connect(pg);
 
     if (pg->conn == NULL || PQstatus(pg->conn) == CONNECTION_BAD) {
         ngx_http_aegis_pg_fail(pg, "cannot connect");
@@ -303,7 +309,8 @@ ngx_http_aegis_pg_connect(ngx_http_aegis_pg_t *pg)
     ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_CONNECT);
 
     pg->timer.cancelable = 1;
-    ngx_add_timer(&pg->timer, db->conf->timeout);
+    ngx_add_timer(&pg->timer, db->n_servers > 1 ? db->connect_timeout
+                                                : db->conf->timeout);
 
     if (ngx_http_aegis_pg_watch(pg) != NGX_OK
         || ngx_http_aegis_pg_want_write(pg, 1) != NGX_OK)
@@ -340,33 +347,6 @@ ngx_http_aegis_pg_poll(ngx_http_aegis_pg_t *pg)
 }
 
 
-/* Is stmt one that this lane sends? The routes say so. */
-static ngx_uint_t
-ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane, const aegis_stmt_t *stmt)
-{
-    ngx_uint_t            i;
-    const aegis_route_t  *route;
-
-    if (lane->write != (stmt->kind != AEGIS_READ)) {
-        return 0;
-    }
-
-    for (i = 0; i < AEGIS_N_ROUTES; i++) {
-        route = aegis_route(i);
-
-        if (route->stmt == stmt->id
-            || (route->kind == AEGIS_KIND_MODULE
-                && (stmt->id == AEGIS_STMT_MODULE_LOAD
-                    || stmt->id == AEGIS_STMT_MODULE_COMMIT)))
-        {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
 /* Settings and every PREPARE in one round trip. */
 static void
 ngx_http_aegis_pg_setup(ngx_http_aegis_pg_t *pg)
@@ -388,7 +368,10 @@ ngx_http_aegis_pg_setup(ngx_http_aegis_pg_t *pg)
     timeout = pg->lane->db->conf->timeout;
     (void) ngx_snprintf((u_char *) sql, sizeof(sql),
         "SELECT set_config('statement_timeout', '%M', false),"
-        " set_config('lock_timeout', '%M', false)%Z", timeout, timeout / 5 + 1);
+        " set_config('lock_timeout', '%M', false)%s%Z", timeout, timeout / 5 + 1,
+        ngx_http_aegis_pg_server_sql(pg->lane->db));
+
+    ngx_add_timer(&pg->timer, timeout);
 
     if (PQsendQueryParams(pg->conn, sql, 0, NULL, NULL, NULL, NULL, 0) != 1) {
         ngx_http_aegis_pg_fail(pg, "cannot send the settings");
@@ -446,6 +429,15 @@ ngx_http_aegis_pg_setup_read(ngx_http_aegis_pg_t *pg)
         gaps = 0;
 
         st = PQresultStatus(res);
+
+        if (st == PGRES_TUPLES_OK
+            && ngx_http_aegis_pg_server_judge(pg, res) != NGX_OK)
+        {
+            PQclear(res);
+            ngx_http_aegis_pg_fail(pg, "another server was promoted");
+            return;
+        }
+
         PQclear(res);
 
         if (st == PGRES_PIPELINE_SYNC) {
@@ -466,6 +458,7 @@ ngx_http_aegis_pg_setup_read(ngx_http_aegis_pg_t *pg)
     }
 
     ngx_del_timer(&pg->timer);
+    ngx_http_aegis_pg_server_up(pg);
     pg->lane->unprepared = 0;
 
     if (pg->warned) {
@@ -484,6 +477,10 @@ ngx_http_aegis_pg_setup_read(ngx_http_aegis_pg_t *pg)
 void
 ngx_http_aegis_pg_end(ngx_http_aegis_pg_t *pg)
 {
+    if (ngx_http_aegis_pg_server_overtaken(pg)) {
+        ngx_http_aegis_pg_recycle(pg, "another server was promoted");
+    }
+
     ngx_http_aegis_queue_kick(pg->lane);
 
     if (pg->state == NGX_HTTP_AEGIS_PG_IDLE
@@ -581,6 +578,7 @@ ngx_http_aegis_pg_timer(ngx_event_t *ev)
         break;
 
     case NGX_HTTP_AEGIS_PG_BUSY:
+        pg->hung = 1;
         ngx_http_aegis_pg_fail(pg, "the statement takes too long");
         break;
 

@@ -293,10 +293,40 @@ ngx_http_aegis_pg_read(ngx_http_aegis_pg_t *pg)
             return;
         }
 
-        if (pg->res) {
+        /* rows are followed by an error when their commit fails: a deferred
+         * constraint, NOTIFY's lock. The rows are not true then. */
+        if (pg->res && PQresultStatus(pg->res) != PGRES_TUPLES_OK) {
             PQclear(res);
         } else {
+            PQclear(pg->res);
             pg->res = res;
         }
     }
+}
+
+
+/* Is stmt one that this lane sends? The routes say so. */
+ngx_uint_t
+ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane, const aegis_stmt_t *stmt)
+{
+    ngx_uint_t            i;
+    const aegis_route_t  *route;
+
+    if (lane->write != (stmt->kind != AEGIS_READ)) {
+        return 0;
+    }
+
+    for (i = 0; i < AEGIS_N_ROUTES; i++) {
+        route = aegis_route(i);
+
+        if (route->stmt == stmt->id
+            || (route->kind == AEGIS_KIND_MODULE
+                && (stmt->id == AEGIS_STMT_MODULE_LOAD
+                    || stmt->id == AEGIS_STMT_MODULE_COMMIT)))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }

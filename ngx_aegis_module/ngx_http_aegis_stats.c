@@ -339,3 +339,39 @@ ngx_http_aegis_stats_lag(uint64_t pending, double oldest_s)
         oldest_s > 0 ? (ngx_atomic_uint_t) (oldest_s * 1000) : 0;
     ngx_http_aegis_shared->lag_known = 1;
 }
+
+
+/* The highest timeline of a cluster that any worker process has seen. Of two
+ * clusters with one slot the newer one has it, and nothing is known of the
+ * other: a good server is never refused for that. */
+ngx_uint_t
+ngx_http_aegis_stats_timeline(uint64_t system, ngx_uint_t timeline)
+{
+    uint64_t            name, was;
+    ngx_uint_t          i;
+    ngx_atomic_t       *slot;
+
+    if (sizeof(ngx_atomic_t) < sizeof(uint64_t)) {
+        return timeline;
+    }
+
+    /* the high half of a system identifier is the time of its initdb */
+    name = (system ^ (system >> 40)) & 0xffffffffff;
+    slot = &ngx_http_aegis_shared->timelines[name % NGX_HTTP_AEGIS_N_CLUSTERS];
+
+    for (i = 0; i < 8; i++) {
+        was = *slot;
+
+        if (was >> 24 == name && (was & 0xffffff) >= timeline) {
+            return was & 0xffffff;
+        }
+
+        if (ngx_atomic_cmp_set(slot, (ngx_atomic_uint_t) was,
+                               (ngx_atomic_uint_t) (name << 24 | (timeline & 0xffffff))))
+        {
+            break;
+        }
+    }
+
+    return timeline;
+}

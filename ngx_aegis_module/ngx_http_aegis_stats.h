@@ -8,7 +8,7 @@
 
 #include "ngx_http_aegis_jwt.h"
 
-#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454732    /* changes with the struct */
+#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454733    /* changes with the struct */
 #define NGX_HTTP_AEGIS_MAX_RULES      64
 #define NGX_HTTP_AEGIS_MAX_WORKERS    128
 #define NGX_HTTP_AEGIS_N_METHODS      6
@@ -16,6 +16,7 @@
 #define NGX_HTTP_AEGIS_N_SECONDS      14
 #define NGX_HTTP_AEGIS_N_SIZES        8
 #define NGX_HTTP_AEGIS_LAG_MS         5000
+#define NGX_HTTP_AEGIS_N_CLUSTERS     16
 #define NGX_HTTP_AEGIS_ZONE_MIN       (128 * 1024)
 
 extern const char *const  ngx_http_aegis_methods[NGX_HTTP_AEGIS_N_METHODS];
@@ -57,6 +58,9 @@ typedef struct {
                            [NGX_HTTP_AEGIS_N_CODES];
     ngx_http_aegis_seconds_t  seconds[AEGIS_N_ROUTES + 1];
     ngx_http_aegis_sizes_t    groups;
+
+    /* a cluster's newest timeline: 40 bits of its name, 24 of the number */
+    ngx_atomic_t   timelines[NGX_HTTP_AEGIS_N_CLUSTERS];
 
     ngx_atomic_t   lag_next;        /* when somebody may look again, ms */
     ngx_atomic_t   lag_known;

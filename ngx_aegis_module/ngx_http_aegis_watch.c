@@ -50,6 +50,7 @@ ngx_http_aegis_watch_timer(ngx_event_t *ev)
         return;
     }
 
+    ngx_http_aegis_pg_server_check(w->db);
     ngx_http_aegis_watch_ask(w, &w->ready);
 
     if (w->db->read->n_up && ngx_http_aegis_stats_lag_turn()) {

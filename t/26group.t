@@ -152,6 +152,23 @@ subtest 'a statement that fails takes no neighbour with it' => sub {
     is($c[5]->say('force_park', reason => 'fine')->status, 200, 'and goes on when the cause is gone');
 };
 
+# The rows of a statement are there before its commit, and mean nothing when that
+# fails. NOTIFY's lock fails so while a synchronous standby is away.
+subtest 'a commit that fails is no success' => sub {
+    $pg->do(q{CREATE FUNCTION public.t_refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN RAISE EXCEPTION 'refused at the commit' USING ERRCODE = 'lock_not_available'; END$$});
+    $pg->do(q{CREATE CONSTRAINT TRIGGER t_refuse AFTER INSERT ON aegis.ops_case DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.title LIKE 't-refused%') EXECUTE FUNCTION public.t_refuse()});
+    my @answers = $http->crowd([ map { { method => 'POST', path => '/case/create', headers => ['Idempotency-Key', new_key()],
+        json => { title => ($_ % 2 ? 't-refused' : 't-taken') . " $$ $_", mode => 'manual' } } } 1 .. 12 ]);
+    is_deeply([ map { $_->status } @answers[grep { $_ % 2 } 0 .. 11] ], [ (201) x 6 ], 'those that are committed are answered so');
+    is_deeply([ map { $_->problem } @answers[grep { !($_ % 2) } 0 .. 11] ], [ ('busy') x 6 ], 'those whose commit fails are not');
+    is($pg->one('SELECT count(*) FROM aegis.ops_case WHERE title LIKE ?', "t-refused $$ %"), 0, 'and are not there');
+    is($pg->one('SELECT count(*) FROM aegis.ops_case WHERE title LIKE ?', "t-taken $$ %"), 6, 'as the others are');
+    $pg->do('DROP TRIGGER t_refuse ON aegis.ops_case');
+    $pg->do('DROP FUNCTION public.t_refuse()');
+};
+
 subtest 'the queue is bounded' => sub {
     my $again = narrow(1, 'aegis_queue 4;');
     my $locked = new_case();

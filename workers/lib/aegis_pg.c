@@ -252,30 +252,17 @@ aegis_pg_ready(aegis_pg_t *pg, aegis_error_t *err)
 {
     aegis_code_t  rc;
 
-    /* What stands before dbname can be changed by the connection string. */
-    const char  *keys[] = { "connect_timeout", "keepalives", "keepalives_idle",
-                            "keepalives_interval", "keepalives_count",
-                            "tcp_user_timeout", "dbname", "application_name",
-                            "client_encoding", NULL };
-    const char  *values[] = { "5", "1", "30", "5", "3", "15000", pg->url, pg->name,
-                              "UTF8", NULL };
-
-    if (aegis_pg_connected(pg)) {
+    if (aegis_pg_connected(pg) && !aegis_pg_overtaken(pg)) {
         return AEGIS_E_OK;
     }
 
     aegis_pg_drop(pg);
-    pg->conn = PQconnectdbParams(keys, values, 1);
-
-    if (pg->conn == NULL || PQstatus(pg->conn) != CONNECTION_OK) {
-        rc = aegis_pg_error(pg, AEGIS_E_UNAVAILABLE,
-                            pg->conn ? PQerrorMessage(pg->conn) : "no memory", err);
-        aegis_pg_drop(pg);
+    rc = aegis_pg_connect(pg, err);
+    if (rc != AEGIS_E_OK) {
         return rc;
     }
 
     (void) PQsetNoticeProcessor(pg->conn, aegis_pg_notice, pg);
-    PQsetnonblocking(pg->conn, 1);
     pg->session++;
 
     /* A worker has other messages to go on with: it waits for a locked row

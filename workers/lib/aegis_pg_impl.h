@@ -19,6 +19,8 @@ struct aegis_pg_s {
     char            *channel;           /* LISTEN, or NULL */
     unsigned         seed;              /* of the jitter */
     unsigned         session;           /* how often it has connected */
+    int              server;            /* of several: that answered last */
+    unsigned long    timeline;          /* of it, 0: not asked */
     int              permanent;         /* the last INTERNAL would come again */
     char             detail[256];       /* why an item could not be settled */
     int64_t          notified_at;
@@ -37,6 +39,12 @@ int64_t aegis_pg_now(void);
 
 /* Close: what was prepared and listened to is gone with it. */
 void aegis_pg_drop(aegis_pg_t *pg);
+
+/* Connect to one of the servers of pg->url. Not connected unless it is OK. */
+aegis_code_t aegis_pg_connect(aegis_pg_t *pg, aegis_error_t *err);
+
+/* Has another connection of this process seen a server that was promoted? */
+int aegis_pg_overtaken(const aegis_pg_t *pg);
 
 /* Set err to the message of libpq or of the server, as one line. */
 aegis_code_t aegis_pg_error(aegis_pg_t *pg, aegis_code_t code, const char *text,

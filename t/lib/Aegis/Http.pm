@@ -25,7 +25,7 @@ sub new ($class, %args) {
 sub with ($self, %args) { return bless { %$self, %args, sock => undef }, ref $self }
 
 sub open_socket ($self) {
-    my %to = (PeerHost => $self->{host}, PeerPort => $self->{port}, Timeout => 10);
+    my %to = (PeerHost => $self->{host}, PeerPort => $self->{port}, Timeout => $self->{connect_timeout} // 10);
     my $s = $self->{scheme} eq 'http' ? IO::Socket::INET->new(%to, Proto => 'tcp')
         : IO::Socket::SSL->new(%to, SSL_ca_file => $self->{ca},
               SSL_verifycn_scheme => 'http', SSL_hostname => $self->{host},
