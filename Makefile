@@ -43,8 +43,8 @@ CORE_LIB := $(B)/libaegis_core.a
 LIB_LIB  := $(B)/libaegis_lib.a
 UNIT_BIN := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(UNIT_SRC))
 
-CORE_LIBS   := -ljansson -lyaml -lcrypto
-WORKER_LIBS := -lpq -lnats -lrdkafka -lcurl -lseccomp -lsystemd -lssl $(CORE_LIBS) -lpthread -lm
+CORE_LIBS   := -ljansson -lyaml -lcrypto -lm
+WORKER_LIBS := -lpq -lnats -lrdkafka -lcurl -lseccomp -lsystemd -lssl $(CORE_LIBS) -lpthread
 
 .DEFAULT_GOAL := all
 

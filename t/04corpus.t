@@ -49,7 +49,7 @@ subtest 'what a target finds is seen' => sub {
         C
     my $bin = scratch . '/planted';
     run_ok(['sh', '-c', 'cc -std=gnu11 -g -D_GNU_SOURCE -fsanitize=address,undefined -fno-sanitize-recover=undefined -It/fuzz -Icore '
-        . '"$0" t/fuzz/replay.c build/replay/libaegis_core.a -o "$1" -ljansson -lyaml -lcrypto', $c, $bin], cwd => root);
+        . '"$0" t/fuzz/replay.c build/replay/libaegis_core.a -o "$1" -ljansson -lyaml -lcrypto -lm', $c, $bin], cwd => root);
     my %file = map { $_ => spew(scratch . "/$_", $_) } qw(fine a o s l);
     is(fault($bin, $file{fine}), '', 'nothing, when nothing is wrong');
     like(fault($bin, @file{qw(fine a)}), qr{^rc \S+, signal 6, at .*/a: .*: data\[0\] != 'a'}, 'an abort, and at which input');

@@ -18,6 +18,8 @@ const aegis_ctl_noun_t  aegis_ctl_nouns[] = {
     { "plan", "check, render, read and compare plans", aegis_ctl_plan_commands },
     { "policy", "check a policy, and try it on what was decided", aegis_ctl_policy_commands },
     { "verify", "verify repairs, and read every number of it", aegis_ctl_verify_commands },
+    { "detect", "run the analyst's detectors over a file", aegis_ctl_detect_commands },
+    { "detectors", "the detectors' rules: check them, see what holds", aegis_ctl_detectors_commands },
     { "outbox", "what waits to be published", aegis_ctl_outbox_commands },
     { "dlq", "dead letters: messages that no retry could help", aegis_ctl_dlq_commands },
     { "db", "the schema: migrate, status, maintain", aegis_ctl_db_commands },

@@ -1,0 +1,55 @@
+/*
+ * aegis_detect_impl.h: what the files of the detectors share: a point while it is
+ * looked at, and the steps that it goes through.
+ */
+#ifndef AEGIS_DETECT_IMPL_H
+#define AEGIS_DETECT_IMPL_H
+
+#include "aegis_detect.h"
+
+#define AEGIS_DETECT_EDGE  1.64         /* exceedances begin here, in scales */
+
+/* What one point is judged with. */
+typedef struct {
+    double  t, v;
+    double  floor;                              /* of every scale, in the unit of v */
+    double  guess[AEGIS_DETECT_EXPERTS];
+    int     has[AEGIS_DETECT_TAILS];
+    double  deviation[AEGIS_DETECT_TAILS];
+    double  z[AEGIS_DETECT_TAILS];
+} aegis_detect_look_t;
+
+/* --- aegis_detect_judge.c */
+
+/* The score of a fixed limit; sets ret->alarm. */
+double aegis_detect_limits(aegis_detect_t *s, const aegis_detect_rule_t *rule, double v,
+    aegis_detect_result_t *ret);
+
+/* The score of a value that does not move any more; the same. */
+double aegis_detect_repeats(aegis_detect_t *s, const aegis_detect_rule_t *rule,
+    double aged, aegis_detect_result_t *ret);
+
+void aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
+    const aegis_detect_look_t *look, aegis_detect_result_t *ret);
+
+/* --- aegis_detect_tail.c, aegis_detect_base.c */
+
+/* z in scales, side 0 up, 1 down. */
+double aegis_detect_tail_score(const aegis_detect_tail_t *tail, double z, int side);
+
+/* Learn z; weight below 1 for what was reported. */
+void aegis_detect_tail_learn(aegis_detect_tail_t *tail, double z, double weight);
+
+/* The profiles' value at t; 0: the season is none, or not known yet. */
+double aegis_detect_profile(const aegis_detect_t *s, int season, double t);
+int aegis_detect_profile_known(const aegis_detect_t *s, int season, double t);
+
+/* What each expert expects of time t. */
+void aegis_detect_expect(const aegis_detect_t *s, double t,
+    double guess[AEGIS_DETECT_EXPERTS]);
+
+/* Levels, profiles and their errors learn v. */
+void aegis_detect_learn(aegis_detect_t *s, double t, double v, double floor,
+    const double guess[AEGIS_DETECT_EXPERTS]);
+
+#endif

@@ -1,0 +1,111 @@
+/*
+ * aegis_detect_tail.c: how rare a deviation is. Beyond an edge a generalised
+ * Pareto distribution is fitted to what the series itself did (by moments, with a
+ * prior that stands for a somewhat heavy tail), so that noise of any kind is
+ * measured by its own measure.
+ * Invariant: with little seen the prior rules, which asks for much more than a
+ * series that is known asks for; what was reported is learned with little weight.
+ */
+#include "aegis_detect_impl.h"
+
+#include <math.h>
+
+#define AEGIS_TAIL_KEEP      20000.0    /* points that count */
+#define AEGIS_TAIL_PRIOR     20.0       /* exceedances that the prior weighs */
+#define AEGIS_TAIL_MEAN      0.6        /* of the prior's exceedances */
+#define AEGIS_TAIL_SQUARES   0.96       /* the same, squared: a shape of 0.2 */
+#define AEGIS_TAIL_SHAPE     0.5        /* at most; moments see no heavier tail */
+
+typedef struct {
+    double  rate;
+    double  shape;
+    double  scale;
+} aegis_tail_fit_t;
+
+
+static void
+aegis_detect_tail_fit(const aegis_detect_tail_t *tail, int side, aegis_tail_fit_t *fit)
+{
+    double                      k, mean, var;
+    const aegis_detect_side_t  *s;
+
+    s = &tail->side[side];
+    k = (double) s->k + AEGIS_TAIL_PRIOR;
+    mean = ((double) s->sum + AEGIS_TAIL_PRIOR * AEGIS_TAIL_MEAN) / k;
+    var = ((double) s->squares + AEGIS_TAIL_PRIOR * AEGIS_TAIL_SQUARES) / k - mean * mean;
+
+    fit->rate = ((double) s->k + 0.5) / ((double) tail->n + 10);
+    fit->rate = fit->rate > 0.5 ? 0.5 : fit->rate;
+    fit->shape = var > 0 ? 0.5 * (1 - mean * mean / var) : 0;
+
+    if (fit->shape < 0.01) {
+        fit->shape = 0.01;
+
+    } else if (fit->shape > AEGIS_TAIL_SHAPE) {
+        fit->shape = AEGIS_TAIL_SHAPE;
+    }
+
+    fit->scale = mean * (1 - fit->shape);
+}
+
+
+double
+aegis_detect_tail_score(const aegis_detect_tail_t *tail, double z, int side)
+{
+    double            score;
+    aegis_tail_fit_t  fit;
+
+    if (z <= 0) {
+        return 0;
+    }
+
+    aegis_detect_tail_fit(tail, side, &fit);
+    score = -log10(fit.rate);
+
+    if (z <= AEGIS_DETECT_EDGE) {
+        return score * z / AEGIS_DETECT_EDGE;
+    }
+
+    score += log10(1 + fit.shape * (z - AEGIS_DETECT_EDGE) / fit.scale) / fit.shape;
+
+    return score < AEGIS_DETECT_MAX ? score : AEGIS_DETECT_MAX;
+}
+
+
+void
+aegis_detect_tail_learn(aegis_detect_tail_t *tail, double z, double weight)
+{
+    int                   side;
+    double                most, e, keep;
+    aegis_tail_fit_t      fit;
+    aegis_detect_side_t  *s;
+
+    keep = 1 - 1 / AEGIS_TAIL_KEEP;
+    tail->n = (float) ((double) tail->n * keep + weight);
+
+    for (side = 0; side < 2; side++) {
+        s = &tail->side[side];
+        s->k = (float) ((double) s->k * keep);
+        s->sum = (float) ((double) s->sum * keep);
+        s->squares = (float) ((double) s->squares * keep);
+    }
+
+    side = z < 0;
+    e = fabs(z) - AEGIS_DETECT_EDGE;
+
+    if (e <= 0) {
+        return;
+    }
+
+    /* no point teaches more than one at which a report is due */
+    aegis_detect_tail_fit(tail, side, &fit);
+    most = (AEGIS_DETECT_SCORE + log10(fit.rate)) * fit.shape;
+    most = fit.scale / fit.shape * (pow(10, most > 0 ? most : 0) - 1);
+    most = most < 1 ? 1 : most;
+    e = e < most ? e : most;
+
+    s = &tail->side[side];
+    s->k = (float) ((double) s->k + weight);
+    s->sum = (float) ((double) s->sum + weight * e);
+    s->squares = (float) ((double) s->squares + weight * e * e);
+}
