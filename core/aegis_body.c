@@ -19,7 +19,8 @@
 typedef enum {
     AEGIS_TYPE_STRING, AEGIS_TYPE_TEXT, AEGIS_TYPE_ENUM_KIND,
     AEGIS_TYPE_ENUM_SEVERITY, AEGIS_TYPE_ENUM_MODE, AEGIS_TYPE_ENUM_EVENT,
-    AEGIS_TYPE_INT, AEGIS_TYPE_BOOL, AEGIS_TYPE_UUID, AEGIS_TYPE_TAGS, AEGIS_TYPE_LABELS,
+    AEGIS_TYPE_INT, AEGIS_TYPE_BOOL, AEGIS_TYPE_UUID, AEGIS_TYPE_TIME, AEGIS_TYPE_TAGS,
+    AEGIS_TYPE_LABELS,
     AEGIS_TYPE_OBJECT
 } aegis_body_type_t;
 
@@ -226,6 +227,10 @@ aegis_body_check_field(const aegis_body_field_t *field, json_t *value,
         }
         break;
 
+    case AEGIS_TYPE_TIME:
+        aegis_check_time(value, pointer, err);
+        break;
+
     case AEGIS_TYPE_TAGS:
         aegis_body_check_tags(value, field->limit, pointer, err);
         break;
@@ -328,6 +333,8 @@ aegis_body_check(aegis_schema_id_t schema, json_t *body, aegis_error_t *err)
     {
         aegis_error_at(err, "/meta/plan_id", "must be a uuid");
     }
+
+    aegis_check_span(body, "t_from", "t_to", err);
 }
 
 
@@ -527,6 +534,9 @@ aegis_body_field_schema(const aegis_body_field_t *field)
 
     case AEGIS_TYPE_UUID:
         return json_pack("{s:s, s:s}", "type", "string", "format", "uuid");
+
+    case AEGIS_TYPE_TIME:
+        return json_pack("{s:s, s:s}", "type", "string", "format", "date-time");
 
     case AEGIS_TYPE_TAGS:
         return json_pack("{s:s, s:I, s:b, s:{s:s, s:i, s:i}}", "type", "array",

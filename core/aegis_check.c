@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "aegis_time.h"
+
 #include "aegis_json.h"
 
 
@@ -194,4 +196,38 @@ aegis_check_word(const json_t *value, size_t most, const char *pointer,
     }
 
     return 1;
+}
+
+
+static int
+aegis_check_seconds(const json_t *value, int64_t *ret_s)
+{
+    return aegis_time_parse((aegis_str_t) { json_string_length(value),
+                                            json_string_value(value) }, ret_s);
+}
+
+
+void
+aegis_check_time(const json_t *value, const char *pointer, aegis_error_t *err)
+{
+    int64_t  s;
+
+    if (!aegis_check_seconds(value, &s)) {
+        aegis_error_at(err, pointer, "must be a date-time of RFC 3339");
+    }
+}
+
+
+void
+aegis_check_span(const json_t *object, const char *from, const char *to, aegis_error_t *err)
+{
+    char     pointer[AEGIS_CHECK_POINTER];
+    int64_t  f, t;
+
+    if (aegis_check_seconds(json_object_get(object, from), &f)
+        && aegis_check_seconds(json_object_get(object, to), &t) && t < f)
+    {
+        aegis_error_pointer(pointer, sizeof(pointer), "", to);
+        aegis_error_at(err, pointer, "must not be before the other end");
+    }
 }

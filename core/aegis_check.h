@@ -26,6 +26,11 @@ int aegis_check_number(const json_t *value, double least, double most,
 
 int aegis_check_bool(const json_t *value, const char *pointer, aegis_error_t *err);
 
+/* A date-time of RFC 3339; and that one member is not before another. */
+void aegis_check_time(const json_t *value, const char *pointer, aegis_error_t *err);
+void aegis_check_span(const json_t *object, const char *from, const char *to,
+    aegis_error_t *err);
+
 /* An object without other members than names, which ends with NULL. */
 int aegis_check_object(const json_t *value, const char *const *names,
     const char *pointer, aegis_error_t *err);

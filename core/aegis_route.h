@@ -17,7 +17,7 @@ typedef enum {
 typedef enum {
     AEGIS_SCHEMA_none, AEGIS_SCHEMA_create, AEGIS_SCHEMA_transition, AEGIS_SCHEMA_plan,
     AEGIS_SCHEMA_gate, AEGIS_SCHEMA_approve, AEGIS_SCHEMA_exec, AEGIS_SCHEMA_cancel,
-    AEGIS_SCHEMA_verify, AEGIS_N_SCHEMAS
+    AEGIS_SCHEMA_verify, AEGIS_SCHEMA_hint, AEGIS_N_SCHEMAS
 } aegis_schema_id_t;
 
 typedef struct {

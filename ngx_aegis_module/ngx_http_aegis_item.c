@@ -90,6 +90,9 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
 
     } else if (route->stmt == AEGIS_STMT_EXEC_ACCEPT) {
         item->v[AEGIS_C_exec_id] = ngx_http_aegis_cview(job->uuid);
+
+    } else if (route->stmt == AEGIS_STMT_INGEST_HINT) {
+        item->v[AEGIS_C_locator_id] = ngx_http_aegis_cview(job->uuid);
     }
 
     return NGX_OK;

@@ -32,7 +32,8 @@ sub url ($r, $with = $id) { return $r->{path} =~ s/\{id\}/$with/r }
 
 # A body that the schema lets through.
 sub valid ($schema) {
-    my %v = (create => { title => 'x', mode => 'manual' }, transition => { event => 'resume' }, cancel => { reason => 'x' });
+    my %v = (create => { title => 'x', mode => 'manual' }, transition => { event => 'resume' }, cancel => { reason => 'x' },
+        hint => { dataset => 'logs', bucket => 'b', object_key => 'k', t_from => '2026-11-01T00:00:00Z', t_to => '2026-11-01T00:01:00Z' });
     return { %{ $v{$schema} // { case_id => $id } } };
 }
 

@@ -29,6 +29,7 @@ my $case = ask(CASE_CREATE => 'POST', '/case/create', { title => 'mine', mode =>
 ask(CASE_CREATE => 'POST', '/case/create', { title => "mine $_", mode => 'manual', tags => [$tag] }) for 1, 2;
 ask(CASE_TRANSITION => 'PATCH', "/case/$case/transition", { event => 'start_analysis' });
 my $plan = ask(PLAN_GENERATE => 'POST', '/plan/generate', { case_id => $case, plan => Aegis::Case::echo_plan() })->json->{plan_id};
+push @words, ask(INGEST_HINT => 'POST', '/ingest/hint', Aegis::Case::hint(case_id => $case))->json->{locator_id};
 ask(CASE_TRANSITION => 'PATCH', "/case/$case/transition", { event => 'plan_ready' });
 ask(GATE_EVAL => 'POST', '/gate/eval', { case_id => $case });
 {

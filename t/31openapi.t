@@ -143,6 +143,7 @@ subtest 'the loop, by hand' => sub {
     }
     $case->wait_state('VERIFYING');
     ask($http, 'get /exec/{id}', "/exec/$run->{exec_id}", 200, 'the run when it is done');
+    ask($http, 'post /ingest/hint', '/ingest/hint', 201, 'a locator', json => Aegis::Case::hint(case_id => $run->{case_id}), headers => [key]);
     ask($http, 'post /exec/{id}/cancel', "/exec/$run->{exec_id}/cancel", 409, 'too late', json => { reason => 'late' }, headers => [key]);
     $stack->add_script('t-openapi.sh', "#!/bin/sh\n# waits\nexec sleep 60\n");
     my $long = Aegis::Case->create($stack->http, mode => 'manual', title => 'is cancelled')->drive('EXECUTING',
@@ -199,7 +200,7 @@ subtest 'what every route refuses' => sub {
             my $url = $url{$template} // ($template =~ s/\{id\}/uuid/er);
             my %valid = $write ? (json => $template eq '/case/create' ? { title => 'x', mode => 'manual' }
                 : $template =~ /transition/ ? { event => 'force_park' } : $template =~ m{^/gate/(?:approve|deny)$} ? { case_id => uuid, plan_hash => 'h' }
-                : $template =~ /cancel$/ ? { reason => 'x' } : { case_id => uuid }) : ();
+                : $template =~ /cancel$/ ? { reason => 'x' } : $template =~ /hint$/ ? Aegis::Case::hint(case_id => uuid) : { case_id => uuid }) : ();
             my @k = $write ? key : ();
             if ($has->{401}) {
                 ask($nobody, $op, $url, 401, 'no credential', %valid, headers => [@k]);

@@ -45,3 +45,48 @@ BEGIN
       FROM due d WHERE e.tenant = d.tenant AND e.id = d.id
     RETURNING e.*;
 END $$;
+
+-- Where the details of something are, said by whoever keeps them.
+CREATE OR REPLACE FUNCTION aegis.ingest_hint(
+    p_tenant text[], p_principal text[], p_key text[], p_hash bytea[], p_locator_id uuid[],
+    p_dataset text[], p_bucket text[], p_object_key text[], p_t_from timestamptz[],
+    p_t_to timestamptz[], p_query_hint text[], p_bytes bigint[], p_case_id uuid[],
+    p_actor text[], p_request_id text[])
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope    text := aegis.act_for(p_tenant);
+    v_consumer text[] := array_fill(NULL::text, ARRAY[cardinality(p_tenant)]);
+    v_claim    aegis.claim[] := aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, v_consumer);
+    v_out      aegis.result[];
+BEGIN
+    WITH made AS (
+        INSERT INTO aegis.oo_locator AS l (tenant, locator_id, dataset, bucket, object_key, t_from,
+                    t_to, query_hint, bytes, case_id, created_by)
+        SELECT p_tenant[n], p_locator_id[n], p_dataset[n], p_bucket[n], p_object_key[n],
+               p_t_from[n], p_t_to[n], coalesce(p_query_hint[n], ''), p_bytes[n], p_case_id[n],
+               p_actor[n]
+          FROM generate_series(1, cardinality(p_tenant)) n
+         WHERE (v_claim[n]).verdict = 'new' AND (p_case_id[n] IS NULL OR EXISTS (
+               SELECT FROM aegis.ops_case c
+                WHERE c.tenant = p_tenant[n] AND c.case_id = p_case_id[n]))
+        RETURNING l.*)
+    SELECT array_agg(ROW(array_position(p_locator_id, m.locator_id), 201, 'ok', NULL,
+               json_build_object('locator_id', m.locator_id, 'dataset', m.dataset,
+                   'bucket', m.bucket, 'object_key', m.object_key, 't_from', m.t_from,
+                   't_to', m.t_to, 'query_hint', m.query_hint, 'bytes', m.bytes,
+                   'case_id', m.case_id, 'created_by', m.created_by,
+                   'created_at', m.created_at)::text, m.locator_id::text)::aegis.result)
+      INTO v_out FROM made m;
+
+    PERFORM aegis.remember(p_tenant, p_principal, p_key, p_hash, v_consumer, v_claim, v_out);
+    RETURN QUERY SELECT * FROM unnest(v_out)
+     UNION ALL
+     SELECT a.* FROM generate_subscripts(v_claim, 1) n,
+            LATERAL aegis.claim_answer(n, v_claim[n], p_request_id[n]) a
+      WHERE (v_claim[n]).verdict <> 'new'
+     UNION ALL
+     SELECT a.* FROM generate_subscripts(v_claim, 1) n,
+            LATERAL aegis.not_found(n, p_request_id[n]) a
+      WHERE (v_claim[n]).verdict = 'new'
+        AND NOT EXISTS (SELECT FROM unnest(v_out) o WHERE o.ord = n);
+END $$;

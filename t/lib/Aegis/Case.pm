@@ -73,6 +73,11 @@ sub timeline ($self) {
     return @items;
 }
 
+# The body of POST /ingest/hint.
+sub hint (%over) {
+    return { dataset => 'logs', bucket => 'b', object_key => 'a/b.gz', t_from => '2026-11-01T00:00:00Z', t_to => '2026-11-01T00:01:00Z', %over };
+}
+
 # A plan that is complete and does nothing but echo. part => undef takes it out.
 sub echo_plan (%over) {
     my %plan = (title => 'say it', kind => 'incident', risk_score => 0.1, env => 'staging',
