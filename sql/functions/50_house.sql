@@ -1,8 +1,10 @@
 -- Housekeeping: what the relay reads and marks, dead letters, the reconciler,
 -- partitions, and what /readyz and the metrics ask.
 
--- Unpublished rows of the partitions that this relay owns, oldest first.
-CREATE OR REPLACE FUNCTION aegis.outbox_fetch(p_parts smallint[], p_limit int)
+-- Unpublished rows of the partitions that this relay owns, oldest first; of these
+-- subjects only, when one transport is away and the other one goes on.
+DROP FUNCTION IF EXISTS aegis.outbox_fetch(smallint[], int);
+CREATE OR REPLACE FUNCTION aegis.outbox_fetch(p_parts smallint[], p_limit int, p_subjects text[] DEFAULT NULL)
 RETURNS TABLE (id bigint, tenant text, case_id uuid, version int, part smallint, msg_id text,
                subject text, data text, traceparent text, created_at timestamptz)
 LANGUAGE plpgsql AS $$
@@ -19,6 +21,7 @@ BEGIN
      CROSS JOIN LATERAL (
            SELECT * FROM aegis.outbox x
             WHERE x.published_at IS NULL AND x.part = p.part
+              AND (p_subjects IS NULL OR x.subject = ANY (p_subjects))
             ORDER BY x.id LIMIT p_limit) o
      ORDER BY o.id LIMIT p_limit;
 END $$;

@@ -15,11 +15,15 @@
 #define AEGIS_BUS_DELAY_MAX  2000
 #define AEGIS_BUS_SIDES      2
 
+/* What failed last time is not waited for as long again: the other transport's
+ * messages wait meanwhile. */
+#define AEGIS_BUS_PROBE_MS   1000
+
 typedef struct {
     const aegis_transport_t  *t;
     void                     *self;         /* NULL: not open */
-    int64_t                   retry_at;
-    int                       delay;
+    int64_t                   retry_at;     /* it rests until then */
+    int                       delay;        /* 0: its last use worked */
     char                      why[256];     /* the last failure to open */
 } aegis_bus_side_t;
 
@@ -120,6 +124,19 @@ aegis_bus_reload(aegis_bus_t *bus, const aegis_conf_t *conf)
     bus->conf = conf;
 }
 
+/* Leave it alone for a growing time with jitter. */
+static void
+aegis_bus_rest(aegis_bus_t *bus, aegis_bus_side_t *side, const char *why)
+{
+    side->delay = side->delay ? side->delay * 2 : AEGIS_BUS_DELAY_MIN;
+    if (side->delay > AEGIS_BUS_DELAY_MAX) {
+        side->delay = AEGIS_BUS_DELAY_MAX;
+    }
+    side->retry_at = aegis_bus_now() + side->delay / 2
+                     + rand_r(&bus->seed) % (side->delay / 2 + 1);
+    snprintf(side->why, sizeof(side->why), "%s", why);
+}
+
 static aegis_code_t
 aegis_bus_open(aegis_bus_t *bus, aegis_bus_side_t *side, aegis_error_t *err)
 {
@@ -143,13 +160,7 @@ aegis_bus_open(aegis_bus_t *bus, aegis_bus_side_t *side, aegis_error_t *err)
     }
 
     side->self = NULL;
-    side->delay = side->delay ? side->delay * 2 : AEGIS_BUS_DELAY_MIN;
-    if (side->delay > AEGIS_BUS_DELAY_MAX) {
-        side->delay = AEGIS_BUS_DELAY_MAX;
-    }
-    side->retry_at = aegis_bus_now() + side->delay / 2
-                     + rand_r(&bus->seed) % (side->delay / 2 + 1);
-    snprintf(side->why, sizeof(side->why), "%s", err->detail);
+    aegis_bus_rest(bus, side, err->detail);
     return rc == AEGIS_E_BAD_GATEWAY ? AEGIS_E_UNAVAILABLE : rc;
 }
 
@@ -168,24 +179,39 @@ aegis_bus_checked(aegis_bus_side_t *side, aegis_code_t rc)
 aegis_code_t
 aegis_bus_ready(aegis_bus_t *bus, aegis_error_t *err)
 {
+    int                     open;
     size_t                  i, n;
     aegis_code_t            rc;
+    aegis_bus_side_t       *side, *away;
     const aegis_subject_t  *s;
 
     if (bus->in != NULL) {
         return aegis_bus_open(bus, bus->in, err);
     }
 
+    /* one of the transports that are named is enough to go on with */
     s = aegis_subjects(&n);
-    for (i = 0; i < n; i++) {
-        rc = aegis_bus_open(bus, aegis_bus_side(bus, (aegis_str_t) {
-                            strlen(s[i].subject), s[i].subject }), err);
-        if (rc != AEGIS_E_OK) {
-            return rc;
+    for (i = 0, away = NULL, rc = AEGIS_E_OK, open = 0; i < n; i++) {
+        side = aegis_bus_side(bus, (aegis_str_t) { strlen(s[i].subject), s[i].subject });
+        if (side == away) {
+            continue;
         }
+        aegis_error_clear(err);
+        rc = aegis_bus_open(bus, side, err);
+        open |= rc == AEGIS_E_OK;
+        away = rc == AEGIS_E_OK ? away : side;
     }
 
-    return AEGIS_E_OK;
+    return open ? AEGIS_E_OK : rc;
+}
+
+int
+aegis_bus_rests(const aegis_bus_t *bus, aegis_str_t subject)
+{
+    const aegis_bus_side_t  *side;
+
+    side = aegis_bus_side((aegis_bus_t *) bus, subject);
+    return side->self == NULL || (side->delay && aegis_bus_now() < side->retry_at);
 }
 
 /* Publish those of out that this side carries. */
@@ -213,10 +239,17 @@ aegis_bus_publish_side(aegis_bus_t *bus, aegis_bus_side_t *side, aegis_bus_out_t
 
     rc = k ? aegis_bus_open(bus, side, err) : AEGIS_E_OK;
     if (rc == AEGIS_E_OK && k) {
+        timeout_ms = side->delay && timeout_ms > AEGIS_BUS_PROBE_MS ? AEGIS_BUS_PROBE_MS
+                     : timeout_ms;
         rc = aegis_bus_checked(side, side->t->publish(side->self, part, k,
                                                       timeout_ms, err));
         for (i = 0; i < k; i++) {
             out[index[i]].published = part[i].published;
+        }
+        if (rc == AEGIS_E_OK) {
+            side->delay = 0;
+        } else {
+            aegis_bus_rest(bus, side, err->detail);
         }
     }
 

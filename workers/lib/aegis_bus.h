@@ -73,8 +73,11 @@ void aegis_bus_free(aegis_bus_t *bus);              /* NULL is fine */
 /* A reload made a new configuration; the old one may go. */
 void aegis_bus_reload(aegis_bus_t *bus, const aegis_conf_t *conf);
 
-/* Open what is not open yet: UNAVAILABLE says why not. */
+/* Open what is not open yet: UNAVAILABLE says why none can be used. */
 aegis_code_t aegis_bus_ready(aegis_bus_t *bus, aegis_error_t *err);
+
+/* Is the transport that carries it away, and not to be asked again yet? */
+int aegis_bus_rests(const aegis_bus_t *bus, aegis_str_t subject);
 aegis_code_t aegis_bus_publish(aegis_bus_t *bus, aegis_bus_out_t *out, size_t n,
     int timeout_ms, aegis_error_t *err);
 aegis_code_t aegis_bus_fetch(aegis_bus_t *bus, aegis_bus_msg_t *msgs, size_t max,

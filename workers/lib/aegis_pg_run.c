@@ -53,6 +53,8 @@ aegis_pg_judge(aegis_pg_t *pg, PGresult *res, aegis_error_t *err)
         || strncmp(state, "57P", 3) == 0    /* shutdown, crash, starting up */
         || strncmp(state, "53", 2) == 0     /* disk full, too many, … */
         || strncmp(state, "58", 2) == 0     /* the system under it */
+        || strcmp(state, "26000") == 0      /* the prepared statement is gone */
+        || strcmp(state, "0A000") == 0      /* a cached plan is out of date */
         || strcmp(state, "25006") == 0)     /* a standby after a failover */
     {
         aegis_code_t  rc;

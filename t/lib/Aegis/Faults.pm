@@ -39,7 +39,6 @@ sub new ($class, %args) {
 sub ledgers ($self) {
     $self->{pg_ledger} = Aegis::Pg->attach(%{ $self->stack->pg }, dbh => {});
     my $inv = Aegis::Invariants->new($self->{pg_ledger}->connect);
-    $inv->{read} = $self->{inv}{read} if $self->{inv};
     return $inv;
 }
 
@@ -191,8 +190,8 @@ sub settle ($self) {
     $self->{allow} = [];
 }
 
-# Run one fault $n times. A test, and a row of done.
-sub run_one ($self, $fault, $n) {
+# Run one fault $n times: what was seen.
+sub seen ($self, $fault, $n) {
     @$self{qw(bad facts)} = ([], {});
     my ($began, $seed) = (time, $self->{seed});
     eval { $fault->{code}->($self, $n); 1 } or $self->violation("broken off: $@");
@@ -201,10 +200,16 @@ sub run_one ($self, $fault, $n) {
     my %row = (fault => $fault->{name}, title => $fault->{title}, count => $n, violations => scalar @bad,
         seconds => sprintf('%.1f', time - $began) + 0, seed => $seed, facts => $self->{facts});
     push @{ $self->{done} }, \%row;
+    return \%row;
+}
+
+# The same as a test.
+sub run_one ($self, $fault, $n) {
+    my %row = %{ $self->seen($fault, $n) };
+    my @bad = @{ $self->{bad} };
     is(scalar @bad, 0, "$fault->{name} x $n: $fault->{title}") or diag(map { "  $_\n" } @bad > 12 ? (@bad[0 .. 11], '...') : @bad);
     note("  $_: $self->{facts}{$_}") for sort keys %{ $self->{facts} };
     note("  seconds: $row{seconds}");
-    return \%row;
 }
 
 # level: fast, some or full; only: names.

@@ -231,14 +231,38 @@ aegis_relay_row(aegis_worker_t *w, int i, aegis_relay_row_t *row, aegis_error_t 
     return AEGIS_E_OK;
 }
 
+/* A transport that is away must not hold the other one's messages back: which
+ * subjects can be published now; NULL: all. */
+static const char *
+aegis_relay_subjects(aegis_worker_t *w, char *buf, size_t size)
+{
+    int                     all;
+    size_t                  i, n, len;
+    const aegis_subject_t  *s;
+
+    s = aegis_subjects(&n);
+    for (i = 0, all = 1, len = 0; i < n && len < size; i++) {
+        if (aegis_bus_rests(w->bus, aegis_relay_text(s[i].subject))) {
+            all = 0;
+        } else {
+            len += (size_t) snprintf(buf + len, size - len, "%c%s", len ? ',' : '{',
+                                     s[i].subject);
+        }
+    }
+
+    snprintf(len < size ? buf + len : buf, len < size ? size - len : size, "%s}",
+             len ? "" : "{");
+    return all ? NULL : buf;
+}
+
 static aegis_code_t
 aegis_relay_fetch(aegis_worker_t *w, aegis_error_t *err)
 {
     int             i, n;
-    char            parts[128], limit[16];
+    char            parts[128], limit[16], subjects[4096];
     aegis_code_t    rc;
     aegis_relay_t  *r;
-    const char     *params[2];
+    const char     *params[3];
 
     r = w->data;
     r->n = 0;
@@ -247,8 +271,10 @@ aegis_relay_fetch(aegis_worker_t *w, aegis_error_t *err)
              (long long) aegis_conf_int(w->conf, "relay.batch"));
     params[0] = parts;
     params[1] = limit;
+    params[2] = aegis_relay_subjects(w, subjects, sizeof(subjects));
+    r->partly = params[2] != NULL;
 
-    rc = aegis_pg_sql(w->pg, AEGIS_SQL_OUTBOX_FETCH, 2, params, &n, err);
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_OUTBOX_FETCH, 3, params, &n, err);
     for (i = 0; rc == AEGIS_E_OK && i < n && i < AEGIS_RELAY_BATCH; i++) {
         rc = aegis_relay_row(w, i, &r->rows[i], err);
         r->n += rc == AEGIS_E_OK;
@@ -259,14 +285,18 @@ aegis_relay_fetch(aegis_worker_t *w, aegis_error_t *err)
            ? aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the rows are lost") : rc;
 }
 
+/* Order is kept within a case on one transport. */
 static int
-aegis_relay_same_case(const aegis_relay_row_t *a, const aegis_relay_row_t *b)
+aegis_relay_same_case(aegis_worker_t *w, const aegis_relay_row_t *a,
+    const aegis_relay_row_t *b)
 {
-    return strcmp(a->case_id, b->case_id) == 0 && strcmp(a->tenant, b->tenant) == 0;
+    return strcmp(a->case_id, b->case_id) == 0 && strcmp(a->tenant, b->tenant) == 0
+           && strcmp(aegis_conf_transport(w->conf, a->out.subject),
+                     aegis_conf_transport(w->conf, b->out.subject)) == 0;
 }
 
 /* Mark what is published: of each case only what stands before its first
- * failure, so that the rest is published again in order. */
+ * failure on that transport, so that the rest is published again in order. */
 static aegis_code_t
 aegis_relay_mark(aegis_worker_t *w, int *ret_marked, aegis_error_t *err)
 {
@@ -287,7 +317,7 @@ aegis_relay_mark(aegis_worker_t *w, int *ret_marked, aegis_error_t *err)
     for (i = 0, p = ids, *p++ = '{'; i < r->n; i++) {
         row = &r->rows[i];
         for (k = 0; k < n_failed
-                    && !aegis_relay_same_case(&r->rows[r->failed[k]], row); k++)
+                    && !aegis_relay_same_case(w, &r->rows[r->failed[k]], row); k++)
         {
             /* void */
         }
@@ -360,7 +390,8 @@ aegis_relay_publish(aegis_worker_t *w, aegis_error_t *err)
         return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the acks are lost");
     }
     aegis_metric_observe(r->publish_seconds, (double) (aegis_relay_now() - start) / 1000);
-    aegis_metric_set(r->bus_up, rc == AEGIS_E_OK);
+    aegis_metric_set(r->bus_up, rc == AEGIS_E_OK && !r->partly);
+    r->bus_failed = rc != AEGIS_E_OK;
 
     for (i = 0; i < k; i++) {
         r->rows[r->index[i]].out.published = r->out[i].published;
@@ -417,6 +448,7 @@ static int
 aegis_relay_tick(aegis_worker_t *w)
 {
     int             n, poll, house;
+    char            subjects[4096];
     int64_t         now;
     aegis_code_t    rc;
     aegis_error_t   err = AEGIS_ERROR_INIT;
@@ -424,6 +456,7 @@ aegis_relay_tick(aegis_worker_t *w)
 
     n = 0;
     r = w->data;
+    r->bus_failed = 0;
     now = aegis_relay_now();
 
     rc = aegis_relay_own(w, now, &err);
@@ -437,14 +470,16 @@ aegis_relay_tick(aegis_worker_t *w)
 
     if (rc == AEGIS_E_OK) {
         rc = aegis_bus_ready(w->bus, &err);
-        aegis_metric_set(r->bus_up, rc == AEGIS_E_OK);
+        aegis_metric_set(r->bus_up, rc == AEGIS_E_OK && !r->partly);
     }
     if (rc == AEGIS_E_OK && r->n_owned) {
         rc = aegis_relay_batch(w, &n, &err);
     }
     if (rc != AEGIS_E_OK) {
         aegis_relay_trouble(w, "publish-failed", &err);
-        return aegis_relay_later(r);
+        /* one transport failed: it rests, and the other one has its turn */
+        return r->bus_failed && aegis_relay_subjects(w, subjects, sizeof(subjects))
+               && strcmp(subjects, "{}") != 0 ? 0 : aegis_relay_later(r);
     }
 
     r->delay = 0;

@@ -27,6 +27,8 @@ typedef struct {
     int64_t             reconcile_at;
     int64_t             active_until;
     int                 delay;
+    int                 partly;     /* a transport rests: only the other's rows */
+    int                 bus_failed; /* in this tick */
     unsigned            seed;
 
     int                 n;
