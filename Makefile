@@ -227,7 +227,7 @@ $(FP)/aegisctl $(FP)/t/tools/fault_proxy: $(FP)/%: $(B)/%
 	@ln -sf $(abspath $<) $@
 
 # --- tests
-.PHONY: test test-build test-built asan-test reload-storm faults faults-full faults-oracle
+.PHONY: test test-build test-built asan-test reload-storm faults faults-full faults-oracle soak
 test: ## install, build and run everything in t/
 	@$(MAKE) --no-print-directory test-deps
 	@$(MAKE) --no-print-directory -j$(shell nproc) test-build
@@ -245,6 +245,9 @@ faults: all tools faults-built ## the campaign of faults, about 10 minutes; F= c
 	SAN="$(SAN)" B="$(abspath $(B))" LEVEL="$(LEVEL)" F="$(F)" SEED="$(SEED)" prove -v t/faults.pl
 faults-full: ## the same in the numbers that docs/reliability.md has: hours; F= chooses
 	@$(MAKE) --no-print-directory faults LEVEL=full
+HOURS ?= 0.3
+soak: all tools faults-built ## random faults for HOURS=
+	SAN="$(SAN)" B="$(abspath $(B))" HOURS="$(HOURS)" SEED="$(SEED)" prove -v t/soak.pl
 faults-oracle: all tools faults-built ## break the product on purpose: the campaign has to catch it
 	SAN="$(SAN)" B="$(abspath $(B))" F="$(F)" SEED="$(SEED)" prove -v t/faults_oracle.pl
 reload-storm: ## 200 reloads under load, an upgrade and a roll-back

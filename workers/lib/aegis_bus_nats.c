@@ -246,7 +246,7 @@ aegis_nats_publish(void *self, aegis_bus_out_t *out, size_t n, int timeout_ms,
 static aegis_code_t
 aegis_nats_look(aegis_nats_t *nats, aegis_error_t *err)
 {
-    int              gone;
+    int              gone, past;
     jsErrCode        code;
     jsOptions        o;
     natsStatus       s;
@@ -259,11 +259,14 @@ aegis_nats_look(aegis_nats_t *nats, aegis_error_t *err)
 
     s = js_GetConsumerInfo(&info, nats->js, aegis_stream(nats->consumer->stream)->name,
                            nats->consumer->durable, &o, &code);
+    past = s == NATS_OK && aegis_nats_past(nats, info);
     jsConsumerInfo_Destroy(info);
     nats->suspect = s != NATS_OK;
 
     if (s == NATS_OK) {
-        return AEGIS_E_OK;
+        return past ? aegis_error_set(err, AEGIS_E_BAD_GATEWAY,
+                                      "nats: consumer %s is past the end of its stream",
+                                      nats->consumer->durable) : AEGIS_E_OK;
     }
 
     gone = s == NATS_NOT_FOUND || code == JSStreamNotFoundErr

@@ -32,6 +32,9 @@ typedef struct {
 /* Connect; create or check the streams that the routes need, and the consumer. */
 aegis_code_t aegis_nats_setup(const aegis_conf_t *conf, const aegis_consumer_t *consumer,
     aegis_nats_t **ret_nats, aegis_error_t *err);
+/* Has the consumer seen more than its stream holds? A store that was rolled back
+ * leaves it so, and it would pass over all that comes until then. */
+int aegis_nats_past(aegis_nats_t *nats, const jsConsumerInfo *info);
 void aegis_nats_destroy(aegis_nats_t *nats);
 
 #endif

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aegis_log.h"
+
 #define AEGIS_NATS_SUBJECTS      16
 #define AEGIS_NATS_SERVERS       16
 #define AEGIS_NATS_DUPLICATES_NS (120 * 1000000000LL)
@@ -210,6 +212,23 @@ aegis_nats_stream(aegis_nats_t *nats, const aegis_stream_t *stream, int64_t repl
     return rc;
 }
 
+int
+aegis_nats_past(aegis_nats_t *nats, const jsConsumerInfo *info)
+{
+    int            past;
+    jsErrCode      code;
+    jsStreamInfo  *stream;
+
+    stream = NULL;
+    if (js_GetStreamInfo(&stream, nats->js, info->Stream, NULL, &code) != NATS_OK) {
+        return 0;                       /* what asks next will hear of it */
+    }
+
+    past = info->Delivered.Stream > stream->State.LastSeq;
+    jsStreamInfo_Destroy(stream);
+    return past;
+}
+
 static aegis_code_t
 aegis_nats_consumer(aegis_nats_t *nats, aegis_error_t *err)
 {
@@ -246,6 +265,13 @@ aegis_nats_consumer(aegis_nats_t *nats, aegis_error_t *err)
                && info->Config->MaxDeliver == cfg.MaxDeliver
                && info->Config->AckPolicy == cfg.AckPolicy
                && strcmp(filter, c->filter) == 0;
+        if (aegis_nats_past(nats, info)) {
+            /* all is delivered again, and the inbox knows what it had */
+            aegis_log(AEGIS_LOG_WARN, "bus", "nats-consumer-renewed", "consumer", "%s",
+                      c->durable, "why", "it is past the end of its stream", NULL);
+            (void) js_DeleteConsumer(nats->js, stream, c->durable, NULL, &code);
+            same = 0;
+        }
         jsConsumerInfo_Destroy(info);
 
     } else if (s != NATS_NOT_FOUND) {

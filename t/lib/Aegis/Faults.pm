@@ -197,7 +197,7 @@ sub seen ($self, $fault, $n) {
     eval { $fault->{code}->($self, $n); 1 } or $self->violation("broken off: $@");
     eval { $self->settle; 1 } or $self->violation("not settled: $@");
     my @bad = @{ $self->{bad} };
-    my %row = (fault => $fault->{name}, title => $fault->{title}, count => $n, violations => scalar @bad,
+    my %row = (fault => join(" ", $fault->{name}, grep { $fault->{name} eq "role-points" } $ENV{ROLE} // ()), title => $fault->{title}, count => $n, violations => scalar @bad,
         seconds => sprintf('%.1f', time - $began) + 0, seed => $seed, facts => $self->{facts});
     push @{ $self->{done} }, \%row;
     return \%row;
@@ -217,7 +217,7 @@ sub run_all ($self, $level, @only) {
     note("seed $self->{seed}");
     for my $f (@all) {
         next if @only ? !grep { $f->{name} eq $_ } @only : !$f->{counts}{$level};
-        $self->run_one($f, $f->{counts}{$level} // $f->{counts}{some} // $f->{counts}{full});
+        $self->run_one($f, $ENV{N} || ($f->{counts}{$level} // $f->{counts}{some} // $f->{counts}{full}));
     }
 }
 

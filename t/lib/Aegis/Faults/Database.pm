@@ -123,6 +123,29 @@ Aegis::Faults::fault('F11-connections', 'no connection can be had (53300)', { so
     }
 });
 
+# The ledgers of today on a disk of their own, which somebody fills (53100).
+Aegis::Faults::fault('F11-disk', 'the disk is full', { some => 1, full => 5 }, sub ($f, $n) {
+    return $f->violation('needs root, for a small disk') if $> != 0;
+    my $dir = $f->run_dir . '/small';
+    mkdir $dir;
+    run_ok(['mount', '-t', 'tmpfs', '-o', 'size=24m,mode=0777', 'aegis-small', $dir]);
+    Aegis::Test::at_end(sub { run(['umount', '-l', $dir]) });
+    mkdir "$dir/pg";
+    my ($uid, $gid) = (getpwnam 'postgres')[2, 3];
+    chown $uid, $gid, "$dir/pg";
+    my @part = map { "aegis.$_->{relname}" } @{ $f->pg->rows(q{SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ ('^(idempotency|inbox|outbox)_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '$')}) };
+    $f->pg->do("CREATE TABLESPACE small LOCATION '$dir/pg'");
+    $f->pg->do('CREATE TABLE aegis.t_filler (x text) TABLESPACE small');
+    $f->pg->do("ALTER TABLE $_ SET TABLESPACE small") for @part;
+    for (1 .. $n) {
+        refused($f, 'a full disk', sub { run(['dd', 'if=/dev/zero', "of=$dir/filler", 'bs=64k']) }, sub { unlink "$dir/filler" });
+    }
+    $f->pg->do("ALTER TABLE $_ SET TABLESPACE pg_default") for @part;
+    $f->pg->do('DROP TABLE aegis.t_filler');
+    $f->pg->do('DROP TABLESPACE small');
+    run(['umount', '-l', $dir]);
+});
+
 Aegis::Faults::fault('F12', 'the server hangs: nothing arrives, nothing is closed', { some => 1, full => 10 }, sub ($f, $n) {
     my $proxy = $f->proxy_pg('relay', 'fsm');
     for (1 .. $n) { refused($f, 'a hang', sub { $proxy->say('blackhole') }, sub { $proxy->say('pass') }, seconds => 8) }
