@@ -27,10 +27,12 @@ CFLAGS  := -std=gnu11 $(OPT) $(WARN) $(HARDEN) $(SANFLAGS) -fPIC -fvisibility=hi
 LDFLAGS := $(SANFLAGS) -Wl,-z,relro,-z,now
 
 CORE_INC   := -Icore
-LIB_INC    := -Icore -Iworkers/lib -I$(shell $(PKG) --variable=includedir libpq 2>/dev/null || echo /usr/include/postgresql)
+TRACE_INC  := -Icore -Itrace
+LIB_INC    := -Icore -Itrace -Iworkers/lib -I$(shell $(PKG) --variable=includedir libpq 2>/dev/null || echo /usr/include/postgresql)
 ROLE_INC   := $(LIB_INC)
 
 CORE_SRC   := $(wildcard core/*.c)
+TRACE_SRC  := $(wildcard trace/*.c)
 LIB_SRC    := $(wildcard workers/lib/*.c)
 ROLE_SRC   := $(wildcard workers/roles/*/*.c)
 WORKER_SRC := workers/aegis_worker.c
@@ -58,6 +60,10 @@ $(call obj,$(CORE_SRC)): $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(SAY) CC $<
 	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP -c $< -o $@
+$(call obj,$(TRACE_SRC)): $(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(SAY) CC $<
+	$(Q)$(CC) $(CFLAGS) $(TRACE_INC) -MMD -MP -c $< -o $@
 $(call obj,$(LIB_SRC)): $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(SAY) CC $<
@@ -71,7 +77,7 @@ $(CORE_LIB): $(call obj,$(CORE_SRC))
 	@rm -f $@
 	$(SAY) AR $@
 	$(Q)ar rcs $@ $^
-$(LIB_LIB): $(call obj,$(LIB_SRC))
+$(LIB_LIB): $(call obj,$(LIB_SRC) $(TRACE_SRC))
 	@rm -f $@
 	$(SAY) AR $@
 	$(Q)ar rcs $@ $^
@@ -90,7 +96,7 @@ MODULE_CC := $(if $(SAN),-g -O1 -fsanitize=address$(comma)undefined -fno-omit-fr
 
 .PHONY: module
 module: $(MODULE) ## the nginx module alone
-$(MODULE): config $(CORE_SRC) $(wildcard core/*.h core/tables/*.def ngx_aegis_module/*.[ch]) \
+$(MODULE): config $(CORE_SRC) $(TRACE_SRC) $(wildcard trace/*.h core/*.h core/tables/*.def ngx_aegis_module/*.[ch]) \
     ngx_aegis_module/exports.map $(wildcard sql/migrations/*.sql)
 	@mkdir -p $(B)/nginx
 	$(SAY) NGINX $(MODULE)

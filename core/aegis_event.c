@@ -10,6 +10,7 @@
 #include "aegis_buf.h"
 #include "aegis_fsm.h"
 #include "aegis_http.h"
+#include "aegis_span.h"
 #include "aegis_json.h"
 
 #define AEGIS_EVENT_ID_MAX           255
@@ -112,9 +113,10 @@ aegis_event_member(aegis_buf_t *buf, const char *name, aegis_str_t value)
 char *
 aegis_event_encode(aegis_str_t source, aegis_str_t id, aegis_str_t subject,
     aegis_str_t tenant, aegis_str_t case_id, aegis_str_t time,
-    aegis_str_t traceparent, aegis_str_t data, size_t *ret_len)
+    aegis_str_t trace, aegis_str_t data, size_t *ret_len)
 {
     aegis_buf_t  buf = AEGIS_BUF_INIT;
+    aegis_str_t  parent, state;
 
     aegis_buf_puts(&buf, "{\"specversion\":\"1.0\"");
     aegis_event_member(&buf, "id", id);
@@ -126,8 +128,13 @@ aegis_event_encode(aegis_str_t source, aegis_str_t id, aegis_str_t subject,
     aegis_event_member(&buf, "partitionkey", case_id);
     aegis_event_member(&buf, "tenant", tenant);
 
-    if (traceparent.len) {
-        aegis_event_member(&buf, "traceparent", traceparent);
+    aegis_context_split(trace, &parent, &state);
+
+    if (parent.len) {
+        aegis_event_member(&buf, "traceparent", parent);
+    }
+    if (state.len) {
+        aegis_event_member(&buf, "tracestate", state);
     }
 
     aegis_buf_puts(&buf, ",\"data\":");
@@ -268,14 +275,43 @@ aegis_event_data(aegis_message_t *msg, aegis_error_t *err)
 }
 
 
+/* The trace context, in the place of traceparent. One that cannot be read is left
+ * out; it never costs a message. */
+static void
+aegis_event_trace(aegis_message_t *msg)
+{
+    char                  context[AEGIS_CONTEXT_MAX + 1];
+    json_t               *value, *state;
+    size_t                n;
+    const unsigned char   unused[24] = { 0 };
+
+    msg->traceparent = aegis_str("");
+    value = json_object_get(msg->root, "traceparent");
+    state = json_object_get(msg->root, "tracestate");
+
+    if (!json_is_string(value) || json_string_length(value) != AEGIS_TRACEPARENT_LEN
+        || !aegis_http_traceparent(aegis_event_str(value), unused, context))
+    {
+        return;
+    }
+
+    memcpy(context, json_string_value(value), AEGIS_TRACEPARENT_LEN);
+    context[AEGIS_TRACEPARENT_LEN] = ' ';
+    n = json_is_string(state)
+        ? aegis_tracestate(aegis_event_str(state), context + AEGIS_TRACEPARENT_LEN + 1) : 0;
+
+    if (n == 0 || json_string_setn(value, context, AEGIS_TRACEPARENT_LEN + 1 + n) == 0) {
+        msg->traceparent = aegis_event_str(value);
+    }
+}
+
+
 static aegis_code_t
 aegis_event_envelope(aegis_message_t *msg, aegis_error_t *err)
 {
     json_t               *value;
     aegis_str_t           source;
     aegis_code_t          code;
-    const unsigned char   unused[24] = { 0 };
-    char                  trace[AEGIS_TRACEPARENT_LEN + 1];
 
     if (strcmp(aegis_json_str(msg->root, "specversion"), "1.0") != 0) {
         return aegis_error_set(err, AEGIS_E_ENVELOPE, "specversion is not 1.0.");
@@ -310,16 +346,7 @@ aegis_event_envelope(aegis_message_t *msg, aegis_error_t *err)
                                "datacontenttype is not application/json.");
     }
 
-    /* a trace that cannot be read is left out; it never costs a message */
-    msg->traceparent = aegis_str("");
-    value = json_object_get(msg->root, "traceparent");
-
-    if (json_is_string(value) && json_string_length(value) == AEGIS_TRACEPARENT_LEN
-        && aegis_http_traceparent(aegis_event_str(value), unused, trace))
-    {
-        msg->traceparent = aegis_event_str(value);
-    }
-
+    aegis_event_trace(msg);
     return aegis_event_data(msg, err);
 }
 

@@ -47,7 +47,7 @@ typedef struct {
     aegis_str_t  subject;           /* the type: evt.plan.proposed.v1 */
     aegis_str_t  tenant;
     aegis_str_t  case_id;           /* AEGIS_NO_STR when the data names none */
-    aegis_str_t  traceparent;       /* "" when absent */
+    aegis_str_t  traceparent;       /* and behind a blank the tracestate; "" when absent */
     aegis_str_t  correlation_id;    /* "" when absent */
     int          case_version;      /* 0 when the data names none */
     json_t      *data;              /* borrowed, an object */
@@ -56,12 +56,13 @@ typedef struct {
 /*
  * The envelope as malloc'ed JSON text: specversion, id, source, type, subject
  * (case id), time, datacontenttype, partitionkey (case id), tenant,
- * traceparent (when not empty), data. data is JSON text, put in as it is.
+ * traceparent and tracestate (what trace has of them), data. data is JSON text,
+ * put in as it is.
  * NULL: no memory.
  */
 char *aegis_event_encode(aegis_str_t source, aegis_str_t id, aegis_str_t subject,
     aegis_str_t tenant, aegis_str_t case_id, aegis_str_t time,
-    aegis_str_t traceparent, aegis_str_t data, size_t *ret_len);
+    aegis_str_t trace, aegis_str_t data, size_t *ret_len);
 
 /* ENVELOPE when it is not one of ours (the detail says what is wrong), SUBJECT
  * when the type is unknown. */

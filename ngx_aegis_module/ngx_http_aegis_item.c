@@ -37,7 +37,7 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
 
     item->v[AEGIS_C_tenant] = ngx_http_aegis_view(job->who->tenant);
     item->v[AEGIS_C_principal] = ngx_http_aegis_view(job->who->principal);
-    item->v[AEGIS_C_traceparent] = ngx_http_aegis_cview(job->trace);
+    item->v[AEGIS_C_traceparent] = job->context;
     item->v[AEGIS_C_request_id].data = (char *) job->request_id;
     item->v[AEGIS_C_request_id].len = job->request_id_len;
 

@@ -281,6 +281,28 @@ ngx_http_aegis_metrics_jwks(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 }
 
 
+/* Nothing at all where no spans are made. */
+static void
+ngx_http_aegis_metrics_otel(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
+{
+    ngx_uint_t  i, n;
+
+    for (i = 0, n = 0; i < AEGIS_TRACER_RESULTS; i++) {
+        if (s->otel[i] == 0) {
+            continue;
+        }
+
+        if (n++ == 0) {
+            ngx_http_aegis_metrics_head(b, "aegis_otel_spans_total", "counter",
+                "Spans of requests, by what became of them.");
+        }
+
+        aegis_buf_printf(b, "aegis_otel_spans_total{result=\"%s\"} %lu\n",
+                         aegis_tracer_result(i), (unsigned long) s->otel[i]);
+    }
+}
+
+
 char *
 ngx_http_aegis_metrics_text(size_t *ret_len)
 {
@@ -295,6 +317,7 @@ ngx_http_aegis_metrics_text(size_t *ret_len)
     ngx_http_aegis_metrics_seconds(&b, s);
     ngx_http_aegis_metrics_refused(&b, s);
     ngx_http_aegis_metrics_jwks(&b, s);
+    ngx_http_aegis_metrics_otel(&b, s);
     ngx_http_aegis_metrics_groups(&b, s);
     ngx_http_aegis_metrics_workers(&b, s);
 

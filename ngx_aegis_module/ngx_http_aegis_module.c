@@ -7,10 +7,6 @@
 
 #include <time.h>
 
-#include <openssl/rand.h>
-
-#define NGX_HTTP_AEGIS_RANDOM  1024       /* bytes asked for at once */
-
 static char *ngx_http_aegis_conf_number(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_aegis_conf_least(ngx_conf_t *cf, void *post, void *data);
@@ -144,6 +140,11 @@ static ngx_command_t  ngx_http_aegis_commands[] = {
       ngx_http_aegis_conf_zone,
       NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
 
+    { ngx_string("aegis_otel"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_aegis_conf_otel,
+      NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL },
+
     { ngx_string("aegis_require_if_match"),
       NGX_HTTP_AEGIS_LOC|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -211,34 +212,6 @@ ngx_http_aegis_now_us(void)
     clock_gettime(CLOCK_MONOTONIC, &ts);
 
     return (uint64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-
-/*
- * libcrypto's generator costs more to ask than to run: ask it for many ids at
- * once. Each worker has its own; what was given out is forgotten here.
- */
-ngx_int_t
-ngx_http_aegis_random(u_char *out, size_t n)
-{
-    static u_char  pool[NGX_HTTP_AEGIS_RANDOM];
-    static size_t  left;
-    static pid_t   owner;
-
-    if (left < n || owner != ngx_pid) {
-        if (RAND_bytes(pool, sizeof(pool)) != 1) {
-            return NGX_ERROR;
-        }
-
-        left = sizeof(pool);
-        owner = ngx_pid;
-    }
-
-    left -= n;
-    ngx_memcpy(out, pool + left, n);
-    ngx_memzero(pool + left, n);
-
-    return NGX_OK;
 }
 
 
@@ -507,7 +480,7 @@ ngx_http_aegis_postconf(ngx_conf_t *cf)
     ngx_http_aegis_conf_passwords(
         ngx_http_conf_get_module_main_conf(cf, ngx_http_aegis_module));
 
-    return NGX_OK;
+    return ngx_http_aegis_otel_postconf(cf);
 }
 
 
@@ -564,6 +537,10 @@ ngx_http_aegis_init_process(ngx_cycle_t *cycle)
 
     ngx_http_aegis_stats_attach(amcf->zone);
 
+    if (ngx_http_aegis_otel_start(cycle, amcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     db = amcf->dbs.elts;
     for (i = 0; i < amcf->dbs.nelts; i++) {
         if (db[i]->used && ngx_http_aegis_start_db(cycle, db[i]) != NGX_OK) {
@@ -586,6 +563,8 @@ ngx_http_aegis_exit_process(ngx_cycle_t *cycle)
     if (amcf == NULL) {
         return;
     }
+
+    ngx_http_aegis_otel_stop();
 
     db = amcf->dbs.elts;
     for (i = 0; i < amcf->dbs.nelts; i++) {

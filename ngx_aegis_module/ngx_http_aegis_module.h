@@ -46,6 +46,7 @@ typedef struct ngx_http_aegis_job_s   ngx_http_aegis_job_t;
 typedef struct ngx_http_aegis_jwt_s   ngx_http_aegis_jwt_t;     /* jwt.h */
 typedef struct ngx_http_aegis_jwks_s  ngx_http_aegis_jwks_t;
 typedef struct ngx_http_aegis_quota_s ngx_http_aegis_quota_t;
+typedef struct ngx_http_aegis_otel_s  ngx_http_aegis_otel_t;     /* otel.h */
 
 /* --- configuration: written while the configuration is read, then constant */
 
@@ -90,6 +91,7 @@ typedef struct {
     ngx_array_t               jwks;         /* ngx_http_aegis_jwks_t * */
     ngx_shm_zone_t           *zone;         /* the shared counters */
     ngx_int_t                 request_id;   /* index of $request_id */
+    ngx_http_aegis_otel_t    *otel;         /* aegis_otel; NULL: none */
 } ngx_http_aegis_main_conf_t;
 
 typedef struct {
@@ -236,6 +238,7 @@ enum {
     NGX_HTTP_AEGIS_H_ENCODING,
     NGX_HTTP_AEGIS_H_ACCEPT,
     NGX_HTTP_AEGIS_H_TRACEPARENT,
+    NGX_HTTP_AEGIS_H_TRACESTATE,
     NGX_HTTP_AEGIS_H_ORIGIN,
     NGX_HTTP_AEGIS_H_PREFLIGHT,
     NGX_HTTP_AEGIS_N_HEADERS
@@ -323,11 +326,14 @@ struct ngx_http_aegis_job_s {
     unsigned                  released:1;   /* r->pool is gone */
     unsigned                  replayed:1;   /* the answer is the stored one */
     unsigned                  counted:1;
+    unsigned                  traced:1;     /* it has a span, whose id is in trace */
 
     char                      idem_key[AEGIS_KEY_MAX + 1];
     size_t                    idem_len;
     char                      hash[AEGIS_HASH_MAX];
     char                      trace[AEGIS_TRACEPARENT_LEN + 1];   /* "": not yet */
+    char                      parent[16];   /* of the request's span; valid when traced */
+    aegis_str_t               context;      /* trace, and the tracestate behind it */
     char                      uuid[AEGIS_UUID_LEN + 1];     /* of what is made */
     char                      if_match[512];
     u_char                    id_buf[AEGIS_UUID_LEN];
@@ -340,7 +346,7 @@ extern ngx_module_t  ngx_http_aegis_module;
 /* module.c */
 uint64_t ngx_http_aegis_now_us(void);
 
-/* n bytes, at most 64, for ids that must not meet; not for secrets. */
+/* trace.c: n bytes, at most 64, for ids that must not meet; not for secrets. */
 ngx_int_t ngx_http_aegis_random(u_char *out, size_t n);
 
 /* conf.c: directives that read files or check text; conf_keys.c: who may come
@@ -374,8 +380,17 @@ ngx_int_t ngx_http_aegis_log(ngx_http_request_t *r);
 /* route.c: look at the request's headers */
 ngx_int_t ngx_http_aegis_headers_in(ngx_http_aegis_job_t *job);
 
-/* precond.c: job->trace and the trace id in job->request_id, once */
+/* trace.c: job->trace, job->context and the trace id in job->request_id, once */
 ngx_int_t ngx_http_aegis_trace(ngx_http_aegis_job_t *job);
+
+/* otel.c */
+char *ngx_http_aegis_conf_otel(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+ngx_int_t ngx_http_aegis_otel_postconf(ngx_conf_t *cf);
+ngx_int_t ngx_http_aegis_otel_start(ngx_cycle_t *cycle, ngx_http_aegis_main_conf_t *amcf);
+void ngx_http_aegis_otel_stop(void);
+/* The span of a request that was answered, which took us microseconds. */
+void ngx_http_aegis_otel_request(ngx_http_aegis_job_t *job, ngx_http_request_t *r,
+    uint64_t us);
 
 /* headers.c: what every answer carries beside its own: Vary, traceparent, CORS */
 ngx_int_t ngx_http_aegis_headers_out(ngx_http_aegis_job_t *job);

@@ -97,36 +97,6 @@ ngx_http_aegis_precond_conditions(ngx_http_aegis_job_t *job,
 
 
 ngx_int_t
-ngx_http_aegis_trace(ngx_http_aegis_job_t *job)
-{
-    u_char                   *p;
-    unsigned char             random[24];
-    ngx_http_aegis_header_t  *h;
-
-    if (job->trace[0]) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_aegis_random(random, sizeof(random)) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    h = &job->headers[NGX_HTTP_AEGIS_H_TRACEPARENT];
-
-    /* two of them are none (W3C Trace Context 3.2.3) */
-    aegis_http_traceparent(h->n == 1 ? ngx_http_aegis_view(h->value)
-                                     : AEGIS_NO_STR, random, job->trace);
-
-    p = job->request_id + job->request_id_len;
-    *p++ = ' ';
-    p = ngx_cpymem(p, job->trace + 3, 32);
-    job->request_id_len = p - job->request_id;
-
-    return NGX_OK;
-}
-
-
-ngx_int_t
 ngx_http_aegis_step_precond(ngx_http_aegis_job_t *job)
 {
     ngx_int_t                   rc;

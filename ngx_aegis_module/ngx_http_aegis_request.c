@@ -293,14 +293,16 @@ ngx_http_aegis_job_free(ngx_http_aegis_job_t *job)
 ngx_int_t
 ngx_http_aegis_log(ngx_http_request_t *r)
 {
+    uint64_t               us;
     ngx_http_aegis_job_t  *job;
 
     job = ngx_http_aegis_job_of(r);
 
     if (job && !job->counted && r == r->main) {
         job->counted = 1;
-        ngx_http_aegis_stats_request(job->route, r,
-                                     ngx_http_aegis_now_us() - job->start_us);
+        us = ngx_http_aegis_now_us() - job->start_us;
+        ngx_http_aegis_stats_request(job->route, r, us);
+        ngx_http_aegis_otel_request(job, r, us);
     }
 
     return NGX_OK;

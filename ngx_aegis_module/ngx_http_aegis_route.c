@@ -19,13 +19,15 @@ static const ngx_http_aegis_header_name_t  ngx_http_aegis_header_names[] = {
     { ngx_string("content-encoding"), NGX_HTTP_AEGIS_H_ENCODING },
     { ngx_string("accept"),           NGX_HTTP_AEGIS_H_ACCEPT },
     { ngx_string("traceparent"),      NGX_HTTP_AEGIS_H_TRACEPARENT },
+    { ngx_string("tracestate"),       NGX_HTTP_AEGIS_H_TRACESTATE },
     { ngx_string("origin"),           NGX_HTTP_AEGIS_H_ORIGIN },
     { ngx_string("access-control-request-method"), NGX_HTTP_AEGIS_H_PREFLIGHT }
 };
 
 
 /* One walk over the request's lines: nginx keeps the first of doubled ones, and
- * only the list says that there were two. Accept may come in several. */
+ * only the list says that there were two. Accept and tracestate may come in
+ * several. */
 ngx_int_t
 ngx_http_aegis_headers_in(ngx_http_aegis_job_t *job)
 {
@@ -64,8 +66,9 @@ ngx_http_aegis_headers_in(ngx_http_aegis_job_t *job)
             if (to->n++ == 0) {
                 to->value = h[i].value;
 
-            } else if (ngx_http_aegis_header_names[k].index
-                       == NGX_HTTP_AEGIS_H_ACCEPT)
+            } else if (ngx_http_aegis_header_names[k].index == NGX_HTTP_AEGIS_H_ACCEPT
+                       || ngx_http_aegis_header_names[k].index
+                          == NGX_HTTP_AEGIS_H_TRACESTATE)
             {
                 p = ngx_pnalloc(job->r->pool, to->value.len + 1 + h[i].value.len);
                 if (p == NULL) {

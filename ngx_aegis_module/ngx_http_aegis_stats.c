@@ -276,6 +276,13 @@ ngx_http_aegis_stats_jwks(ngx_uint_t result)
 
 
 void
+ngx_http_aegis_stats_otel(aegis_tracer_result_t result, uint64_t n)
+{
+    ngx_atomic_fetch_add(&ngx_http_aegis_shared->otel[result], n);
+}
+
+
+void
 ngx_http_aegis_stats_jwks_at(time_t at)
 {
     ngx_http_aegis_worker_t  *w;

@@ -8,7 +8,9 @@
 
 #include "ngx_http_aegis_jwt.h"
 
-#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454733    /* changes with the struct */
+#include "aegis_tracer.h"
+
+#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454734    /* changes with the struct */
 #define NGX_HTTP_AEGIS_MAX_RULES      64
 #define NGX_HTTP_AEGIS_MAX_WORKERS    128
 #define NGX_HTTP_AEGIS_N_METHODS      6
@@ -54,6 +56,7 @@ typedef struct {
     ngx_atomic_t   rejected;
     ngx_atomic_t   refused[AEGIS_N_REFUSALS];
     ngx_atomic_t   jwks[NGX_HTTP_AEGIS_JWKS_N_RESULTS];
+    ngx_atomic_t   otel[AEGIS_TRACER_RESULTS];
     ngx_atomic_t   requests[AEGIS_N_ROUTES + 1][NGX_HTTP_AEGIS_N_METHODS]
                            [NGX_HTTP_AEGIS_N_CODES];
     ngx_http_aegis_seconds_t  seconds[AEGIS_N_ROUTES + 1];
@@ -74,6 +77,9 @@ typedef struct {
  * fill up later; the slab pool needs the rest for itself. */
 _Static_assert(sizeof(ngx_http_aegis_stats_t) + 8 * 4096 <= NGX_HTTP_AEGIS_ZONE_MIN,
                "the smallest zone does not hold the counters");
+
+/* Called by the tracer's thread as well. */
+void ngx_http_aegis_stats_otel(aegis_tracer_result_t result, uint64_t n);
 
 /* NULL before the zone is there. */
 ngx_http_aegis_stats_t *ngx_http_aegis_stats(void);

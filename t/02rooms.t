@@ -24,11 +24,13 @@ my %room = (
                              # verifying signatures of tokens
                              'openssl/bn.h', 'openssl/core_names.h', 'openssl/ec.h', 'openssl/ecdsa.h', 'openssl/err.h',
                              'openssl/param_build.h' ] },
-    edge    => { from => ['core', 'ngx_aegis_module'],
+    trace   => { from => ['core', 'trace'],
+                 system => [ (map { "$_.h" } @libc), 'pthread.h', 'signal.h', 'curl/curl.h' ] },
+    edge    => { from => ['core', 'trace', 'ngx_aegis_module'],
                  system => [ (map { "$_.h" } @libc), 'arpa/inet.h', 'ngx_config.h', 'ngx_core.h', 'ngx_http.h', 'ngx_event.h',
                              'libpq-fe.h', 'jansson.h', 'openssl/sha.h', 'openssl/rand.h', 'openssl/crypto.h',
                              'openssl/evp.h', 'openssl/ssl.h', 'openssl/x509v3.h', 'curl/curl.h' ] },
-    lib     => { from => ['core', 'workers/lib'],
+    lib     => { from => ['core', 'trace', 'workers/lib'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', @clients, 'openssl/rand.h', 'openssl/sha.h',
                              'openssl/evp.h', 'openssl/ssl.h' ] },
     role    => { from => ['core', 'workers/lib', undef],       # undef: its own folder
@@ -46,7 +48,7 @@ my %room = (
 );
 
 sub room_of ($f) {
-    return $f =~ m{^core/} ? 'core' : $f =~ m{^ngx_aegis_module/} ? 'edge' : $f =~ m{^workers/lib/} ? 'lib'
+    return $f =~ m{^core/} ? 'core' : $f =~ m{^trace/} ? 'trace' : $f =~ m{^ngx_aegis_module/} ? 'edge' : $f =~ m{^workers/lib/} ? 'lib'
         : $f =~ m{^workers/roles/} ? 'role' : $f =~ m{^workers/} ? 'program'
         : $f =~ m{^t/act/} ? 'act' : 'unit';
 }
@@ -70,7 +72,7 @@ for my $f (@sources) {
     }
 }
 is_deeply(\@bad, [], 'every #include is one that its room may use');
-cmp_ok($n{$_} // 0, '>', 0, "room $_ was looked at") for qw(core edge lib role program act unit);
+cmp_ok($n{$_} // 0, '>', 0, "room $_ was looked at") for qw(core trace edge lib role program act unit);
 
 my @tables = grep { /tables\// } map { lines_match($_, qr/#\s*include\s+"(?:\.\.\/)*(?:core\/)?tables\//) } @sources;
 is_deeply([ grep { !m{^(core|workers/lib|workers/ctl|t)/} } @tables ], [], 'nobody but core and lib expands a table');
@@ -79,7 +81,7 @@ is_deeply([ grep { m{^ngx_aegis_module/} && slurp(root . "/$_") =~ /\bcurl_(?:ea
     ['ngx_aegis_module/ngx_http_aegis_jwks_fetch.c'], 'one file of the edge transfers with libcurl: the one that threads run');
 
 my %base;
-push @{ $base{ m{([^/]+)$} ? $1 : '' } }, $_ for grep { m{^(core|ngx_aegis_module)/.*\.c$} } @sources;
+push @{ $base{ m{([^/]+)$} ? $1 : '' } }, $_ for grep { m{^(core|trace|ngx_aegis_module)/.*\.c$} } @sources;
 is_deeply([ map { @$_ } grep { @$_ > 1 } values %base ], [],
     'file names of core and edge differ: nginx puts their objects into one place');
 
@@ -147,7 +149,7 @@ subtest 'every symbol says whose it is' => sub {
     is_deeply(\@shown, [], 'the module shows nginx its module and nothing else');
     my @own = grep { !/^(?:aegis_|ngx_http_aegis_|ngx_module)/ } map { $_->[1] }
         grep { $_->[0] =~ /^[A-Z]$/ && $_->[0] !~ /^[UVWA]$/ } map { symbols($_, '--defined-only') }
-        glob build_dir . '/nginx/addon/{core,ngx_aegis_module}/*.o';
+        glob build_dir . '/nginx/addon/{core,trace,ngx_aegis_module}/*.o';
     is_deeply([ grep { !/^__(?:asan|odr_asan|ubsan)/ } @own ], [], 'every global symbol in it is prefixed');
 };
 

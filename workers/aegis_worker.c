@@ -17,11 +17,13 @@
 #include <systemd/sd-daemon.h>
 
 #include "aegis_loop.h"
+#include "aegis_otel.h"
 #include "aegis_policy_file.h"
 
 #define AEGIS_WORKER_ROLES     8
 #define AEGIS_WORKER_STOP_MS   20000
 #define AEGIS_WORKER_SILENCE   120000
+#define AEGIS_WORKER_TELL_MS   2000
 
 enum { AEGIS_EXIT_OK = 0, AEGIS_EXIT_RUN = 1, AEGIS_EXIT_USAGE = 2,
        AEGIS_EXIT_CONF = 3, AEGIS_EXIT_FORCED = 4 };
@@ -228,7 +230,9 @@ aegis_worker_verify(const aegis_worker_args_t *args, const aegis_conf_t *conf, i
     roles = args->n ? args->roles : aegis_worker_roles;
     n = args->n ? args->n : AEGIS_WORKER_N;
 
-    for (i = 0, rc = AEGIS_E_OK; i < n && rc == AEGIS_E_OK; i++) {
+    rc = aegis_otel_check(conf, err);
+
+    for (i = 0; i < n && rc == AEGIS_E_OK; i++) {
         if (roles[i] == &aegis_role_gate) {
             rc = reload ? AEGIS_E_OK : aegis_worker_policy(conf, err);
 
@@ -353,11 +357,13 @@ aegis_worker_serve(const aegis_worker_args_t *args, const sigset_t *set)
 
     /* half of the watchdog's time, at most a second late to anything */
     every = sd_watchdog_enabled(0, &usec) > 0 ? (int64_t) (usec / 2000) : 60000;
+    every = aegis_otel_on() && every > AEGIS_WORKER_TELL_MS ? AEGIS_WORKER_TELL_MS : every;
     ts.tv_sec = (time_t) (every / 1000);
     ts.tv_nsec = (long) (every % 1000) * 1000000;
 
     for ( ;; ) {
         sig = sigtimedwait(set, NULL, &ts);
+        aegis_otel_tell();
 
         if (sig == SIGHUP) {
             aegis_worker_reload(args);
@@ -402,6 +408,7 @@ aegis_worker_stop(const sigset_t *set)
         _exit(AEGIS_EXIT_FORCED);
     }
 
+    aegis_otel_stop();
     aegis_log(AEGIS_LOG_INFO, "worker", "stopped", NULL);
     return AEGIS_EXIT_OK;
 }
@@ -430,8 +437,9 @@ aegis_worker_run(const aegis_worker_args_t *args, aegis_conf_t *conf)
     aegis_metric_set(aegis_worker_reload_metric(), 1);
     aegis_metrics_health(aegis_worker_health);
 
-    if (aegis_metrics_listen(aegis_conf_str(conf, "metrics.listen"), &err)
-        != AEGIS_E_OK)
+    if (aegis_otel_start(conf, &err) != AEGIS_E_OK
+        || aegis_metrics_listen(aegis_conf_str(conf, "metrics.listen"), &err)
+           != AEGIS_E_OK)
     {
         aegis_worker_complain(&err);
         return AEGIS_EXIT_RUN;

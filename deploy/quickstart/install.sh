@@ -73,7 +73,7 @@ stamp_now() {
     done
     (
         cd "$ROOT" || exit 1
-        echo "$SAN $ROLES $NGX_WORKERS $KAFKA_BROKERS ${PG_EXTRA_CONF:-} ${NATS_EXTRA_CONF:-}"
+        echo "$SAN $ROLES $NGX_WORKERS $KAFKA_BROKERS $OTEL_ENDPOINT ${PG_EXTRA_CONF:-} ${NATS_EXTRA_CONF:-}"
         sha256sum "$B/aegis-worker" "$B/aegisctl" "$B/ngx_http_aegis_module.so"
         { find sql conf deploy/quickstart docs/openapi.json -type f 2>/dev/null || true; } | LC_ALL=C sort | xargs sha256sum
     ) | sha256sum | cut -d' ' -f1
@@ -151,6 +151,7 @@ gate:
 exec:
   script_dir: scripts
   object_dir: "$RUN/objects"
+$(if [ -n "$OTEL_ENDPOINT" ]; then printf 'otel:\n  endpoint: "%s"\n' "$OTEL_ENDPOINT"; fi)
 END
 }
 
@@ -165,6 +166,7 @@ write_nginx_conf() {
     put "$SVC_USER" 600 "$RUN/nginx/database_password" <"$RUN/secrets/gateway"
     sed -e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT_HTTPS|g" -e "s|@WORKERS@|$NGX_WORKERS|g" \
         -e "s|@DATABASE@|hostaddr=127.0.0.1 port=$PORT_PG dbname=aegis user=aegis_gateway|g" \
+        -e "s|@OTEL@|${OTEL_ENDPOINT:+aegis_otel          $OTEL_ENDPOINT;}|g" \
         "$QS/nginx.conf.in" | put "$SVC_USER" 600 "$RUN/nginx/nginx.conf"
 }
 

@@ -5,7 +5,7 @@
 # Invariant: only processes that were started from this RUN_DIR are ever
 # signalled: their command lines name the folder, whatever a pid file says.
 # Knobs, all by environment: RUN_DIR, SAN, B, PG_EXTRA_CONF, ROLES, NGX_WORKERS,
-# KAFKA_BROKERS, NATS_EXTRA_CONF.
+# KAFKA_BROKERS, NATS_EXTRA_CONF, OTEL_ENDPOINT.
 
 set -euo pipefail
 
@@ -21,6 +21,7 @@ ALL_ROLES="relay fsm analyst planner gate exec verify"
 ROLES=${ROLES-$ALL_ROLES}
 NGX_WORKERS=${NGX_WORKERS:-2}
 KAFKA_BROKERS=${KAFKA_BROKERS:-}
+OTEL_ENDPOINT=${OTEL_ENDPOINT:-} # http://127.0.0.1:4318/v1/traces
 LINKED=/var/tmp/aegis-run # where RUN_DIR links to when its own place is closed
 
 # Root gives each part a user that can do little else; others run it as themselves.

@@ -31,6 +31,7 @@ static const struct {
     { "exec.lease_s",         1, 3600 },
     { "exec.step_timeout_s",  1, 86400 },
     { "exec.output_max",      1024, 67108864 },
+    { "otel.queue",           64, 65536 },
     { "gateway.verify_s",     1, 600 },
     { "k8s.replicas_max",     0, 10000 },
     { "k8s.request_timeout_s", 1, 10 },

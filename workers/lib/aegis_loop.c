@@ -413,9 +413,13 @@ aegis_loop_start(const aegis_role_t *role, aegis_loop_t **ret_loop, aegis_error_
     (void) aegis_loop_conf_take(loop);
     aegis_loop_metrics(loop);
     aegis_loop_beat(loop);
+    if (role->handle != NULL && aegis_otel_on()) {
+        loop->traces = calloc(AEGIS_LOOP_BATCH, sizeof(aegis_loop_trace_t));
+    }
 
     rc = pthread_create(&loop->thread, NULL, aegis_loop_main, loop);
     if (rc != 0) {
+        free(loop->traces);
         free(loop);
         return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no thread: %s", strerror(rc));
     }
@@ -439,6 +443,7 @@ aegis_loop_join(aegis_loop_t *loop, int64_t deadline_ms)
     pthread_mutex_lock(&aegis_loop_mutex);
     aegis_loop_conf_drop(loop->conf);
     pthread_mutex_unlock(&aegis_loop_mutex);
+    free(loop->traces);
     free(loop);
     return 1;
 }

@@ -221,6 +221,53 @@ aegis_loop_decode(aegis_delivery_t *d, aegis_bus_msg_t *raw)
     return d->code == AEGIS_E_OK;
 }
 
+/* From here on the role's effects are below the span of its message. */
+static void
+aegis_loop_trace_begin(aegis_loop_t *loop, size_t n)
+{
+    size_t               i;
+    aegis_loop_trace_t  *t;
+    aegis_delivery_t    *d;
+
+    for (i = 0; loop->traces != NULL && i < n; i++) {
+        d = &loop->d[i];
+        t = &loop->traces[i];
+        t->context[0] = '\0';
+        t->begun = aegis_otel_begin(&t->span, d->msg.traceparent, AEGIS_SPAN_CONSUMER,
+                                    t->context, "process %.*s", (int) d->msg.subject.len,
+                                    d->msg.subject.data);
+        if (t->context[0]) {
+            d->msg.traceparent = (aegis_str_t) { strlen(t->context), t->context };
+        }
+    }
+}
+
+static void
+aegis_loop_trace_end(aegis_loop_t *loop, size_t i, size_t n, aegis_code_t rc)
+{
+    const char          *role;
+    aegis_code_t         code;
+    aegis_loop_trace_t  *t;
+    aegis_delivery_t    *d;
+
+    t = loop->traces ? &loop->traces[i] : NULL;
+    if (t == NULL || !t->begun) {
+        return;
+    }
+
+    d = &loop->d[i];
+    role = loop->w.role->name;
+    code = rc != AEGIS_E_OK ? rc : d->code;
+
+    aegis_otel_message(&t->span, aegis_conf_transport(loop->w.conf, d->msg.subject), "process",
+                       d->msg.subject, d->msg.id, d->msg.tenant, d->msg.case_id);
+    aegis_span_str(&t->span, "aegis.role", (aegis_str_t) { strlen(role), role });
+    aegis_span_int(&t->span, "messaging.batch.message_count", (int64_t) n);
+    aegis_span_int(&t->span, "aegis.deliveries", d->raw->deliveries);
+    aegis_otel_end(&t->span, aegis_error_def(code)->verdict == AEGIS_VERDICT_DONE ? NULL
+                             : aegis_error_def(code)->code);
+}
+
 aegis_code_t
 aegis_loop_batch(aegis_loop_t *loop, size_t n, aegis_error_t *err)
 {
@@ -243,6 +290,8 @@ aegis_loop_batch(aegis_loop_t *loop, size_t n, aegis_error_t *err)
     rc = AEGIS_E_OK;
     start = aegis_loop_now();
 
+    aegis_loop_trace_begin(loop, good);
+
     if (good) {
         rc = AEGIS_FP(consumer_after_recv, loop->w.role->name) ? AEGIS_E_UNAVAILABLE
              : loop->w.role->handle(&loop->w, loop->d, good);
@@ -254,6 +303,9 @@ aegis_loop_batch(aegis_loop_t *loop, size_t n, aegis_error_t *err)
     }
 
     for (i = 0; i < n; i++) {
+        if (i < good) {
+            aegis_loop_trace_end(loop, i, good, rc);
+        }
         if (rc != AEGIS_E_OK && i < good) {
             aegis_metric_add(loop->unavailable, 1);
             aegis_bus_nak(loop->w.bus, loop->d[i].raw,

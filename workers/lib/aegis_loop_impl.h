@@ -8,10 +8,18 @@
 #include <pthread.h>
 
 #include "aegis_loop.h"
+#include "aegis_otel.h"
 
 #define AEGIS_LOOP_BATCH  256
 
 typedef struct aegis_loop_conf_s  aegis_loop_conf_t;
+
+/* The span of one message under way, and what its effects carry on. */
+typedef struct {
+    int           begun;
+    aegis_span_t  span;
+    char          context[AEGIS_CONTEXT_MAX + 1];
+} aegis_loop_trace_t;
 
 struct aegis_loop_s {
     aegis_worker_t       w;
@@ -26,6 +34,7 @@ struct aegis_loop_s {
 
     aegis_bus_msg_t      raw[AEGIS_LOOP_BATCH];
     aegis_delivery_t     d[AEGIS_LOOP_BATCH];
+    aegis_loop_trace_t  *traces;        /* of d[0]…; NULL: spans are off */
 
     aegis_metric_t      *done, *retry, *dead, *unavailable, *errors;
     aegis_metric_t      *dead_letters, *batch_size, *handle_seconds;

@@ -14,6 +14,7 @@
 #define AEGIS_EXEC_H
 
 #include "aegis_sink.h"
+#include "aegis_span.h"
 #include "aegis_role.h"
 #include "aegis_store.h"
 
@@ -123,6 +124,7 @@ typedef struct {
     char                attempt_text[12];
     char                exit_text[12];
     char                limit_text[12];
+    aegis_span_t       *span;           /* owned; NULL: nobody traces it */
     char               *output_text;    /* owned, of the statement under way */
     char               *result_text;
 } aegis_exec_run_t;
@@ -205,6 +207,12 @@ void aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now);
 /* "OK", "FAILED", … of exec_step.state. */
 const char *aegis_act_state_name(aegis_act_state_t state);
 aegis_act_state_t aegis_act_state_by_name(const char *name);
+
+/* --- aegis_exec_span.c: the run's span, below it one an attempt that acted */
+
+void aegis_exec_span_run(aegis_exec_run_t *run, const char *context);
+void aegis_exec_span_step(const aegis_exec_run_t *run, int64_t now);
+void aegis_exec_span_end(aegis_exec_run_t *run);
 
 /* --- aegis_exec_db.c: each returns how many runs it has moved on */
 

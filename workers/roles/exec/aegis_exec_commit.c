@@ -90,6 +90,7 @@ aegis_exec_finished(aegis_exec_run_t *run)
     aegis_log(AEGIS_LOG_INFO, "exec", "run.finished", "exec_id", "%s", run->exec_id,
               "case_id", "%s", run->case_id, "state", "%s", run->state,
               "reason", "%s", run->reason, NULL);
+    aegis_exec_span_end(run);
     run->at = AEGIS_RUN_GONE;
 }
 
@@ -179,6 +180,7 @@ aegis_exec_settle(aegis_worker_t *w, aegis_exec_run_t *run, const aegis_pg_row_t
         break;
 
     case AEGIS_RUN_END:
+        aegis_exec_span_step(run, now);
         aegis_exec_run_ended(x, run, now);
         break;
 

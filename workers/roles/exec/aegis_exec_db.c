@@ -216,6 +216,7 @@ aegis_exec_db_claim(aegis_worker_t *w, size_t limit)
         }
 
         run->lease_until = now + (int64_t) x->lease_s * 1000;
+        aegis_exec_span_run(run, aegis_pg_value(w->pg, i, 4));
         x->runs[x->n_runs++] = run;
         taken++;
         aegis_log(AEGIS_LOG_INFO, "exec", "run.claimed", "exec_id", "%s", run->exec_id,

@@ -175,6 +175,7 @@ aegis_exec_run_free(aegis_exec_run_t *run)
     json_decref(run->body);
     json_decref(run->no_params);
     free(run->log.v);
+    free(run->span);
     free(run->output_text);
     free(run->result_text);
     free(run->tenant);

@@ -208,6 +208,7 @@ aegis_relay_row(aegis_worker_t *w, int i, aegis_relay_row_t *row, aegis_error_t 
         p = stpcpy(p, v ? v : "") + 1;
     }
 
+    field[8] = aegis_relay_span_begin(w->data, i, field[6], field[8], field[9]);
     row->id = field[0];
     row->tenant = field[1];
     row->case_id = field[2];
@@ -421,6 +422,7 @@ aegis_relay_batch(aegis_worker_t *w, int *ret_n, aegis_error_t *err)
 
     if (rc == AEGIS_E_OK && r->n) {
         rc = aegis_relay_publish(w, err);
+        aegis_relay_span_end(w);
         mark = aegis_relay_mark(w, &marked, rc == AEGIS_E_OK ? err : &ignored);
         (void) AEGIS_FP(relay_after_mark, "relay");
         rc = rc == AEGIS_E_OK ? mark : rc;
@@ -530,6 +532,7 @@ aegis_relay_init(aegis_worker_t *w, aegis_error_t *err)
     r->publish_seconds = aegis_histogram("aegis_relay_publish_seconds", "",
         "Time until the broker had a batch.");
 
+    aegis_relay_span_init(r);
     w->data = r;
     return AEGIS_E_OK;
 }
@@ -548,7 +551,13 @@ aegis_relay_reload(aegis_worker_t *w)
 static void
 aegis_relay_done(aegis_worker_t *w)
 {
-    free(w->data);                  /* the locks go with the session */
+    aegis_relay_t  *r;
+
+    r = w->data;
+    if (r != NULL) {
+        free(r->traces);
+    }
+    free(r);                        /* the locks go with the session */
     w->data = NULL;
 }
 

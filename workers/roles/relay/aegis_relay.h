@@ -1,5 +1,5 @@
 /*
- * aegis_relay.h: what the relay's two files share.
+ * aegis_relay.h: what the relay's files share.
  */
 #ifndef AEGIS_RELAY_H
 #define AEGIS_RELAY_H
@@ -8,6 +8,8 @@
 
 #define AEGIS_RELAY_PARTS  16       /* aegis.outbox_part() */
 #define AEGIS_RELAY_BATCH  1000
+
+typedef struct aegis_relay_trace_s  aegis_relay_trace_t;
 
 /* One outbox row; the strings are in copy. */
 typedef struct {
@@ -31,6 +33,8 @@ typedef struct {
     int                 bus_failed; /* in this tick */
     unsigned            seed;
 
+    aegis_relay_trace_t *traces;    /* of rows[0]…; NULL: spans are off */
+
     int                 n;
     aegis_relay_row_t   rows[AEGIS_RELAY_BATCH];
     aegis_bus_out_t     out[AEGIS_RELAY_BATCH];
@@ -45,6 +49,15 @@ int64_t aegis_relay_now(void);
 
 /* Count and log a failure; clears err. */
 void aegis_relay_trouble(aegis_worker_t *w, const char *event, aegis_error_t *err);
+
+void aegis_relay_span_init(aegis_relay_t *r);
+
+/* The span of row i; what its message carries as its trace context. */
+const char *aegis_relay_span_begin(aegis_relay_t *r, int i, const char *subject,
+    const char *context, const char *created_at);
+
+/* Of all rows that are published. */
+void aegis_relay_span_end(aegis_worker_t *w);
 
 /* Partitions of tables and lost commands, when due, by the owner of part 0.
  * Returns the milliseconds until it is due again. */
