@@ -295,12 +295,12 @@ aegis_event_trace(aegis_message_t *msg)
         return;
     }
 
-    memcpy(context, json_string_value(value), AEGIS_TRACEPARENT_LEN);
-    context[AEGIS_TRACEPARENT_LEN] = ' ';
     n = json_is_string(state)
         ? aegis_tracestate(aegis_event_str(state), context + AEGIS_TRACEPARENT_LEN + 1) : 0;
+    context[AEGIS_TRACEPARENT_LEN] = ' ';
+    n = AEGIS_TRACEPARENT_LEN + (n ? 1 + n : 0);
 
-    if (n == 0 || json_string_setn(value, context, AEGIS_TRACEPARENT_LEN + 1 + n) == 0) {
+    if (json_string_setn(value, context, n) == 0) {
         msg->traceparent = aegis_event_str(value);
     }
 }

@@ -164,8 +164,9 @@ aegis_context_sample(char parent[AEGIS_TRACEPARENT_LEN + 1], double ratio)
         random = random << 4 | (uint64_t) (c <= '9' ? c - '0' : c - 'a' + 10);
     }
 
+    /* 53 of them: a double holds no more without rounding up to all */
     parent[AEGIS_TRACEPARENT_LEN - 1] =
-        (double) random >= (1 - ratio) * 72057594037927936.0 ? '1' : '0';
+        (double) (random >> 3) >= (1 - ratio) * 9007199254740992.0 ? '1' : '0';
 }
 
 

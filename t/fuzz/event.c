@@ -5,6 +5,7 @@
 #include "aegis_fuzz_json.h"
 
 #include "aegis_event.h"
+#include "aegis_span.h"
 #include "aegis_fsm.h"
 #include "aegis_http.h"
 #include "aegis_json.h"
@@ -30,7 +31,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     aegis_fuzz_must(msg.id.len && msg.tenant.len && aegis_subject(msg.subject));
     aegis_fuzz_must(msg.case_id.data == NULL || aegis_uuid_valid(msg.case_id));
     aegis_fuzz_must(msg.traceparent.len == 0
-                    || msg.traceparent.len == AEGIS_TRACEPARENT_LEN);
+                    || msg.traceparent.len == AEGIS_TRACEPARENT_LEN
+                    || (msg.traceparent.len > AEGIS_TRACEPARENT_LEN + 1
+                        && msg.traceparent.len <= AEGIS_CONTEXT_MAX));
     aegis_fuzz_must(aegis_event_transition(&msg) <= AEGIS_N_EVENTS);
 
     body = aegis_json_text(msg.data);
