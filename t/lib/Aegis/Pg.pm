@@ -117,7 +117,7 @@ sub load_schema ($self) {
 
 # One number per table that changes with any change of the product's data: row
 # counts and a hash over every row, so that "nothing changed" is a fact. That the
-# relay has published a row is not a change.
+# relay has published a row, or has found a case at rest, is not a change.
 sub fingerprint ($self, %args) {
     my @where = defined $args{case_id} ? ($args{case_id}) : ();
     my %sum;
@@ -130,7 +130,7 @@ sub fingerprint ($self, %args) {
               AND table_name = ? AND column_name = 'case_id'", $t);
         next if @where && !$has_case;
         $sum{$t} = $self->one("SELECT count(*) || ':' || coalesce(sum(hashtextextended((to_jsonb(x)
-            - 'published_at')::text, 0)::numeric), 0) FROM aegis.$t x" . (@where ? ' WHERE case_id = ?' : ''), @where);
+            - 'published_at' - 'settled')::text, 0)::numeric), 0) FROM aegis.$t x" . (@where ? ' WHERE case_id = ?' : ''), @where);
     }
     return \%sum;
 }
