@@ -233,7 +233,7 @@ $(FP)/aegisctl $(FP)/t/tools/fault_proxy: $(FP)/%: $(B)/%
 	@ln -sf $(abspath $<) $@
 
 # --- tests
-.PHONY: test test-build test-built asan-test reload-storm faults faults-full faults-oracle soak
+.PHONY: test test-build test-built asan-test reload-storm faults faults-full faults-oracle soak ha-test restore-test upgrade-test
 test: ## install, build and run everything in t/
 	@$(MAKE) --no-print-directory test-deps
 	@$(MAKE) --no-print-directory -j$(shell nproc) test-build
@@ -258,6 +258,17 @@ faults-oracle: all tools faults-built ## break the product on purpose: the campa
 	SAN="$(SAN)" B="$(abspath $(B))" F="$(F)" SEED="$(SEED)" prove -v t/faults_oracle.pl
 reload-storm: ## 200 reloads under load, an upgrade and a roll-back
 	@AEGIS_T_RELOADS=200 $(MAKE) --no-print-directory test-built T=t/62upgrade.t V=1
+restore-test: ## a base backup and archived WAL, back to a moment
+	@AEGIS_T_RESTORE=1 $(MAKE) --no-print-directory test-built T=t/72restore.t V=1
+ha-test: ## as root: deploy/ha in network namespaces: kill, cut and promote under load
+	@AEGIS_T_HA=1 $(MAKE) --no-print-directory test-built T=t/71ha.t V=1
+# the version that is upgraded from: the last commit with an older schema, or OLD=
+OLD ?= $(shell git log --format=%H -1 --skip=1 -- sql/migrations)
+upgrade-test: all ## the version before and this one on one database, under load; OLD=<commit>
+	@test -n "$(OLD)" || { echo "error: no older version in the history" >&2; exit 1; }
+	@mkdir -p build/old/$(OLD) && git archive $(OLD) | tar -x -C build/old/$(OLD)
+	$(MAKE) --no-print-directory -C build/old/$(OLD) B=build/release SAN= all
+	@AEGIS_T_OLD=$(abspath build/old/$(OLD)) $(MAKE) --no-print-directory test-built T=t/75rolling.t V=1
 asan-test: ## the same suites under ASan and UBSan
 	@$(MAKE) --no-print-directory SAN=1 test
 

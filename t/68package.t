@@ -17,10 +17,10 @@ is($r->{rc}, 0, 'they are built, and lintian has nothing to say')
     or do { diag($r->{out} . $r->{err}); done_testing; exit };
 
 my %deb = map { m{/([^/_]+)_[^/]*\.deb$} ? ($1 => $_) : () } glob "$out/*.deb";
-is_deeply([ sort grep { !/-dbgsym$/ } keys %deb ], [qw(aegis-common aegisctl libnginx-mod-http-aegis)], 'three packages');
+is_deeply([ sort grep { !/-dbgsym$/ } keys %deb ], [qw(aegis-common aegis-workers aegisctl libnginx-mod-http-aegis)], 'four packages');
 
 my $root = scratch('root');
-run_ok(['dpkg-deb', '-x', $deb{$_}, $root]) for qw(aegis-common aegisctl libnginx-mod-http-aegis);
+run_ok(['dpkg-deb', '-x', $deb{$_}, $root]) for qw(aegis-common aegis-workers aegisctl libnginx-mod-http-aegis);
 
 subtest 'the module' => sub {
     my $so = "$root/usr/lib/nginx/modules/ngx_http_aegis_module.so";
@@ -35,6 +35,21 @@ subtest 'the module' => sub {
     like($script{$_}, qr/dpkg-trigger .*nginx-reload/, "$_ reloads nginx") for sort keys %script;
     my $head = run_ok(['readelf', '-dW', $so]);
     like($head, qr/BIND_NOW|FLAGS.*NOW/, 'it is hardened');
+};
+
+subtest 'the workers' => sub {
+    my $units = "$root/usr/lib/systemd/system";
+    for my $f (map { s{.*/deploy/systemd/}{}r } glob root . '/deploy/systemd/*.* ' . root . '/deploy/systemd/*/*.conf') {
+        next if -d root . "/deploy/systemd/$f";
+        is(slurp("$units/$f"), slurp(root . "/deploy/systemd/$f"), "$f is shipped");
+    }
+    is(slurp("$root/usr/lib/sysusers.d/aegis-workers.conf"), slurp(root . '/deploy/sysusers.d/aegis.conf'), 'the user');
+    is(slurp("$root/usr/lib/tmpfiles.d/aegis.conf"), slurp(root . '/deploy/tmpfiles.d/aegis.conf'), 'its folders');
+    my $postinst = run_ok(['dpkg-deb', '--info', $deb{'aegis-workers'}, 'postinst']);
+    like($postinst, qr/systemd-sysusers.*systemd-tmpfiles/s, 'are made, the user first');
+    unlike($postinst, qr/deb-systemd-invoke start|systemctl enable/, 'nothing is started');
+    my $r = run(["$root/usr/bin/aegis-worker", '-c', "$root/etc/aegis/aegis.yaml", '--check', 'all']);
+    is($r->{rc}, 0, 'its settings pass its own check') or diag($r->{out} . $r->{err});
 };
 
 subtest 'the example site' => sub {

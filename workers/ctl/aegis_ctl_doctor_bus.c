@@ -11,6 +11,7 @@
 #include <librdkafka/rdkafka.h>
 #include <nats/nats.h>
 
+#include "aegis_bus_kafka_security.h"
 #include "aegis_ctl_doctor.h"
 #include "aegis_event.h"
 
@@ -191,6 +192,8 @@ check_kafka(aegis_doctor_t *d)
     rd_kafka_conf_t                 *conf;
     rd_kafka_t                      *rk;
     char                             why[256];
+    aegis_error_t                    err = AEGIS_ERROR_INIT;
+    aegis_kafka_security_t           security = { 0 };
 
     if (d->conf != NULL) {
         brokers = aegis_conf_str(d->conf, "bus.kafka.brokers");
@@ -203,6 +206,19 @@ check_kafka(aegis_doctor_t *d)
     conf = rd_kafka_conf_new();
     rd_kafka_conf_set(conf, "bootstrap.servers", brokers, why, sizeof(why));
     rd_kafka_conf_set(conf, "log_level", "0", why, sizeof(why));
+    if (d->conf != NULL) {
+        if (aegis_kafka_security_read(&security, d->conf, &err) != AEGIS_E_OK
+            || aegis_kafka_security_set(&security, conf, why, sizeof(why)) != 0)
+        {
+            aegis_doctor_add(d, "kafka", "fail", "correct bus.kafka", "%s",
+                             err.code != AEGIS_E_OK ? err.detail : why);
+            aegis_kafka_security_free(&security);
+            aegis_error_clear(&err);
+            rd_kafka_conf_destroy(conf);
+            return;
+        }
+        aegis_kafka_security_free(&security);
+    }
     rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
     if (rk == NULL) {
         rd_kafka_conf_destroy(conf);

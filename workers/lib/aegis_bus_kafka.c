@@ -330,6 +330,7 @@ aegis_kafka_close(void *self)
         rd_kafka_destroy(kafka->producer);
     }
 
+    aegis_kafka_security_free(&kafka->security);
     free(kafka->brokers);
     free(kafka);
 }
@@ -424,7 +425,11 @@ aegis_kafka_open(const aegis_conf_t *conf, const aegis_consumer_t *consumer,
         }
     }
 
-    rc = consumer ? aegis_kafka_subscribe(kafka, err) : aegis_kafka_producer(kafka, err);
+    rc = aegis_kafka_security_read(&kafka->security, conf, err);
+    if (rc == AEGIS_E_OK) {
+        rc = consumer ? aegis_kafka_subscribe(kafka, err)
+             : aegis_kafka_producer(kafka, err);
+    }
     if (rc != AEGIS_E_OK) {
         aegis_kafka_close(kafka);
         return rc;

@@ -7,6 +7,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include "aegis_bus.h"
+#include "aegis_bus_kafka_security.h"
 
 #define AEGIS_KAFKA_TOPICS  32
 
@@ -39,6 +40,7 @@ struct aegis_kafka_part_s {
 
 typedef struct {
     char                     *brokers;
+    aegis_kafka_security_t    security;
     int                       partitions;
     int                       replicas;
     const char               *topics[AEGIS_KAFKA_TOPICS];   /* routed to Kafka */

@@ -54,6 +54,9 @@ aegis_kafka_conf(aegis_kafka_t *kafka, const char *const *settings, aegis_error_
             goto failed;
         }
     }
+    if (aegis_kafka_security_set(&kafka->security, conf, text, sizeof(text)) != 0) {
+        goto failed;
+    }
     for (i = 0; settings[i] != NULL; i += 2) {
         if (rd_kafka_conf_set(conf, settings[i], settings[i + 1], text, sizeof(text))
             != 0)

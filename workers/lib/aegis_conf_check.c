@@ -108,6 +108,20 @@ aegis_conf_is_header(const char *value)
 }
 
 static int
+aegis_conf_is_protocol(const char *value)
+{
+    return strcmp(value, "plaintext") == 0 || strcmp(value, "ssl") == 0
+           || strcmp(value, "sasl_plaintext") == 0 || strcmp(value, "sasl_ssl") == 0;
+}
+
+static int
+aegis_conf_is_mechanism(const char *value)
+{
+    return strcmp(value, "SCRAM-SHA-512") == 0 || strcmp(value, "SCRAM-SHA-256") == 0
+           || strcmp(value, "PLAIN") == 0;
+}
+
+static int
 aegis_conf_is_store(const char *value)
 {
     return strcmp(value, "file") == 0 || strcmp(value, "s3") == 0;
@@ -126,6 +140,10 @@ static const struct {
     int         (*fits)(const char *value);
     const char   *form;
 } aegis_conf_forms[] = {
+    { "bus.kafka.protocol", aegis_conf_is_protocol,
+      "plaintext, ssl, sasl_plaintext or sasl_ssl" },
+    { "bus.kafka.sasl_mechanism", aegis_conf_is_mechanism,
+      "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN" },
     { "log.level", aegis_conf_is_level, "error, warn, info or debug" },
     { "metrics.listen", aegis_conf_is_address, "host:port" },
     { "script.namespaces", aegis_conf_is_how, "off, auto or require" },

@@ -11,13 +11,19 @@ use MIME::Base64 ();
 use Time::HiRes qw(time);
 use Aegis::Test;
 
-sub new ($class, $url) {
-    my ($auth, $host, $port) = $url =~ m{^nats://(?:([^@/]+)@)?([^:/]+):(\d+)}
+# tls:// after the server's greeting, as NATS has it; ca: whom it has to be signed by.
+sub new ($class, $url, %opt) {
+    my ($scheme, $auth, $host, $port) = $url =~ m{^(nats|tls)://(?:([^@/]+)@)?([^:/]+):(\d+)}
         or die "bad NATS url $url";
     my $s = IO::Socket::INET->new(PeerHost => $host, PeerPort => $port, Timeout => 5)
         or die "cannot connect to NATS at $host:$port: $!\n";
     my $self = bless { s => $s, in => '', sid => 0, inbox => '_INBOX.' . new_key('t') }, $class;
     $self->_line =~ /^INFO/ or die "no INFO from NATS";
+    if ($scheme eq 'tls') {
+        require IO::Socket::SSL;
+        IO::Socket::SSL->start_SSL($s, SSL_ca_file => $opt{ca}, SSL_verifycn_scheme => 'http', SSL_hostname => $host)
+            or die "NATS: TLS: $IO::Socket::SSL::SSL_ERROR\n";
+    }
     my %connect = (verbose => JSON::PP::false(), pedantic => JSON::PP::false(), headers => JSON::PP::true(),
                    lang => 'perl', version => '1', protocol => 1);
     if (defined $auth) {
@@ -40,7 +46,8 @@ sub _send ($self, $bytes) {
 
 sub _fill ($self, $until) {
     my $left = $until - time;
-    return 0 if $left <= 0 || !IO::Select->new($self->{s})->can_read($left);
+    my $pending = $self->{s}->can('pending') && $self->{s}->pending;
+    return 0 if !$pending && ($left <= 0 || !IO::Select->new($self->{s})->can_read($left));
     my $n = sysread $self->{s}, $self->{in}, 262144, length $self->{in};
     die "NATS closed the connection\n" unless $n;
     return 1;

@@ -8,7 +8,7 @@ use v5.36;
 use DBI ();
 use Aegis::Test;
 
-# A new, empty cluster with fsync off. args: conf => extra lines.
+# A new, empty cluster with fsync off. args: conf => extra lines; port.
 sub new ($class, %args) {
     my ($bin) = sort { $b cmp $a } glob '/usr/lib/postgresql/*/bin';
     die "no PostgreSQL server is installed\n" unless $bin && -x "$bin/initdb";
@@ -27,7 +27,7 @@ sub new ($class, %args) {
         . "max_connections = 60\nautovacuum = off\nlog_min_messages = warning\n"
         . ($args{conf} // '');
     close $conf;
-    my $self = bless { dir => $dir, data => $data, bin => $bin, host => $dir, port => 5432,
+    my $self = bless { dir => $dir, data => $data, bin => $bin, host => $dir, port => $args{port} // 5432,
                        superuser => 'postgres', own => 1 }, $class;
     $self->start;
     return $self;

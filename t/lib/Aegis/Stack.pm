@@ -71,12 +71,12 @@ sub existing ($class) {
 
 # One of our own. env: knobs of deploy/quickstart (ROLES, NGX_WORKERS,
 # PG_EXTRA_CONF, NATS_EXTRA_CONF, KAFKA_BROKERS). durable: with fsync, as users
-# have it.
+# have it. tree: another version's sources, built.
 sub own ($class, $name, %opt) {
     _need($class);
     my $base = scratch($name);
     chmod 0755, $base;
-    my $self = bless { dir => "$base/run", base => $base, env => $opt{env} // {}, durable => $opt{durable} }, $class;
+    my $self = bless { dir => "$base/run", base => $base, env => $opt{env} // {}, durable => $opt{durable}, tree => $opt{tree} }, $class;
     Aegis::Test::at_end(sub { $self->down });
     $self->_up;
     _watch($base, $$);
@@ -92,9 +92,9 @@ sub _need ($class) {
 sub _script ($self, $name) {
     my $log = "$self->{base}/$name.log";
     my $pg = join "\n", $self->{durable} ? () : 'fsync = off', $self->{env}{PG_EXTRA_CONF} // ();
-    my %env = (%{ $self->{env} // {} }, PG_EXTRA_CONF => $pg, RUN_DIR => $self->{dir}, B => build_dir,
+    my %env = (%{ $self->{env} // {} }, PG_EXTRA_CONF => $pg, RUN_DIR => $self->{dir}, B => $self->{tree} ? "$self->{tree}/build/release" : build_dir,
                SAN => is_san ? 1 : '', PORTS => join ' ', map { free_port } 1 .. 24);
-    my $r = run(['sh', '-c', 'exec "$0" >"$1" 2>&1 </dev/null', root . "/deploy/quickstart/$name.sh", $log],
+    my $r = run(['sh', '-c', 'exec "$0" >"$1" 2>&1 </dev/null', ($self->{tree} // root) . "/deploy/quickstart/$name.sh", $log],
         timeout => 180, env => \%env);
     return if $r->{rc} eq '0';
     die "deploy/quickstart/$name.sh ended with $r->{rc}:\n" . slurp($log);
