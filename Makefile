@@ -139,6 +139,7 @@ ROUNDS ?= 3
 SECS   ?= 5
 WORKS  ?= default
 PEER   := $(B)/t/bench/peer
+PEERS_BIN := $(B)/t/bench/peers/ready
 .PHONY: bench bench-pages bench-gate bench-loop bench-built
 bench: all bench-built ## measure transition, create and get against pgbench and a peer
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" SECS="$(SECS)" WORKS="$(WORKS)" perl -It/lib t/bench/run.pl
@@ -146,8 +147,12 @@ bench-pages: ## the same for pages, on 10 million timeline rows
 	@$(MAKE) --no-print-directory bench WORKS=pages
 bench-gate: all ## how long the gatekeeper takes to decide
 	@B="$(abspath $(B))" perl -It/lib t/bench/gate.pl
-bench-loop: all $(LOAD) ## measure the whole loop, with all workers, at 1, 16 and 64 cases at once
-	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" perl -It/lib t/bench/loop.pl
+bench-loop: all $(LOAD) $(if $(PEERS),$(PEERS_BIN)) ## measure the whole loop, with all workers, at 1, 16 and 64 cases at once; PEERS=1: pg-boss and DBOS beside it
+	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" PEERS="$(PEERS)" perl -It/lib t/bench/loop.pl
+$(PEERS_BIN): $(wildcard t/bench/peers/*)
+	@mkdir -p $(@D)
+	$(SAY) NPM $(@D)
+	$(Q)cp t/bench/peers/* $(@D) && cd $(@D) && npm install --no-package-lock --no-audit --no-fund --loglevel=error && touch ready
 bench-built: $(LOAD) $(PEER)
 $(LOAD): $(wildcard t/bench/*.c t/bench/*.h)
 	@mkdir -p $(@D)

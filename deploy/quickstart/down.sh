@@ -69,7 +69,7 @@ for name in $supervised; do
 done
 stopped="$stopped$supervised"
 # and what a killed supervisor may have left
-for name in $ALL_ROLES; do
+for name in $ALL_ROLES all; do
     stop "$name" TERM 10
 done
 

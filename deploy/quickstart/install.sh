@@ -96,7 +96,7 @@ port_of() {
 # any; all are held open together, so that none is given twice.
 choose_ports() {
     local names="HTTPS PG NATS NATS_MON" r
-    for r in $ALL_ROLES; do
+    for r in $ALL_ROLES all; do
         names="$names W_$r"
     done
     load_ports || true

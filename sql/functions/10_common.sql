@@ -184,8 +184,7 @@ BEGIN
 END $$;
 
 DROP FUNCTION IF EXISTS aegis.lock_cases(text[], uuid[], aegis.claim[]);
--- Lock the cases of items, in key order; the items that got their lock are
--- returned. In a group, skip what is locked, so that one case never stalls its
+-- Lock the cases of items; the items that got their lock are returned. In a group, skip what is locked, so that one case never stalls its
 -- neighbours. An item alone waits (lock_timeout bounds it).
 CREATE OR REPLACE FUNCTION aegis.lock_cases(p_tenant text[], p_case_id uuid[], p_wait boolean)
 RETURNS int[] LANGUAGE plpgsql AS $$
@@ -195,11 +194,11 @@ BEGIN
                       WHERE c.tenant = p_tenant[1] AND c.case_id = p_case_id[1]
                         FOR NO KEY UPDATE);
     END IF;
-    RETURN ARRAY(SELECT i.ord::int FROM unnest(p_tenant, p_case_id)
-                        WITH ORDINALITY AS i(tenant, case_id, ord)
-                   JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
-                  ORDER BY c.tenant, c.case_id
-                    FOR NO KEY UPDATE OF c SKIP LOCKED);
+    RETURN ARRAY(SELECT u.n FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+                  CROSS JOIN LATERAL (
+                        SELECT FROM aegis.ops_case c
+                         WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n]
+                           FOR NO KEY UPDATE SKIP LOCKED) c);
 END $$;
 
 -- The refusals that are final: the key remembers them as it does a success.
@@ -220,18 +219,21 @@ CREATE OR REPLACE FUNCTION aegis.remember(p_tenant text[], p_principal text[],
     p_key text[], p_hash bytea[], p_consumer text[], p_claim aegis.claim[], p_out aegis.result[])
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO aegis.idempotency (tenant, principal, key, hash, status, code, version, body, extra)
-    SELECT p_tenant[o.ord], p_principal[o.ord], p_key[o.ord], p_hash[o.ord],
-           o.status, o.code, o.version, o.body, o.extra
-      FROM unnest(p_out) o
-     WHERE p_consumer[o.ord] IS NULL AND (p_claim[o.ord]).verdict = 'new'
-       AND aegis.is_final(o.code);
-
-    INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome)
-    SELECT p_tenant[o.ord], p_consumer[o.ord], p_key[o.ord], o.code
-      FROM unnest(p_out) o
-     WHERE p_consumer[o.ord] IS NOT NULL AND (p_claim[o.ord]).verdict = 'new'
-       AND aegis.is_done(o.code);
+    IF array_position(p_consumer, NULL) IS NOT NULL THEN
+        INSERT INTO aegis.idempotency (tenant, principal, key, hash, status, code, version, body, extra)
+        SELECT p_tenant[o.ord], p_principal[o.ord], p_key[o.ord], p_hash[o.ord],
+               o.status, o.code, o.version, o.body, o.extra
+          FROM unnest(p_out) o
+         WHERE p_consumer[o.ord] IS NULL AND (p_claim[o.ord]).verdict = 'new'
+           AND aegis.is_final(o.code);
+    END IF;
+    IF array_remove(p_consumer, NULL) <> '{}' THEN
+        INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome)
+        SELECT p_tenant[o.ord], p_consumer[o.ord], p_key[o.ord], o.code
+          FROM unnest(p_out) o
+         WHERE p_consumer[o.ord] IS NOT NULL AND (p_claim[o.ord]).verdict = 'new'
+           AND aegis.is_done(o.code);
+    END IF;
 END $$;
 
 -- The answer to an item that was not done: a problem document, or "send it

@@ -93,10 +93,13 @@ BEGIN
                ELSE 'ok' END AS code
           FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id, v_got, v_seen)
                WITH ORDINALITY AS u(tenant, principal, key, hash, consumer, case_id, got, seen, ord)
-          LEFT JOIN aegis.idempotency k ON u.consumer IS NULL AND k.tenant = u.tenant
-           AND k.principal = u.principal AND k.key = u.key
-           AND k.day >= v_from AND k.day <= v_today
-           AND (k.created_at > v_since OR k.day = v_today)),
+          -- OFFSET 0: item by item, whatever the planner believes of the table
+          LEFT JOIN LATERAL (
+               SELECT k.hash, k.status, k.code, k.version, k.body, k.extra FROM aegis.idempotency k
+                WHERE u.consumer IS NULL AND k.tenant = u.tenant
+                  AND k.principal = u.principal AND k.key = u.key
+                  AND k.day >= v_from AND k.day <= v_today
+                  AND (k.created_at > v_since OR k.day = v_today) OFFSET 0) k ON true),
     ins AS (
         INSERT INTO aegis.ops_case AS c (tenant, case_id, title, kind, severity, mode, tags, labels,
                reason, correlation_id)
@@ -153,30 +156,39 @@ DROP FUNCTION IF EXISTS aegis.note_stale(text[], text[], text[], text[], uuid[],
     text[], text[], text[], text[], int[], boolean[], text[], int[]);
 -- What a transition needs to know that is not in the case's row, for the items
 -- whose event asks for it: the plan that plan_ready names, the run that ended,
--- the facts of the guard. The cases are locked; NULL where there is nothing.
+-- the facts of the guard. The cases are locked; NULL where there is nothing. late:
+-- some fact may be one for note_stale().
+DROP FUNCTION IF EXISTS aegis.look_up(text[], uuid[], text[], text[]);
 CREATE OR REPLACE FUNCTION aegis.look_up(p_tenant text[], p_case_id uuid[], p_event text[],
-    p_meta text[], OUT plan uuid[], OUT run uuid[], OUT facts int[])
+    p_meta text[], p_fact_version int[], OUT plan uuid[], OUT run uuid[], OUT facts int[],
+    OUT late boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
     SELECT array_agg(x.plan_id ORDER BY x.ord), array_agg(x.run ORDER BY x.ord),
            array_agg(CASE WHEN x.needs = 0 THEN 0
-                          ELSE aegis.case_facts(x.row, x.needs, x.plan_id) END ORDER BY x.ord)
-      INTO plan, run, facts
-      FROM (SELECT i.ord, c AS row, coalesce(t.needs, 0) AS needs,
-                   CASE WHEN i.event = 'plan_ready' THEN (
-                        SELECT p.plan_id FROM aegis.plan_proposed p
-                         WHERE p.tenant = c.tenant AND p.case_id = c.case_id
-                           AND ((i.meta::json ->> 'plan_id') IS NULL
-                                OR p.plan_id::text = i.meta::json ->> 'plan_id')
-                         ORDER BY p.revision DESC LIMIT 1) END AS plan_id,
-                   CASE WHEN i.event IN ('exec_done', 'exec_failed') THEN (
-                        SELECT r.exec_id FROM aegis.exec_run r
-                         WHERE r.tenant = c.tenant AND r.case_id = c.case_id
-                           AND r.for_version = c.version AND NOT r.dry) END AS run
-              FROM unnest(p_tenant, p_case_id, p_event, p_meta)
-                   WITH ORDINALITY AS i(tenant, case_id, event, meta, ord)
-              LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
-              LEFT JOIN aegis.fsm_transition t ON t.from_status = c.status AND t.event = i.event) x;
+                          ELSE aegis.case_facts(x.row, x.needs, x.plan_id) END ORDER BY x.ord),
+           bool_or(p_fact_version[x.ord] < (x.row).version OR (x.row).mode = 'manual')
+      INTO plan, run, facts, late
+      FROM (SELECT u.n AS ord, c.c AS row, coalesce(t.needs, 0) AS needs, p.plan_id, r.exec_id AS run
+              FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+              LEFT JOIN LATERAL (
+                   SELECT c FROM aegis.ops_case c
+                    WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] OFFSET 0) c ON true
+              LEFT JOIN LATERAL (
+                   SELECT t.needs FROM aegis.fsm_transition t
+                    WHERE t.from_status = (c.c).status AND t.event = p_event[u.n] OFFSET 0) t ON true
+              LEFT JOIN LATERAL (
+                   SELECT p.plan_id FROM aegis.plan_proposed p
+                    WHERE p_event[u.n] = 'plan_ready'
+                      AND p.tenant = p_tenant[u.n] AND p.case_id = p_case_id[u.n]
+                      AND ((p_meta[u.n]::json ->> 'plan_id') IS NULL
+                           OR p.plan_id::text = p_meta[u.n]::json ->> 'plan_id')
+                    ORDER BY p.revision DESC LIMIT 1) p ON true
+              LEFT JOIN LATERAL (
+                   SELECT r.exec_id FROM aegis.exec_run r
+                    WHERE p_event[u.n] IN ('exec_done', 'exec_failed')
+                      AND r.tenant = p_tenant[u.n] AND r.case_id = p_case_id[u.n]
+                      AND r.for_version = (c.c).version AND NOT r.dry LIMIT 1) r ON true) x;
 END $$;
 
 -- Facts that came too late to move their case are notes on its timeline. Returns
@@ -262,11 +274,18 @@ BEGIN
         SELECT u.n, replace(x.code, 'ok', 'busy') AS code, c.status, c.version, t.rule, t.needs,
                k.status AS k_status, k.version AS k_version, k.body AS k_body, k.extra AS k_extra
           FROM generate_series(1, cardinality(p_tenant)) AS u(n)
-          LEFT JOIN aegis.idempotency k ON p_consumer[u.n] IS NULL AND k.tenant = p_tenant[u.n]
-           AND k.principal = p_principal[u.n] AND k.key = p_key[u.n]
-           AND k.day >= p_from AND k.day <= p_today AND (k.created_at > p_since OR k.day = p_today)
-          LEFT JOIN aegis.ops_case c ON c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n]
-          LEFT JOIN aegis.fsm_transition t ON t.from_status = c.status AND t.event = p_event[u.n]
+          LEFT JOIN LATERAL (
+               SELECT k.xmin, k.* FROM aegis.idempotency k
+                WHERE p_consumer[u.n] IS NULL AND k.tenant = p_tenant[u.n]
+                  AND k.principal = p_principal[u.n] AND k.key = p_key[u.n]
+                  AND k.day >= p_from AND k.day <= p_today
+                  AND (k.created_at > p_since OR k.day = p_today) OFFSET 0) k ON true
+          LEFT JOIN LATERAL (
+               SELECT c.status, c.version FROM aegis.ops_case c
+                WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] OFFSET 0) c ON true
+          LEFT JOIN LATERAL (
+               SELECT t.rule, t.needs FROM aegis.fsm_transition t
+                WHERE t.from_status = c.status AND t.event = p_event[u.n] OFFSET 0) t ON true
          CROSS JOIN LATERAL aegis.verdict(p_got[u.n], u.n = ANY (p_twice),
                    k.xmin = pg_current_xact_id_if_assigned()::xid, k.hash = p_hash[u.n],
                    k.code IS NOT NULL OR p_seen[u.n] IS NOT NULL, c.version,
@@ -342,6 +361,7 @@ DECLARE
     v_run    uuid[];
     v_facts  int[];
     v_seen   text[];
+    v_late   boolean;
     v_stale  int[];
     v_done   int;
     v_alone  aegis.result;
@@ -357,11 +377,13 @@ BEGIN
         THEN
             v_locked := aegis.lock_cases(p_tenant, p_case_id, true);
         END IF;
-        SELECT l.plan, l.run, l.facts INTO v_plan, v_run, v_facts
-          FROM aegis.look_up(p_tenant, p_case_id, p_event, p_meta) l;
+        SELECT l.plan, l.run, l.facts, l.late INTO v_plan, v_run, v_facts, v_late
+          FROM aegis.look_up(p_tenant, p_case_id, p_event, p_meta, p_fact_version) l;
     END IF;
     IF v_from_bus THEN
         v_seen := aegis.seen_messages(p_tenant, p_consumer, p_key);
+    END IF;
+    IF v_from_bus AND v_late THEN
         v_stale := aegis.note_stale(p_tenant, p_principal, p_key, p_consumer, p_case_id,
             p_event, p_actor, p_reason, p_correlation_id, p_traceparent, p_meta,
             p_fact_version, v_got, v_seen, v_locked, v_twice);
@@ -449,12 +471,16 @@ BEGIN
 
     IF v_from_bus AND v_done > 0 THEN
         INSERT INTO aegis.inbox (tenant, consumer, msg_id, outcome)
-        SELECT c.tenant, p_consumer[u.n], p_key[u.n], 'ok'
+        SELECT p_tenant[u.n], p_consumer[u.n], p_key[u.n], 'ok'
           FROM generate_series(1, v_n) AS u(n)
-          JOIN aegis.ops_case c ON c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n]
-          JOIN aegis.case_timeline t ON t.tenant = c.tenant AND t.case_id = c.case_id
-           AND t.version = c.version AND t.seq = 0 AND t.idem_key = p_key[u.n]
-           AND t.xmin = pg_current_xact_id_if_assigned()::xid
+         CROSS JOIN LATERAL (
+               SELECT c.version FROM aegis.ops_case c
+                WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] OFFSET 0) c
+         CROSS JOIN LATERAL (
+               SELECT FROM aegis.case_timeline t
+                WHERE t.tenant = p_tenant[u.n] AND t.case_id = p_case_id[u.n]
+                  AND t.version = c.version AND t.seq = 0 AND t.idem_key = p_key[u.n]
+                  AND t.xmin = pg_current_xact_id_if_assigned()::xid OFFSET 0) t
          WHERE p_consumer[u.n] IS NOT NULL AND (u.n = ANY (v_twice)) IS NOT TRUE;
     END IF;
     IF v_done < v_n THEN

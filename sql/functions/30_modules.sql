@@ -68,10 +68,10 @@ DECLARE
     v_locked int[] := aegis.lock_cases(p_tenant, p_case_id,
                           cardinality(p_tenant) = 1 AND (v_claim[1]).verdict = 'new');
     v_gate   boolean := array_to_string(p_doc, ' ') ~ '"(approval|counted|note)":';
-    v_doc    json[] := p_doc::json[];
+    v_doc    json[] := CASE WHEN v_gate THEN p_doc::json[] END;
     v_code   text[];
-    v_table  text[];
-    v_row    jsonb[];
+    v_table  text[]; v_row jsonb[]; v_more json[]; v_subject text[]; v_msg_id text[];
+    v_data   json[]; v_run json[]; v_id text[]; v_status int[]; v_body text[];
     v_out    aegis.result[];
     v_n      int;
 BEGIN
@@ -90,19 +90,29 @@ BEGIN
               FROM unnest(p_tenant, p_case_id, p_consumer, p_for_version, p_states, v_claim)
                    WITH ORDINALITY AS u(tenant, case_id, consumer, for_version, states,
                         verdict, s, k, v, b, e, ord)) i
-      LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id;
+      LEFT JOIN LATERAL (
+           SELECT o.case_id, o.version, o.status FROM aegis.ops_case o
+            WHERE o.tenant = i.tenant AND o.case_id = i.case_id OFFSET 0) c ON true;
 
     IF v_gate THEN
         v_code := aegis.gate_check(p_tenant, p_case_id, p_for_version, v_doc, v_code);
     END IF;
 
-    SELECT array_agg(CASE WHEN v_code[o] = 'ok' THEN v_doc[o] ->> 'table' END ORDER BY o),
-           array_agg(CASE WHEN v_code[o] = 'ok' THEN (v_doc[o] -> 'artefact')::jsonb
-               || jsonb_build_object('tenant', p_tenant[o], 'case_id', p_case_id[o],
-                      'for_version', p_for_version[o], 'created_by', p_actor[o],
-                      'created_at', now()) END ORDER BY o)
-      INTO v_table, v_row
-      FROM generate_series(1, cardinality(p_tenant)) o;
+    -- each document is read once
+    SELECT array_agg(d."table" ORDER BY u.n),
+           array_agg(d.artefact || jsonb_build_object('tenant', p_tenant[u.n], 'case_id', p_case_id[u.n],
+               'for_version', p_for_version[u.n], 'created_by', p_actor[u.n], 'created_at', now())
+               ORDER BY u.n),
+           array_agg(d.more ORDER BY u.n), array_agg(d.subject ORDER BY u.n),
+           array_agg(d.msg_id ORDER BY u.n), array_agg(d.data ORDER BY u.n),
+           array_agg(d.verify_run ORDER BY u.n),
+           array_agg(d.id ORDER BY u.n), array_agg(d.status ORDER BY u.n),
+           array_agg(d.body::text ORDER BY u.n)
+      INTO v_table, v_row, v_more, v_subject, v_msg_id, v_data, v_run, v_id, v_status, v_body
+      FROM unnest(p_doc) WITH ORDINALITY AS u(doc, n)
+     CROSS JOIN LATERAL json_to_record(CASE WHEN v_code[u.n] = 'ok' THEN u.doc ELSE '{}' END::json)
+           AS d("table" text, artefact jsonb, more json, subject text, msg_id text, data json,
+                verify_run json, id text, status int, body json);
 
     -- one query for each table that is written: starting one for all of them costs more
     IF 'plan_proposed' = ANY (v_table) THEN
@@ -124,7 +134,7 @@ BEGIN
          WHERE v_table[o] = 'gate_decision';
         INSERT INTO aegis.plan_approved
         SELECT r.* FROM generate_subscripts(v_row, 1) o,
-               json_array_elements(v_doc[o] -> 'more') m,
+               json_array_elements(v_more[o]) m,
                jsonb_populate_record(NULL::aegis.plan_approved, m::jsonb || jsonb_build_object(
                    'tenant', p_tenant[o], 'case_id', p_case_id[o], 'created_at', now())) r
          WHERE v_table[o] = 'gate_decision';
@@ -136,7 +146,7 @@ BEGIN
          WHERE v_table[o] = 'event_envelope';
         INSERT INTO aegis.evidence_link
         SELECT r.* FROM generate_subscripts(v_row, 1) o,
-               json_array_elements(v_doc[o] -> 'more') m,
+               json_array_elements(v_more[o]) m,
                jsonb_populate_record(NULL::aegis.evidence_link, m::jsonb || jsonb_build_object(
                    'tenant', p_tenant[o], 'case_id', p_case_id[o], 'created_at', now())) r
          WHERE v_table[o] = 'event_envelope';
@@ -144,39 +154,39 @@ BEGIN
 
     INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
     SELECT p_tenant[o], p_case_id[o], p_for_version[o], aegis.outbox_part(p_case_id[o]),
-           v_doc[o] ->> 'msg_id', v_doc[o] ->> 'subject', v_doc[o] -> 'data', p_traceparent[o]
-      FROM generate_subscripts(v_code, 1) o
-     WHERE v_code[o] = 'ok' AND v_doc[o] ->> 'subject' IS NOT NULL;
+           v_msg_id[o], v_subject[o], v_data[o], p_traceparent[o]
+      FROM generate_subscripts(v_subject, 1) o WHERE v_subject[o] IS NOT NULL;
 
-    FOR v_n IN SELECT o FROM generate_subscripts(v_code, 1) o
-              WHERE v_code[o] = 'ok' AND v_doc[o] -> 'verify_run' IS NOT NULL
-    LOOP
-        PERFORM aegis.verify_begin(p_tenant[v_n], p_case_id[v_n], p_for_version[v_n], p_actor[v_n],
-                                   p_traceparent[v_n], v_doc[v_n] -> 'verify_run');
-    END LOOP;
+    IF strpos(array_to_string(p_doc, ''), '"verify_run":') > 0 THEN
+        FOR v_n IN SELECT o FROM generate_subscripts(v_run, 1) o WHERE v_run[o] IS NOT NULL LOOP
+            PERFORM aegis.verify_begin(p_tenant[v_n], p_case_id[v_n], p_for_version[v_n], p_actor[v_n],
+                                       p_traceparent[v_n], v_run[v_n]);
+        END LOOP;
+    END IF;
     IF v_gate THEN
         PERFORM aegis.gate_commit(p_tenant, p_principal, p_key, p_case_id, p_for_version,
             v_doc, p_actor, p_traceparent, v_code);
     END IF;
 
     SELECT array_agg(ROW(i.ord,
-               CASE WHEN i.code = 'ok' THEN coalesce((i.doc ->> 'status')::int, 200)
+               CASE WHEN i.code = 'ok' THEN coalesce(v_status[i.ord], 200)
                     WHEN i.code IN ('again', 'busy') THEN 0
                     ELSE (SELECT e.status FROM aegis.error_def e WHERE e.code = i.code) END,
                i.code, c.version,
-               CASE WHEN i.code = 'ok' THEN coalesce((i.doc -> 'body')::text, '')
+               CASE WHEN i.code = 'ok' THEN coalesce(v_body[i.ord], '')
                     WHEN i.code IN ('again', 'busy') THEN ''
-                    ELSE aegis.problem(i.code, i.request_id, NULL,
+                    ELSE aegis.problem(i.code, p_request_id[i.ord], NULL,
                          CASE WHEN c.case_id IS NULL THEN NULL ELSE jsonb_build_object(
                               'case_id', c.case_id, 'current_status', c.status,
                               'current_version', c.version,
-                              'allowed_states', to_jsonb(string_to_array(i.states, ' '))) END) END,
-               i.doc ->> 'id')::aegis.result)
+                              'allowed_states', to_jsonb(string_to_array(p_states[i.ord], ' '))) END) END,
+               CASE WHEN i.code = 'ok' THEN v_id[i.ord]
+                    ELSE p_doc[i.ord]::json ->> 'id' END)::aegis.result)
       INTO v_out
-      FROM unnest(p_tenant, p_case_id, p_states, v_doc, p_request_id, v_code, v_claim)
-           WITH ORDINALITY AS i(tenant, case_id, states, doc, request_id, code,
-                verdict, s, k, v, b, e, ord)
-      LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id
+      FROM unnest(v_code, v_claim) WITH ORDINALITY AS i(code, verdict, s, k, v, b, e, ord)
+      LEFT JOIN LATERAL (
+           SELECT o.case_id, o.version, o.status FROM aegis.ops_case o
+            WHERE o.tenant = p_tenant[i.ord] AND o.case_id = p_case_id[i.ord] OFFSET 0) c ON true
      WHERE i.verdict = 'new';
 
     PERFORM aegis.remember(p_tenant, p_principal, p_key, p_hash, p_consumer, v_claim, v_out);

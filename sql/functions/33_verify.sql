@@ -47,8 +47,10 @@ BEGIN
     SELECT * INTO r FROM aegis.exec_run x WHERE x.tenant = c.tenant AND x.exec_id = c.exec_id;
     SELECT * INTO v FROM aegis.verify_run x
      WHERE x.tenant = c.tenant AND x.case_id = c.case_id AND x.for_version = c.version;
-    SELECT * INTO b FROM aegis.exec_run x
-     WHERE x.tenant = v.tenant AND x.exec_id = v.rollback_exec_id;
+    IF v.rollback_exec_id IS NOT NULL THEN
+        SELECT * INTO b FROM aegis.exec_run x
+         WHERE x.tenant = v.tenant AND x.exec_id = v.rollback_exec_id;
+    END IF;
     RETURN json_build_object(
         'now_s', extract(epoch FROM now())::float8,
         'plan', CASE WHEN p.plan_id IS NOT NULL THEN

@@ -119,7 +119,8 @@ BEGIN
             PERFORM aegis.exec_announce(r, ':' || p_key[n]);
         END IF;
         v_out := v_out || CASE WHEN v_code = 'ok'
-            THEN ROW(n, 202, 'ok', c.version, aegis.exec_json(r)::text, r.exec_id::text)::aegis.result
+            THEN ROW(n, 202, 'ok', c.version, CASE WHEN p_consumer[n] IS NULL
+                     THEN aegis.exec_json(r)::text ELSE '' END, r.exec_id::text)::aegis.result
             ELSE (SELECT ROW(n, e.status, v_code, c.version,
                   aegis.problem(v_code, p_request_id[n], NULL, jsonb_build_object(
                       'case_id', c.case_id, 'current_status', c.status,

@@ -1,29 +1,38 @@
 #!/usr/bin/perl
 # loop.pl: `make bench-loop`: the whole loop with every worker, at 1, 16 and 64
-# cases at once; README.md says what is measured. Writes run/bench-loop.json.
+# cases at once; README.md says what is measured. With PEERS=1 the same number of
+# cases on other systems, in turns. Writes run/bench-loop.json.
 use v5.36;
 use Aegis::Bench;
 use Aegis::BenchLoop;
+use Aegis::BenchPeers;
 use Aegis::Test;
 
 $| = 1;
 my $rounds = $ENV{ROUNDS} || 3;
 my %total = (1 => 60, 16 => 600, 64 => 1500);
-my $bench = Aegis::Bench->start(cases => 1000, roles => 'relay fsm analyst planner gate exec verify', name => 'bench-loop');
+my $bench = Aegis::Bench->start(cases => 1000, roles => 'all', name => 'bench-loop');
 say $bench->machine;
 my $loop = Aegis::BenchLoop->new($bench);
 $loop->cases(64, 200);                    # warm
 
-my @rows;
+my @subjects = ($loop, map { Aegis::BenchPeers->new($bench, $_) } $ENV{PEERS} ? @Aegis::BenchPeers::systems : ());
+
+my (%rows, @order);
 for my $round (1 .. $rounds) {
     for my $conc (sort { $a <=> $b } keys %total) {
-        my $r = $loop->measured($conc, $total{$conc});
-        push @{ $rows[$conc] }, $r;
-        printf "round %d  %3d at once  %7.1f cases/s  p50 %7.1f ms  p99 %7.1f ms  %6.2f CPU s per 1000  workers %.0f MiB  foreign %.2f\n",
-            $round, @$r{qw(conc cases_s p50_ms p99_ms cpu_s_per_1000 rss_mib foreign_cores)};
+        for my $subject (@subjects) {
+            my $r = $subject->measured($conc, $total{$conc});
+            my $key = "$r->{system} $conc";
+            push @order, $key unless $rows{$key};
+            push @{ $rows{$key} }, $r;
+            printf "round %d  %-8s %3d at once  %7.1f cases/s  p50 %7.1f ms  p99 %7.1f ms  %6.2f CPU s per 1000  workers %.0f MiB  foreign %.2f\n",
+                $round, @$r{qw(system conc cases_s p50_ms p99_ms cpu_s_per_1000 rss_mib foreign_cores)};
+        }
     }
 }
-my @out = map { my @r = sort { $a->{cases_s} <=> $b->{cases_s} } @$_; $r[ $#r / 2 ] } grep { $_ } @rows;
+$_->stop for @subjects[1 .. $#subjects];
+my @out = map { my @r = sort { $a->{cases_s} <=> $b->{cases_s} } @{ $rows{$_} }; $r[ $#r / 2 ] } @order;
 mkdir root . '/run' unless -d root . '/run';
 spew($ENV{JSON} || root . '/run/bench-loop.json', json_encode([ map { my $r = $_; +{ map { $_ => $r->{$_} } qw(system conc cases_s p50_ms p99_ms cpu_s_per_1000 rss_mib foreign_cores) } } @out ]) . "\n");
 say "\n| system | cases at once | cases/s | p50 ms | p99 ms | CPU s per 1000 | workers' MiB |\n| --- | --- | --- | --- | --- | --- | --- |";

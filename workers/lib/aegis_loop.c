@@ -18,6 +18,11 @@
 #define AEGIS_LOOP_FETCH_MS      200
 #define AEGIS_LOOP_LISTEN_MS     50     /* fetch of a role that also listens */
 #define AEGIS_LOOP_IDLE_MS       1000
+
+/* Messages come in bursts, as the relay publishes them: when there were so many
+ * of them last time, the others of this one are waited for. */
+#define AEGIS_LOOP_BURST         4
+#define AEGIS_LOOP_GATHER_MS     4
 #define AEGIS_LOOP_DELAY_MIN     100
 #define AEGIS_LOOP_DELAY_MAX     2000
 
@@ -201,6 +206,30 @@ aegis_loop_database(aegis_loop_t *loop)
     return 1;
 }
 
+/* Take the rest of a burst whose first n messages are here. What goes wrong
+ * shows again with the next fetch. */
+static size_t
+aegis_loop_gather(aegis_loop_t *loop, size_t n, size_t max)
+{
+    size_t         more;
+    int64_t        until, now;
+    aegis_error_t  err = AEGIS_ERROR_INIT;
+
+    until = aegis_loop_now() + AEGIS_LOOP_GATHER_MS;
+
+    while (n < max && (now = aegis_loop_now()) < until) {
+        if (aegis_bus_fetch(loop->w.bus, loop->raw + n, max - n, (int) (until - now),
+                            &more, &err) != AEGIS_E_OK)
+        {
+            aegis_error_clear(&err);
+            break;
+        }
+        n += more;
+    }
+
+    return n;
+}
+
 /* Fetch and handle one batch. 1 when there was one. */
 static int
 aegis_loop_messages(aegis_loop_t *loop, int timeout_ms)
@@ -211,9 +240,8 @@ aegis_loop_messages(aegis_loop_t *loop, int timeout_ms)
     aegis_error_t  err = AEGIS_ERROR_INIT;
 
     max = aegis_conf_int(loop->w.conf, "bus.fetch");
-    rc = aegis_bus_fetch(loop->w.bus, loop->raw,
-                         (size_t) (max < AEGIS_LOOP_BATCH ? max : AEGIS_LOOP_BATCH),
-                         timeout_ms, &n, &err);
+    max = max < AEGIS_LOOP_BATCH ? max : AEGIS_LOOP_BATCH;
+    rc = aegis_bus_fetch(loop->w.bus, loop->raw, (size_t) max, timeout_ms, &n, &err);
     if (rc != AEGIS_E_OK) {
         aegis_metric_set(loop->bus_up, 0);
         aegis_loop_trouble(loop, "bus-away", &err);
@@ -230,6 +258,11 @@ aegis_loop_messages(aegis_loop_t *loop, int timeout_ms)
     if (n == 0) {
         return 0;
     }
+
+    if (loop->burst >= AEGIS_LOOP_BURST) {
+        n = aegis_loop_gather(loop, n, (size_t) max);
+    }
+    loop->burst = n;
 
     rc = aegis_loop_batch(loop, n, &err);
     if (rc != AEGIS_E_OK) {

@@ -17,7 +17,7 @@
 
 /* Longer than statement_timeout, so that it only ends what hangs. */
 #define AEGIS_PG_DEADLINE_MS  15000
-#define AEGIS_PG_NOTIFY_MS    20
+#define AEGIS_PG_NOTIFY_MS    5
 
 int64_t
 aegis_pg_now(void)
@@ -295,13 +295,15 @@ aegis_pg_listen(aegis_pg_t *pg, const char *channel)
     }
 }
 
+/* What this connection said itself is no news to its role. */
 static int
 aegis_pg_notified(aegis_pg_t *pg)
 {
     int        n;
     PGnotify  *note;
 
-    for (n = 0; (note = PQnotifies(pg->conn)) != NULL; n = 1) {
+    for (n = 0; (note = PQnotifies(pg->conn)) != NULL; ) {
+        n |= note->be_pid != PQbackendPID(pg->conn);
         PQfreemem(note);
     }
 

@@ -75,7 +75,7 @@ void aegis_pg_listen(aegis_pg_t *pg, const char *channel);
  * 1: notified · 0: timeout or other_fd · -1: connection lost. */
 int aegis_pg_wait(aegis_pg_t *pg, int other_fd, int timeout_ms);
 
-/* Whether a write should carry notify: true at most once in 20 ms, so that the
+/* Whether a write should carry notify: true at most once in 5 ms, so that the
  * commit's NOTIFY lock is never on the hot path (the relay lingers longer). */
 int aegis_pg_notify_due(aegis_pg_t *pg);
 

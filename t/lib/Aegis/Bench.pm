@@ -204,7 +204,7 @@ sub _machine () {
 sub _cpu ($self) {
     my $p = _procs();
     my $workers = 0;
-    $workers += _tree($p, $self->{stack}->pid($_)) for grep { $self->{stack}->pid($_) } $self->{stack}->roles, 'nats';
+    $workers += _tree($p, $self->{stack}->pid($_)) for grep { $self->{stack}->pid($_) } $self->{stack}->roles, 'all', 'nats';
     my @t = times;
     return { pg => _tree($p, $self->{postmaster}),
         nginx => _tree($p, $self->{stack}->pid('nginx')), peer => _tree($p, $self->{peer} ? $self->{peer}{pid} : 0),

@@ -83,7 +83,7 @@ sub measured ($self, $conc, $total) {
     my $cpu = 0;
     $cpu += $m->{cpu}{$_} for qw(nginx pg workers); # workers: NATS as well
     my $rss = 0;
-    for my $role ($b->stack->roles) {
+    for my $role (grep { $b->stack->pid($_) } $b->stack->roles, 'all') {
         my ($kb) = slurp('/proc/' . $b->stack->pid($role) . '/status') =~ /^VmRSS:\s+(\d+)/m;
         $rss += $kb / 1024;
     }

@@ -15,6 +15,12 @@
 
 #define AEGIS_RELAY_LINGER_MS    40
 #define AEGIS_RELAY_LINGER_POLL  5
+
+/* When so many rows came at once, more are on their way: the next fetch waits
+ * until so long after the last one. Few and large batches, here and behind the
+ * bus, cost a fraction of many small ones. */
+#define AEGIS_RELAY_BURST        8
+#define AEGIS_RELAY_GATHER_MS    10
 #define AEGIS_RELAY_LOCK_MS      1000
 #define AEGIS_RELAY_LAG_MS       2000
 #define AEGIS_RELAY_PUBLISH_MS   10000
@@ -446,6 +452,23 @@ aegis_relay_later(aegis_relay_t *r)
     return r->delay / 2 + rand_r(&r->seed) % (r->delay / 2 + 1);
 }
 
+/* Wait for the rest of a burst. */
+static void
+aegis_relay_gather(aegis_relay_t *r)
+{
+    int64_t          left;
+    struct timespec  ts;
+
+    left = r->fetched_at + AEGIS_RELAY_GATHER_MS - aegis_relay_now();
+    if (r->burst >= AEGIS_RELAY_BURST && left > 0) {
+        ts.tv_sec = 0;
+        ts.tv_nsec = (long) left * 1000000;
+        nanosleep(&ts, NULL);
+    }
+
+    r->fetched_at = aegis_relay_now();
+}
+
 static int
 aegis_relay_tick(aegis_worker_t *w)
 {
@@ -475,7 +498,9 @@ aegis_relay_tick(aegis_worker_t *w)
         aegis_metric_set(r->bus_up, rc == AEGIS_E_OK && !r->partly);
     }
     if (rc == AEGIS_E_OK && r->n_owned) {
+        aegis_relay_gather(r);
         rc = aegis_relay_batch(w, &n, &err);
+        r->burst = n;
     }
     if (rc != AEGIS_E_OK) {
         aegis_relay_trouble(w, "publish-failed", &err);

@@ -28,6 +28,8 @@ typedef struct {
     int64_t             settle_at;
     int64_t             reconcile_at;
     int64_t             active_until;
+    int64_t             fetched_at;
+    int                 burst;          /* rows of the last fetch */
     int                 delay;
     int                 partly;     /* a transport rests: only the other's rows */
     int                 bus_failed; /* in this tick */
