@@ -395,7 +395,7 @@ sub metrics_1m ($self, $resource, $metric, @avg) {
         $n--;
         $self->{pg}->do(q{INSERT INTO aegis.metric_1m (tenant, resource, metric, bucket, samples, avg, max, p95)
             VALUES ('default', ?, ?, date_trunc('minute', now()) - make_interval(mins => ?), 60, ?, ?, ?)
-            ON CONFLICT (tenant, resource, metric, bucket) DO UPDATE SET avg = excluded.avg, max = excluded.max, p95 = excluded.p95},
+            ON CONFLICT (tenant, resource, metric, bucket, series) DO UPDATE SET avg = excluded.avg, max = excluded.max, p95 = excluded.p95},
             $resource, $metric, $n, $v, $v, $v);
     }
 }
