@@ -136,10 +136,12 @@ subtest "the same key on both gateways, $keys times" => sub {
     note $figure[-1];
 };
 
-# Sessions of gateways and workers on a server, without those whose client has
-# given up while their commit waits for a standby that is gone.
+# Who uses a server: sessions of gateways, and of workers that do something. A
+# worker's idle session is left when it is needed next. A commit that waits for a
+# standby that is gone has no client any more.
 sub users ($db) {
-    return $ha->pg($db)->one(q{SELECT count(*) FROM pg_stat_activity WHERE usename IN ('aegis_gateway', 'aegis_worker') AND wait_event IS DISTINCT FROM 'SyncRep'});
+    return $ha->pg($db)->one(q{SELECT count(*) FROM pg_stat_activity WHERE (usename = 'aegis_gateway' OR usename = 'aegis_worker' AND state <> 'idle')
+        AND wait_event IS DISTINCT FROM 'SyncRep'});
 }
 
 # The primary goes in some way; the standby is promoted; the old one comes back.
