@@ -268,7 +268,9 @@ restore-test: ## a base backup and archived WAL, back to a moment
 ha-test: ## as root: deploy/ha in network namespaces: kill, cut and promote under load
 	@AEGIS_T_HA=1 $(MAKE) --no-print-directory test-built T=t/71ha.t V=1
 # the version that is upgraded from: the last commit with an older schema, or OLD=
-OLD ?= $(shell git log --format=%H -1 --skip=1 -- sql/migrations)
+OLD ?= $(shell n=$$(ls sql/migrations | tail -1); for c in $$(git log --format=%H -- sql/migrations); do \
+    f=$$(git ls-tree --name-only $$c sql/migrations/ | sed 's,.*/,,'); [ "$$(echo "$$f" | tail -1)" != "$$n" ] && \
+    [ -z "$$(echo "$$f" | cut -c1-4 | uniq -d)" ] && echo $$c && break; done)
 upgrade-test: all ## the version before and this one on one database, under load; OLD=<commit>
 	@test -n "$(OLD)" || { echo "error: no older version in the history" >&2; exit 1; }
 	@mkdir -p build/old/$(OLD) && git archive $(OLD) | tar -x -C build/old/$(OLD)
