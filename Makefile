@@ -29,12 +29,13 @@ LDFLAGS := $(SANFLAGS) -Wl,-z,relro,-z,now
 CORE_INC   := -Icore
 TRACE_INC  := -Icore -Itrace
 LIB_INC    := -Icore -Itrace -Iworkers/lib -I$(shell $(PKG) --variable=includedir libpq 2>/dev/null || echo /usr/include/postgresql)
-ROLE_INC   := $(LIB_INC)
+ROLE_INC   := $(LIB_INC) -I$(B)/proto
 
 CORE_SRC   := $(wildcard core/*.c)
 TRACE_SRC  := $(wildcard trace/*.c)
 LIB_SRC    := $(wildcard workers/lib/*.c)
 ROLE_SRC   := $(wildcard workers/roles/*/*.c)
+PROTO      := $(B)/proto/otlp.pb-c
 WORKER_SRC := workers/aegis_worker.c
 CTL_SRC    := $(wildcard workers/ctl/*.c) workers/aegisctl.c
 UNIT_SRC   := $(wildcard t/unit/*.c)
@@ -46,7 +47,7 @@ LIB_LIB  := $(B)/libaegis_lib.a
 UNIT_BIN := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(UNIT_SRC))
 
 CORE_LIBS   := -ljansson -lyaml -lcrypto -lm
-WORKER_LIBS := -lpq -lnats -lrdkafka -lcurl -lseccomp -lsystemd -lssl $(CORE_LIBS) -lpthread
+WORKER_LIBS := -lpq -lnats -lrdkafka -lcurl -lseccomp -lsystemd -lssl -lmicrohttpd -lprotobuf-c -lsnappy -lz $(CORE_LIBS) -lpthread
 
 .DEFAULT_GOAL := all
 
@@ -73,6 +74,16 @@ $(call obj,$(ROLE_SRC) $(WORKER_SRC) $(CTL_SRC) workers/aegis_tables.c): $(B)/%.
 	$(SAY) CC $<
 	$(Q)$(CC) $(CFLAGS) $(ROLE_INC) -MMD -MP -c $< -o $@
 
+# --- what protobuf-c makes of the messages that the sensor reads
+$(PROTO).h: workers/proto/otlp.proto
+	@mkdir -p $(@D)
+	$(SAY) PROTO $<
+	$(Q)protoc-c --proto_path=$(<D) --c_out=$(@D) $(<F)
+$(PROTO).o: $(PROTO).h
+	$(SAY) CC $(PROTO).c
+	$(Q)$(CC) -std=gnu11 $(OPT) $(SANFLAGS) -fPIC -fvisibility=hidden -I$(@D) -c $(PROTO).c -o $@
+$(call obj,$(wildcard workers/roles/sensor/*.c)): $(PROTO).h
+
 $(CORE_LIB): $(call obj,$(CORE_SRC))
 	@rm -f $@
 	$(SAY) AR $@
@@ -82,7 +93,7 @@ $(LIB_LIB): $(call obj,$(LIB_SRC) $(TRACE_SRC))
 	$(SAY) AR $@
 	$(Q)ar rcs $@ $^
 
-$(B)/aegis-worker: $(call obj,$(WORKER_SRC) $(ROLE_SRC)) $(LIB_LIB) $(CORE_LIB)
+$(B)/aegis-worker: $(call obj,$(WORKER_SRC) $(ROLE_SRC)) $(PROTO).o $(LIB_LIB) $(CORE_LIB)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
 $(B)/aegisctl: $(call obj,$(CTL_SRC)) $(LIB_LIB) $(CORE_LIB)
@@ -140,6 +151,13 @@ SECS   ?= 5
 WORKS  ?= default
 PEER   := $(B)/t/bench/peer
 PEERS_BIN := $(B)/t/bench/peers/ready
+.PHONY: bench-ingest
+bench-ingest: all $(B)/t/ingest/ingest ## measure remote write and locators, beside COPY and Prometheus' own receiver
+	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" SECS="$(SECS)" perl -It/lib t/ingest/bench.pl
+$(B)/t/ingest/ingest: t/ingest/ingest.c
+	@mkdir -p $(@D)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $< -o $@ $(LDFLAGS) -lsnappy -lpthread
 .PHONY: bench bench-pages bench-gate bench-loop bench-built
 bench: all bench-built ## measure transition, create and get against pgbench and a peer
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" SECS="$(SECS)" WORKS="$(WORKS)" perl -It/lib t/bench/run.pl
@@ -329,6 +347,23 @@ build/fuzz/libaegis_core.a: $(FUZZ_OBJ)
 	$(Q)ar rcs $@ $^
 
 # the whole door under the sanitizers: t/27wire.t for FUZZ_S seconds
+# the sensor's decoders and aggregates, in memory that is small enough to be filled
+SENSOR_FUZZ := $(filter-out %aegis_fold_write.c,$(wildcard workers/roles/sensor/aegis_decode_*.c workers/roles/sensor/aegis_fold*.c) \
+    $(addprefix workers/roles/sensor/,aegis_arena.c aegis_otlp.c aegis_otlp_json.c aegis_resource.c aegis_signal.c aegis_unpack.c))
+.PHONY: fuzz-sensor
+fuzz-sensor: build/fuzz/sensor-decoders ## fuzz the sensor's decoders, all in one, FUZZ_S seconds
+	@mkdir -p build/fuzz/found/sensor build/fuzz/bad && perl -It/lib t/fuzz/sensor/seeds.pl build/fuzz/found/sensor
+	build/fuzz/sensor-decoders -max_total_time=$(FUZZ_S) -max_len=4096 -timeout=600 -rss_limit_mb=2048 \
+	    -artifact_prefix=build/fuzz/bad/sensor- build/fuzz/found/sensor >build/fuzz/sensor.log 2>&1 \
+	    || { tail -40 build/fuzz/sensor.log; exit 1; }
+	@tail -1 build/fuzz/sensor.log
+build/fuzz/sensor-decoders: t/fuzz/sensor/sensor.c $(SENSOR_FUZZ) $(PROTO).h
+	@mkdir -p $(@D)
+	$(SAY) FUZZ $@
+	$(Q)clang -std=gnu11 -O1 -g -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	    -DAEGIS_FOLD_SLOTS=64 -DAEGIS_FOLD_SMALL=64 $(ROLE_INC) -Iworkers/roles/sensor $< $(SENSOR_FUZZ) $(PROTO).c \
+	    $(CORE_SRC) -o $@ $(CORE_LIBS) -lprotobuf-c -lsnappy -lz -lpthread
+
 .PHONY: fuzz-http
 fuzz-http: ## the same for the gateway as a whole, over TCP
 	@$(MAKE) --no-print-directory SAN=1 -j$(shell nproc) all tables-built

@@ -10,6 +10,7 @@
 
 /* The statement column means another thing for each kind. */
 #define AEGIS_ROUTE_STMT_LOCAL(name)      AEGIS_STMT_NONE
+#define AEGIS_ROUTE_STMT_WHO(name)        AEGIS_STMT_NONE
 #define AEGIS_ROUTE_STMT_MODULE(name)     AEGIS_STMT_NONE
 #define AEGIS_ROUTE_STMT_READ(name)       AEGIS_STMT_##name
 #define AEGIS_ROUTE_STMT_READ_PLAN(name)  AEGIS_STMT_##name
@@ -19,6 +20,7 @@
 #define AEGIS_ROUTE_STMT_WRITE(name)      AEGIS_STMT_##name
 
 #define AEGIS_ROUTE_MODULE_LOCAL(name)      AEGIS_MODULE_NONE
+#define AEGIS_ROUTE_MODULE_WHO(name)        AEGIS_MODULE_NONE
 #define AEGIS_ROUTE_MODULE_MODULE(name)     AEGIS_MODULE_##name
 #define AEGIS_ROUTE_MODULE_READ(name)       AEGIS_MODULE_NONE
 #define AEGIS_ROUTE_MODULE_READ_PLAN(name)  AEGIS_MODULE_NONE

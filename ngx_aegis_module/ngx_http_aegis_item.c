@@ -55,6 +55,9 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
         item->v[AEGIS_C_verify_id] = job->id;
         return NGX_OK;
 
+    case AEGIS_KIND_WHO:
+        return NGX_OK;
+
     case AEGIS_KIND_READ:
     case AEGIS_KIND_PAGE:
         item->v[AEGIS_C_case_id] = job->id;
@@ -325,6 +328,34 @@ ngx_http_aegis_item_reply(ngx_http_aegis_job_t *job)
 }
 
 
+/* For auth_request in front of what nginx only passes on. */
+static ngx_int_t
+ngx_http_aegis_item_who(ngx_http_aegis_job_t *job)
+{
+    char         *text;
+    json_t       *who;
+    ngx_int_t     rc;
+    aegis_str_t   body;
+
+    who = json_pack("{s:s%, s:s%}",
+                    "tenant", (char *) job->who->tenant.data, job->who->tenant.len,
+                    "principal", (char *) job->who->principal.data, job->who->principal.len);
+    text = who ? json_dumps(who, JSON_COMPACT) : NULL;
+    json_decref(who);
+    if (text == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    body.data = text;
+    body.len = ngx_strlen(text);
+    rc = ngx_http_aegis_copy_reply(job, body);
+    free(text);
+    job->reply.status = NGX_HTTP_OK;
+
+    return rc == NGX_OK ? NGX_DONE : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
 /* Into the queue the first time, out of it with the row the second. */
 ngx_int_t
 ngx_http_aegis_step_statement(ngx_http_aegis_job_t *job)
@@ -339,6 +370,10 @@ ngx_http_aegis_step_statement(ngx_http_aegis_job_t *job)
     if (job->row == NULL && job->err.code != AEGIS_E_OK) {
         /* the queue gave it up */
         return NGX_ERROR;
+    }
+
+    if (route->kind == AEGIS_KIND_WHO) {
+        return ngx_http_aegis_item_who(job);
     }
 
     if (route->kind == AEGIS_KIND_MODULE) {

@@ -121,7 +121,7 @@ subtest 'every route has its parts' => sub {
         push @bad, "$r->{id}: a body without a write" if $r->{schema} ne 'none' && $r->{method} eq 'GET';
         push @bad, "$r->{id}: a write without a schema" if $r->{schema} eq 'none' && $r->{method} ne 'GET';
         $used{ $r->{schema} } = 1;
-        if ($r->{kind} eq 'LOCAL') { push @bad, "$r->{id}: a statement" if $r->{stmt} ne 'NONE' }
+        if ($r->{kind} =~ /^(?:LOCAL|WHO)$/) { push @bad, "$r->{id}: a statement" if $r->{stmt} ne 'NONE' }
         elsif ($r->{kind} eq 'MODULE') { push @bad, "$r->{id}: no module $r->{stmt}" unless $module{ $r->{stmt} } }
         else {
             my $s = $stmt{ $r->{stmt} } or push @bad, "$r->{id}: no statement $r->{stmt}";

@@ -35,22 +35,25 @@ my %room = (
                              'openssl/evp.h', 'openssl/ssl.h' ] },
     role    => { from => ['core', 'workers/lib', undef],       # undef: its own folder
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', 'yaml.h', 'curl/curl.h', 'openssl/rand.h',
-                             'openssl/sha.h', 'openssl/evp.h', 'seccomp.h', 'linux/filter.h', 'sys/mount.h' ] },
+                             'openssl/sha.h', 'openssl/evp.h', 'seccomp.h', 'linux/filter.h', 'sys/mount.h',
+                             # what senders speak; otlp.pb-c.h is made of workers/proto/
+                             'microhttpd.h', 'otlp.pb-c.h', 'snappy-c.h', 'zlib.h', 'xxhash.h' ] },
     program => { from => ['core', 'workers/lib', 'workers', 'workers/ctl'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', @clients, 'openssl/rand.h', 'openssl/ssl.h',
                              'openssl/err.h', 'openssl/sha.h', 'openssl/evp.h', 'openssl/x509v3.h', 'openssl/x509.h', 'openssl/bio.h' ] },
     act     => { from => ['core', 'workers/lib', 'workers/roles/exec'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', 'curl/curl.h' ] },
+    decoders => { from => ['core', 'workers/roles/sensor'], system => [ map { "$_.h" } @libc ] },
     unit    => { from => ['core', 't/unit', undef],
                  system => [ (map { "$_.h" } @libc, @posix, 'setjmp'), 'jansson.h', 'cmocka.h',
-                             'librdkafka/rdkafka.h', 'librdkafka/rdkafka_mock.h', 'openssl/sha.h', 'openssl/err.h',
+                             'librdkafka/rdkafka.h', 'librdkafka/rdkafka_mock.h', 'snappy-c.h', 'openssl/sha.h', 'openssl/err.h',
                              'openssl/evp.h', 'openssl/ssl.h' ] },
 );
 
 sub room_of ($f) {
     return $f =~ m{^core/} ? 'core' : $f =~ m{^trace/} ? 'trace' : $f =~ m{^ngx_aegis_module/} ? 'edge' : $f =~ m{^workers/lib/} ? 'lib'
         : $f =~ m{^workers/roles/} ? 'role' : $f =~ m{^workers/} ? 'program'
-        : $f =~ m{^t/act/} ? 'act' : 'unit';
+        : $f =~ m{^t/act/} ? 'act' : $f =~ m{^t/fuzz/sensor/} ? 'decoders' : 'unit';
 }
 
 my @sources = files_of(qr{\.[ch]$});

@@ -62,7 +62,7 @@ $c->wait_state('CLOSED');
 }
 ask(@$_) for ['CASE_GET', 'GET', "/case/$case"], ['CASE_LIST', 'GET', "/case?tag=$tag&limit=1"], ['CASE_TIMELINE', 'GET', "/case/$case/timeline?limit=1"],
     ['PLAN_GET', 'GET', "/plan/$plan"], ['EXEC_PROGRESS', 'GET', "/adapter/exec/$exec"], ['EXEC_GET', 'GET', "/exec/$exec"],
-    ['VERIFY_GET', 'GET', "/verify/$verify"], ['VERIFY_PAGE', 'GET', "/case/$case/verify"];
+    ['VERIFY_GET', 'GET', "/verify/$verify"], ['INGEST_CHECK', 'GET', '/ingest/check'], ['VERIFY_PAGE', 'GET', "/case/$case/verify"];
 $stack->quiet;
 
 my %walked = map { $_->{id} => 1 } @done;
@@ -91,6 +91,7 @@ for my $d (@done) {
                 is($r->status, 201, "$what: a case of its own");
                 is($r->json->{tenant}, 'other', "$what: in its own tenant");
             }
+            elsif ($d->{id} eq 'INGEST_CHECK') { is($r->json->{tenant}, 'other', "$what: its own name") }
             elsif ($d->{id} eq 'GATE_WAITING') { is($r->status, 200, "$what: a list of its own") unless $r->status =~ /^(304|412)$/ }
             elsif ($d->{id} eq 'CASE_LIST') {
                 is((grep { $_->{tenant} && $_->{tenant} ne 'other' } @{ $r->json->{items} // [] }), 0, "$what: nothing of another tenant in the list");

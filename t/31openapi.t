@@ -143,6 +143,7 @@ subtest 'the loop, by hand' => sub {
     }
     $case->wait_state('VERIFYING');
     ask($http, 'get /exec/{id}', "/exec/$run->{exec_id}", 200, 'the run when it is done');
+    ask($http, 'get /ingest/check', '/ingest/check', 200, 'who sends');
     ask($http, 'post /ingest/hint', '/ingest/hint', 201, 'a locator', json => Aegis::Case::hint(case_id => $run->{case_id}), headers => [key]);
     ask($http, 'post /exec/{id}/cancel', "/exec/$run->{exec_id}/cancel", 409, 'too late', json => { reason => 'late' }, headers => [key]);
     $stack->add_script('t-openapi.sh', "#!/bin/sh\n# waits\nexec sleep 60\n");

@@ -20,7 +20,7 @@
 #include "aegis_otel.h"
 #include "aegis_policy_file.h"
 
-#define AEGIS_WORKER_ROLES     8
+#define AEGIS_WORKER_ROLES     16
 #define AEGIS_WORKER_STOP_MS   20000
 #define AEGIS_WORKER_SILENCE   120000
 #define AEGIS_WORKER_TELL_MS   2000
@@ -30,7 +30,7 @@ enum { AEGIS_EXIT_OK = 0, AEGIS_EXIT_RUN = 1, AEGIS_EXIT_USAGE = 2,
 
 static const aegis_role_t *const  aegis_worker_roles[] = {
     &aegis_role_relay, &aegis_role_fsm, &aegis_role_analyst, &aegis_role_planner,
-    &aegis_role_gate, &aegis_role_exec, &aegis_role_verify
+    &aegis_role_gate, &aegis_role_exec, &aegis_role_verify, &aegis_role_sensor
 };
 
 #define AEGIS_WORKER_N \

@@ -12,8 +12,9 @@ esac
 
 packages="gcc make libc6-dev pkg-config nginx nginx-dev libpq-dev libnats-dev librdkafka-dev
     libjansson-dev libyaml-dev libcurl4-openssl-dev libseccomp-dev libssl-dev libsystemd-dev
+    libmicrohttpd-dev libprotobuf-c-dev protobuf-c-compiler libsnappy-dev libxxhash-dev zlib1g-dev
     postgresql nats-server openssl curl ca-certificates tzdata"
-test_packages="libcmocka-dev perl libdbd-pg-perl libio-socket-ssl-perl libjson-xs-perl libyaml-libyaml-perl prometheus python3-jsonschema
+test_packages="libcmocka-dev perl libdbd-pg-perl libio-socket-ssl-perl libjson-xs-perl libyaml-libyaml-perl prometheus prometheus-alertmanager python3-jsonschema
     kcat git shellcheck mandoc nghttp2-client debhelper lintian"
 package_packages="dpkg-dev debhelper fakeroot libcmocka-dev perl lintian debootstrap git"
 

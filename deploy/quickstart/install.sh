@@ -52,7 +52,7 @@ make_run() {
     for d in bin modules conf sql secrets tls; do
         folder "$(id -un)" 755 "$RUN/$d"
     done
-    for d in pid log nginx nats objects; do
+    for d in pid log nginx nats objects sensor; do
         folder "$SVC_USER" 755 "$RUN/$d"
     done
     folder "$PG_USER" 700 "$RUN/pg"
@@ -152,6 +152,8 @@ exec:
   script_dir: scripts
   object_dir: "$RUN/objects"
 $(if [ -n "$OTEL_ENDPOINT" ]; then printf 'otel:\n  endpoint: "%s"\n' "$OTEL_ENDPOINT"; fi)
+sensor:
+  socket: "$RUN/sensor/sensor.sock"
 END
 }
 

@@ -10,10 +10,14 @@ CREATE OR REPLACE FUNCTION aegis.verify_points(p_tenant text, p_resource text, p
 RETURNS json LANGUAGE sql STABLE AS $$
     SELECT coalesce(json_agg(json_build_array(extract(epoch FROM x.bucket), x.samples, x.avg,
                                               x.max, x.p95) ORDER BY x.bucket), '[]')
-      FROM (SELECT * FROM aegis.metric_1m m
+      FROM (SELECT m.bucket, sum(m.samples)::int AS samples, max(m.max) AS max, max(m.p95) AS p95,
+                   -- series of one metric, told apart by their labels, are one point
+                   CASE WHEN count(*) = 1 THEN max(m.avg)
+                        ELSE sum(m.avg * m.samples) / nullif(sum(m.samples), 0) END AS avg
+              FROM aegis.metric_1m m
              WHERE m.tenant = p_tenant AND m.resource = p_resource AND m.metric = p_metric
                AND m.bucket >= p_from AND m.bucket <= p_to
-             ORDER BY m.bucket DESC LIMIT 2000) x
+             GROUP BY m.bucket ORDER BY m.bucket DESC LIMIT 2000) x
 $$;
 
 -- For each check {"window", "baseline"}, as far as the database knows them. A

@@ -64,6 +64,11 @@ aegis_code_t aegis_pg_run_each(aegis_pg_t *pg, aegis_stmt_id_t stmt,
  * is read with aegis_pg_value() until aegis_pg_clear(). */
 aegis_code_t aegis_pg_sql(aegis_pg_t *pg, aegis_sql_id_t sql, int n_params,
     const char *const *params, int *ret_rows, aegis_error_t *err);
+
+/* The same with parameters in PostgreSQL's binary format: lengths[i] bytes of it, or
+ * -1 where a parameter is text. */
+aegis_code_t aegis_pg_sql_binary(aegis_pg_t *pg, aegis_sql_id_t sql, int n_params,
+    const char *const *params, const int *lengths, int *ret_rows, aegis_error_t *err);
 const char *aegis_pg_value(const aegis_pg_t *pg, int row, int column);  /* NULL: NULL */
 
 void aegis_pg_clear(aegis_pg_t *pg);

@@ -315,6 +315,14 @@ aegis_code_t
 aegis_pg_sql(aegis_pg_t *pg, aegis_sql_id_t sql, int n_params,
     const char *const *params, int *ret_rows, aegis_error_t *err)
 {
+    return aegis_pg_sql_binary(pg, sql, n_params, params, NULL, ret_rows, err);
+}
+
+aegis_code_t
+aegis_pg_sql_binary(aegis_pg_t *pg, aegis_sql_id_t sql, int n_params,
+    const char *const *params, const int *lengths, int *ret_rows, aegis_error_t *err)
+{
+    int            i, formats[AEGIS_STMT_MAX_PARAMS];
     PGresult      *res;
     aegis_code_t   rc;
 
@@ -334,8 +342,12 @@ aegis_pg_sql(aegis_pg_t *pg, aegis_sql_id_t sql, int n_params,
         return rc;
     }
 
-    if (!PQsendQueryPrepared(pg->conn, aegis_sql_name(sql), n_params, params, NULL,
-                             NULL, 0))
+    for (i = 0; i < n_params && i < AEGIS_STMT_MAX_PARAMS; i++) {
+        formats[i] = lengths && lengths[i] >= 0;
+    }
+
+    if (!PQsendQueryPrepared(pg->conn, aegis_sql_name(sql), n_params, params, lengths,
+                             formats, 0))
     {
         rc = aegis_pg_error(pg, AEGIS_E_UNKNOWN_OUTCOME, PQerrorMessage(pg->conn), err);
         aegis_pg_drop(pg);

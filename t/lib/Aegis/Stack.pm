@@ -18,7 +18,7 @@ use Aegis::Nats;
 use Aegis::Pg;
 use Aegis::Test;
 
-my @roles = qw(relay fsm analyst planner gate exec verify);
+my @roles = qw(relay fsm analyst planner gate exec verify sensor);
 
 # Credentials beside the quick start's two: name => [tenant, principal, scopes,
 # more of the line]. second's is of the form without an id.

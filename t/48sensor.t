@@ -1,0 +1,217 @@
+# 48sensor.t: telemetry on every path that senders know: what it becomes in the tables,
+# each sender's form of an answer, repeats, what is late, bad, too large or from
+# nobody, and a sensor that is killed with -9 between two answers.
+use v5.36;
+use lib 't/lib';
+use Test::More;
+use Compress::Zlib ();
+use Time::HiRes ();
+use Aegis::Proto qw(bytes_field int_field double_field fixed_field snappy write_request write_request2 push_request);
+use Aegis::Stack;
+use Aegis::Test;
+
+my $stack = Aegis::Stack->shared;
+my $http = $stack->http;
+my $pg = $stack->pg;
+my $n = 0;
+my $unique = substr new_key(), -8;
+sub ms { return int(Time::HiRes::time() * 1000) }
+
+sub post ($path, $type, $body, @headers) {
+    return $http->request('POST', $path, body => $body, headers => ['Content-Type', $type, @headers]);
+}
+sub prw ($body, @h) { return post('/api/v1/write', 'application/x-protobuf', snappy($body), 'Content-Encoding', 'snappy', @h) }
+sub minute ($t) { return $t - $t % 60000 }
+sub row ($metric, $t) {
+    return $pg->row(q{SELECT samples, avg, max, p95, labels::text AS labels, resource, series FROM aegis.metric_1m
+        WHERE metric = ? AND bucket = to_timestamp(?)}, $metric, minute($t) / 1000);
+}
+
+# A minute that has ended: what is of it is written with the next fold.
+my $past = minute(ms()) - 120_000;
+my @sent;
+
+subtest 'remote write' => sub {
+    my %l = (__name__ => "cpu_$unique", namespace => 'shop', service => 'web', pod => 'web-1');
+    my $body = write_request([\%l, map { [$past + $_ * 1000, $_ + 1] } 0 .. 19]);
+    my $r = prw($body);
+    is($r->status, 204, 'version 1 is taken') or diag($r->brief);
+    is(prw($body)->status, 204, 'sent again: the same answer');
+    is(prw(write_request([\%l, [$past + 5000, 6], [$past + 30_000, 100]]))->status, 204, 'a sample that was there, and a later one');
+
+    my %m = (__name__ => "mem_$unique", job => 'node', instance => 'h:1');
+    $r = post('/api/v1/write', 'application/x-protobuf;proto=io.prometheus.write.v2.Request', snappy(write_request2([\%m, [$past, 7], [$past + 1, 9]])),
+        'Content-Encoding', 'snappy', 'X-Prometheus-Remote-Write-Version', '2.0.0');
+    is($r->status, 204, 'version 2 is taken') or diag($r->brief);
+    is($r->header('x-prometheus-remote-write-samples-written'), 2, 'and says how many samples');
+
+    $r = prw(write_request([{ __name__ => "old_$unique" }, [$past - 90_000_000, 1]], [{ __name__ => "cpu2_$unique" }, [$past, 1]]));
+    is($r->status, 400, 'what is too old is refused, so that the sender says so');
+    like($r->body, qr/in the past/, 'with the reason, as text');
+    $r = prw(write_request([{ __name__ => "new_$unique" }, [$past + 90_000_000, 1]]));
+    like($r->body, qr/in the future/, 'so is the far future');
+    is(prw(write_request([{ __name__ => "c_${unique}_total", service => 'web' }, [$past, 10], [$past + 10_000, 30]]))->status, 204, 'a counter');
+};
+
+subtest 'OTLP' => sub {
+    my $kv = sub ($k, $v) { bytes_field(1, $k) . bytes_field(2, bytes_field(1, $v)) };
+    my $resource = bytes_field(1, bytes_field(1, $kv->('service.name', 'web')) . bytes_field(1, $kv->('service.namespace', 'shop')));
+    my $metrics = bytes_field(1, $resource . bytes_field(2, bytes_field(2, bytes_field(1, "lat_$unique")
+        . bytes_field(5, bytes_field(1, fixed_field(3, $past * 1_000_000) . double_field(4, 2.5))))));
+    my $r = post('/v1/metrics', 'application/x-protobuf', $metrics);
+    is($r->status, 200, 'metrics as protobuf');
+    is($r->header('content-type'), 'application/x-protobuf', 'are answered as protobuf');
+    is(length $r->body, 0, 'with an empty message');
+    is(post('/v1/metrics', 'application/x-protobuf', Compress::Zlib::memGzip($metrics), 'Content-Encoding', 'gzip')->status, 200, 'gzip too');
+
+    my $json = json_encode({ resourceMetrics => [{ resource => { attributes => [{ key => 'service.name', value => { stringValue => 'api' } }] },
+        scopeMetrics => [{ metrics => [{ name => "lat_$unique.json", gauge => { dataPoints => [{ timeUnixNano => $past . '000000', asInt => '5' },
+            { timeUnixNano => ($past - 90_000_000) . '000000', asDouble => 1 }] }, aNewField => 1 }] }] }] });
+    $r = post('/v1/metrics', 'application/json', $json);
+    is($r->status, 200, 'metrics as JSON');
+    is($r->json->{partialSuccess}{rejectedDataPoints}, 1, 'what is not taken is partial success');
+    like($r->json->{partialSuccess}{errorMessage}, qr/past/, 'with the reason');
+    $r = post('/v1/metrics', 'application/json', '{"resourceMetrics": 5}');
+    is($r->status, 400, 'nonsense is refused');
+    is($r->json->{code}, 3, 'as google.rpc.Status');
+
+    my $line = sub ($i) { { timeUnixNano => ($past + $i) . '000000', severityNumber => 17, body => { stringValue => "payment $i of $unique failed: card declined" } } };
+    is(post('/v1/logs', 'application/json', json_encode({ resourceLogs => [{ resource => { attributes => [{ key => 'service.name', value => { stringValue => 'pay' } }] },
+        scopeLogs => [{ logRecords => [map { $line->($_) } 1 .. 5] }] }] }))->status, 200, 'logs');
+
+    my $span = sub ($svc, $kind, $id, $parent, $ms, $err) { { resource => { attributes => [{ key => 'service.name', value => { stringValue => "$svc-$unique" } }] },
+        scopeSpans => [{ spans => [{ traceId => 'a' x 32, spanId => $id, ($parent ? (parentSpanId => $parent) : ()), kind => $kind,
+            startTimeUnixNano => $past . '000000', endTimeUnixNano => ($past + $ms) . '000000', ($err ? (status => { code => 2 }) : ()) }] }] } };
+    is(post('/v1/traces', 'application/json', json_encode({ resourceSpans => [$span->('front', 3, '1' x 16, undef, 120, 0), $span->('back', 2, '2' x 16, '1' x 16, 100, 1)] }))->status, 200, 'traces');
+};
+
+subtest 'Loki' => sub {
+    my $r = post('/loki/api/v1/push', 'application/json', json_encode({ streams => [{ stream => { app => "cart-$unique", level => 'error' },
+        values => [map { [($past + $_) . '000000', "cannot reach db-$_ after 3 tries"] } 1 .. 3] }] }));
+    is($r->status, 204, 'a push as JSON') or diag($r->brief);
+    $r = post('/loki/api/v1/push', 'application/x-protobuf', snappy(push_request(["{app=\"cart-$unique\"}", [$past + 9, 'cannot reach db-9 after 3 tries']])));
+    is($r->status, 204, 'and as protobuf') or diag($r->brief);
+    is(post('/loki/api/v1/push', 'application/json', '{"streams":[{"stream":{},"values":[["x","y"]]}]}')->status, 400, 'a time that is none is refused');
+};
+
+subtest 'events' => sub {
+    my $alert = sub ($status) { json_encode({ version => '4', status => $status, receiver => 'aegis', groupLabels => {}, commonLabels => {}, commonAnnotations => {}, alerts => [{
+        status => $status, labels => { alertname => "HighErrors-$unique", severity => 'critical', namespace => 'shop', service => 'web' },
+        annotations => { summary => 'errors are high' }, startsAt => '2026-11-26T05:00:00.000Z', endsAt => '0001-01-01T00:00:00Z', fingerprint => "f$unique" }] }) };
+    is(post('/ingest/alertmanager', 'application/json', $alert->($_))->status, 200, "an alert, $_") for qw(firing firing resolved);
+    my $rows = $pg->rows('SELECT state, severity, resource, title, taken_at FROM aegis.signal_event WHERE dedupe = ? ORDER BY state', "f$unique");
+    is_deeply([ map { "$_->{state} $_->{severity} $_->{resource}" } @$rows ], ['firing critical urn:k8s:svc:shop/web', 'resolved critical urn:k8s:svc:shop/web'], 'is one row a state');
+    is(post('/ingest/alertmanager', 'application/json', '{"version":"3","alerts":[]}')->status, 400, 'another version is refused');
+
+    is(post('/ingest/kubernetes', 'application/json', json_encode({ kind => 'Event', metadata => { uid => "u$unique", name => 'x' }, type => 'Warning', reason => 'BackOff', count => 4,
+        message => 'Back-off restarting', involvedObject => { kind => 'Pod', namespace => 'shop', name => 'web-1' }, firstTimestamp => '2026-11-26T05:00:00Z', lastTimestamp => '2026-11-26T05:01:00Z' }))->status, 202, 'an event of Kubernetes');
+    is($pg->one('SELECT resource FROM aegis.signal_event WHERE dedupe = ?', "u$unique"), 'urn:k8s:pod:shop/web-1', 'says whom it is about');
+
+    my %ce = (specversion => '1.0', id => "1$unique", source => '/ci', type => 'deploy.done', time => '2026-11-26T05:00:00Z');
+    is(post('/ingest/cloudevents', 'application/cloudevents+json', json_encode({ %ce, data => { title => 'deployed', labels => { service => 'web' } } }))->status, 202, 'a structured CloudEvent');
+    is(post('/ingest/cloudevents', 'application/json', json_encode({ title => 'again' }), map { ("ce-$_" => $_ eq 'id' ? "2$unique" : $ce{$_}) } sort keys %ce)->status, 202, 'one in binary form');
+    is($pg->one(q{SELECT count(*) FROM aegis.signal_event WHERE source = 'cloudevents' AND title IN ('deployed', 'again') AND received_at > now() - interval '2 min'}) >= 2, 1, 'are rows');
+    my $r = post('/ingest/cloudevents', 'application/cloudevents+json', json_encode({ %ce, specversion => '0.3' }));
+    is($r->status, 400, 'another version is not');
+    is($r->header('content-type'), 'application/problem+json', 'as a problem document');
+};
+
+subtest 'who, what and how much' => sub {
+    is($stack->http('reader')->request('POST', '/v1/metrics', body => '', headers => ['Content-Type', 'application/x-protobuf'])->status, 403, 'a credential without ingest:write');
+    is($http->request('POST', '/v1/metrics', body => '', headers => [Authorization => undef, 'Content-Type', 'application/x-protobuf'])->status, 401, 'none');
+    is($http->get('/v1/metrics')->status, 405, 'another method');
+    is(post('/v1/metrics', 'text/plain', 'x')->status, 415, 'another type');
+    is(post('/v1/metrics', 'application/x-protobuf', 'x', 'Content-Encoding', 'br')->status, 415, 'another encoding');
+    is(post('/v1/metrics', 'application/x-protobuf', "\xff" x 50)->status, 400, 'no protobuf');
+    is(prw("\x0a\xff\xff\xff\xff\x0f")->status, 400, 'a length beyond the end');
+    is(post('/api/v1/write', 'application/x-protobuf', 'no snappy')->status, 400, 'no snappy');
+    is(post('/v1/logs', 'application/json', '[' x 100_000)->status, 400, 'JSON without an end');
+    is(post('/api/v1/write', 'application/x-protobuf', Aegis::Proto::varint(1 << 31) . 'x' x 100)->status, 413, 'a snappy bomb');
+    my $bomb = Compress::Zlib::memGzip("\0" x 90_000_000);
+    is(post('/v1/traces', 'application/x-protobuf', $bomb, 'Content-Encoding', 'gzip')->status, 413, 'a gzip bomb of ' . length($bomb) . ' bytes');
+    is(post('/v1/traces', 'application/x-protobuf', 'x' x 17_000_000)->status, 413, 'a body of 17 MB');
+    is(prw(write_request([{ __name__ => "wide_$unique", map { ("l$_" => 'x') } 1 .. 70 }, [$past, 1]]))->status, 400, 'more labels than are taken');
+    cmp_ok($stack->metric('sensor', 'aegis_sensor_malformed_total') // 0, '>=', 5, 'what could not be read is counted');
+};
+
+subtest 'Prometheus and Alertmanager themselves' => sub {
+    my ($prometheus, $alertmanager) = map { my $p = $_; (grep { -x } map { "$_/$p" } split /:/, $ENV{PATH})[0] } qw(prometheus prometheus-alertmanager);
+    plan skip_all => 'needs Debian\'s prometheus and prometheus-alertmanager' unless $prometheus && $alertmanager;
+    my $dir = scratch('clients');
+    my ($url, $ca, $token) = map { $stack->e($_) } qw(AEGIS_URL AEGIS_CA AEGIS_TOKEN);
+    my ($pp, $pa) = (free_port(), free_port());
+    spew("$dir/key", $token);
+    spew("$dir/p.yml", "global: {scrape_interval: 1s, external_labels: {test: '$unique'}}\nscrape_configs: [{job_name: self, static_configs: [{targets: ['127.0.0.1:$pp']}]}]\n"
+        . "remote_write: [{url: '$url/api/v1/write', tls_config: {ca_file: '$ca'}, authorization: {credentials_file: '$dir/key'}, queue_config: {batch_send_deadline: 1s}}]\n");
+    spew("$dir/a.yml", "route: {receiver: aegis, group_wait: 0s, group_interval: 1s}\nreceivers: [{name: aegis, webhook_configs: [{url: '$url/ingest/alertmanager',"
+        . " http_config: {tls_config: {ca_file: '$ca'}, authorization: {credentials_file: '$dir/key'}}}]}]\n");
+    my @p = (start_process('prometheus', [$prometheus, "--config.file=$dir/p.yml", "--storage.tsdb.path=$dir/tsdb", "--web.listen-address=127.0.0.1:$pp"], log => "$dir/p.log"),
+        start_process('alertmanager', [$alertmanager, "--config.file=$dir/a.yml", "--storage.path=$dir/am", "--web.listen-address=127.0.0.1:$pa", '--cluster.listen-address='], log => "$dir/a.log"));
+    wait_for('alertmanager', 20, sub { run(['curl', '-fsS', "http://127.0.0.1:$pa/-/ready"])->{rc} == 0 });
+    run_ok(['curl', '-fsS', '-H', 'Content-Type: application/json', '-d', json_encode([{ labels => { alertname => "Real-$unique", severity => 'critical', service => 'web' }, annotations => { summary => 'real' } }]),
+        "http://127.0.0.1:$pa/api/v2/alerts"]);
+    my $alert = sub { $pg->one('SELECT count(*) FROM aegis.signal_event WHERE kind = ?', "Real-$unique") };
+    ok(wait_for('the alert', 20, $alert), 'an alert of Alertmanager is there') or diag(slurp("$dir/a.log"));
+    my $sent = sub { run(['curl', '-fsS', "http://127.0.0.1:$pp/metrics"])->{out} =~ /^prometheus_remote_storage_samples_total\{.*\} (\d+)/m ? $1 : 0 };
+    ok(wait_for('Prometheus to have sent', 30, sub { $sent->() > 100 }), 'Prometheus sends') or diag(slurp("$dir/p.log"));
+    my $failed = run(['curl', '-fsS', "http://127.0.0.1:$pp/metrics"])->{out} =~ /^prometheus_remote_storage_samples_failed_total\{.*\} (\d+)/m ? $1 : 0;
+    is($failed, 0, 'and nothing of it is refused') or diag(slurp("$dir/p.log"));
+    stop_process($_) for @p;
+};
+
+subtest 'what it became' => sub {
+    # a sensor that stops writes what it has, so that nobody waits for a minute's end
+    $stack->kill_worker('sensor', 'TERM');
+    ok(wait_for('the aggregates to be written', 30, sub { row("cpu_$unique", $past) }), 'the minute is there');
+    my $r = row("cpu_$unique", $past);
+    is($r->{samples}, 21, 'each sample once');
+    is($r->{max}, 100, 'max');
+    is(sprintf('%.3f', $r->{avg}), sprintf('%.3f', (210 + 100) / 21), 'avg');
+    ok(abs($r->{p95} - 20) <= 0.21, 'p95 by the sketch') or diag($r->{p95});
+    is($r->{resource}, 'urn:k8s:svc:shop/web', 'whose it is');
+    is($r->{labels}, '{"pod": "web-1"}', 'what else is known');
+    is(row("mem_$unique", $past)->{resource}, 'urn:job:node/h:1', 'of version 2 too');
+    is(row("lat_$unique", $past)->{samples}, 1, 'OTLP, sent plain and as gzip, counts once: the sample was there');
+    is(row("lat_$unique.json", $past)->{avg}, 5, 'JSON');
+    is(row("c_${unique}_total", $past)->{max}, 30, 'a counter as it is');
+    is(row("c_${unique}_total:rate", $past)->{avg}, 2, 'and what it grows by second');
+    SKIP: {
+        skip 'no Prometheus', 1 unless grep { -x "$_/prometheus" } split /:/, $ENV{PATH};
+        cmp_ok($pg->one(q{SELECT sum(samples) FROM aegis.metric_1m WHERE metric = 'up' AND labels ->> 'test' = ?}, $unique) // 0, '>', 0, 'and what Prometheus scraped itself');
+    }
+    my $p = $pg->row('SELECT p.*, (SELECT sum(count) FROM aegis.log_pattern_5m c WHERE c.fingerprint = p.fingerprint AND c.resource = p.resource) AS n FROM aegis.log_pattern p WHERE resource = ?', 'urn:svc:pay');
+    is($p->{severity}, 'error', 'lines are of a template');
+    like($p->{template}, qr/^payment <\*> of \S+ failed: card declined$/, 'that says what they share');
+    is($p->{n} >= 5, 1, 'counted');
+    my $l = $pg->row('SELECT total, template FROM aegis.log_pattern WHERE resource = ?', "urn:svc:cart-$unique");
+    is($l->{total}, 4, 'Loki by JSON and protobuf: one template');
+    my $c = $pg->row('SELECT calls, errors, p50, err_rate FROM aegis.service_call_5m WHERE caller = ? AND callee = ?', "urn:svc:front-$unique", "urn:svc:back-$unique");
+    is($c->{calls}, 1, 'two halves are one call');
+    is($c->{errors}, 1, 'with the error of either');
+    ok(abs($c->{p50} - 120) < 1.3, 'and the time of the client') or diag($c->{p50});
+    ok($pg->one('SELECT count(*) FROM aegis.dim_resource WHERE resource = ?', 'urn:k8s:svc:shop/web'), 'who reported is known');
+    ok(wait_for('the object store', 60, sub { $pg->one(q{SELECT count(*) FROM aegis.oo_locator WHERE dataset = 'metrics' AND created_by = 'sensor'}) }), 'there is a locator');
+    my $o = $pg->row(q{SELECT object_key, bytes FROM aegis.oo_locator WHERE dataset = 'metrics' AND created_by = 'sensor' LIMIT 1});
+    is(-s $stack->run_dir . "/objects/$o->{object_key}", $o->{bytes}, 'which leads to the bytes');
+};
+
+subtest 'kill -9 between answers' => sub {
+    $stack->wait_worker('sensor');
+    my $t0 = minute(ms()) - 60_000;
+    my ($ok, $i) = (0, 0);
+    my %l = (__name__ => "kill_$unique", service => 'k');
+    for my $round (1 .. 3) {
+        for (1 .. 20) {
+            my $b = write_request([\%l, [$t0 + $i, 1]]);
+            $i++;
+            wait_for('an answer', 60, sub { my $a = eval { prw($b)->status } // 0; $http->close if $a != 204; $a == 204 }) or last;
+        }
+        $stack->wait_worker('sensor', $stack->kill_worker('sensor'));
+    }
+    $stack->kill_worker('sensor', 'TERM');
+    ok(wait_for('all of it', 30, sub { ($pg->one('SELECT sum(samples) FROM aegis.metric_1m WHERE metric = ?', "kill_$unique") // 0) >= 60 }), 'what was answered is there');
+    is($pg->one('SELECT sum(samples) FROM aegis.metric_1m WHERE metric = ?', "kill_$unique"), 60, 'once');
+};
+
+$stack->finish;
+done_testing;
