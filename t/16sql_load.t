@@ -57,6 +57,24 @@ subtest 'a backlog is worked off batch by batch' => sub {
     cmp_ok(abs($lag->{oldest_s} - $oldest), '<', 5, 'and knows the oldest');
 };
 
+subtest 'a refusal reads its key, not the ledger' => sub {
+    # planned on empty tables, as on the first day; then both have grown
+    my $w = $pg->connect(user => 'aegis_worker');
+    my $case = $pg->one(q{SELECT case_id FROM aegis.ops_case WHERE tenant = 'acme' LIMIT 1});
+    my $refuse = sub { Aegis::Sql::call($w, 'CASE_TRANSITION', { tenant => 'acme', principal => 'tester', case_id => $case, event => 'start_analysis', key => new_key() }) };
+    $refuse->() for 1 .. 8;
+    $pg->do(q{INSERT INTO aegis.idempotency (tenant, principal, key, day, hash, status, code, version, body)
+        SELECT 'acme', 'tester', 'grown-' || g, (now() AT TIME ZONE 'UTC')::date, '\\x00', 412, 'version-mismatch', 1, '{}' FROM generate_series(1, 20000) g});
+    my $count = sub { ($w->selectrow_array(q{SELECT coalesce(sum(idx_tup_fetch + seq_tup_read), 0) FROM pg_stat_xact_user_tables WHERE relname ~ '^(idempotency|ops_case)'}))[0] };
+    $w->begin_work;
+    my $before = $count->();
+    my ($r) = $refuse->();
+    my $n = $count->() - $before;
+    $w->rollback;
+    is($r->{status}, 409, 'it is refused');
+    cmp_ok($n, '<', 20, "20000 keys of the same principal are not looked through: $n rows read");
+};
+
 subtest 'a page of cases reads a page of cases' => sub {
     my $g = $pg->connect(user => 'aegis_gateway');
     my %want = (

@@ -203,7 +203,7 @@ Aegis::Faults::fault('F26', 'a load balancer sends again what had no answer', { 
     my @url = map { $_->{url} } $f->http, $f->second_gateway;
     my ($dir, $port) = (scratch('balancer'), free_port());
     spew("$dir/nginx.conf", "pid $dir/pid; error_log $dir/log; daemon off; worker_processes 1; events {} http { access_log off;\n"
-        . 'upstream gw { ' . join(' ', map { 'server ' . ($_ =~ s{https://}{}r) . ';' } @url) . " }\n"
+        . 'upstream gw { ' . join(' ', map { 'server ' . ($_ =~ s{https://}{}r) . ' max_fails=0;' } @url) . " }\n"
         . "server { listen 127.0.0.1:$port; location / { proxy_pass https://gw; proxy_ssl_name localhost;"
         . " proxy_next_upstream error timeout http_502 http_503 non_idempotent; } } }\n");
     mkdir "$dir/logs";

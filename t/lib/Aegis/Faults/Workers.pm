@@ -194,7 +194,7 @@ Aegis::Faults::fault('F14', 'the store of nats-server is rolled back', { some =>
 Aegis::Faults::fault('F14b', 'its messages are rolled back, the consumers\' places in them are not', { some => 10, full => 200 }, sub ($f, $n) { rolled_back($f, $n, 'messages') });
 
 # Each message that the bus stores comes three times more, later and in any order.
-Aegis::Faults::fault('F16', 'every message is delivered four times, out of order', { fast => 300, some => 4000, full => 50_000 }, sub ($f, $n) {
+Aegis::Faults::fault('F16', 'every message is delivered four times, out of order', { some => 4000, full => 50_000 }, sub ($f, $n) {
     $f->effect_script(0);
     my $url = $f->stack->e('NATS_URL');
     my ($ears, $mouth) = map { Aegis::Nats->new($url) } 1, 2;
