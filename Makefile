@@ -245,7 +245,8 @@ $(FP_OBJ): $(FP)/%.o: %.c core/tables/failpoints.def
 	@mkdir -p $(@D)
 	$(SAY) CC $@
 	$(Q)$(CC) $(CFLAGS) -DAEGIS_FAILPOINTS $(ROLE_INC) -Iworkers/roles/exec -MMD -MP -c $< -o $@
-$(FP)/aegis-worker: $(FP_OBJ) $(filter-out $(call obj,$(FP_SRC)),$(call obj,$(WORKER_SRC) $(ROLE_SRC) $(LIB_SRC))) $(CORE_LIB)
+# (of the library's members those with failpoints are there already, and not taken)
+$(FP)/aegis-worker: $(FP_OBJ) $(filter-out $(call obj,$(FP_SRC)),$(call obj,$(WORKER_SRC) $(ROLE_SRC))) $(LIB_LIB) $(CORE_LIB)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
 $(FP)/ngx_http_aegis_module.so: $(MODULE) $(FP)/t/failpoint/aegis_failpoint.o t/failpoint/module.sh
