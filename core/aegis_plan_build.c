@@ -288,6 +288,10 @@ aegis_plan_build(const json_t *template, const json_t *c, const json_t *params,
         aegis_plan_shorten(plan, "title", AEGIS_PLAN_TITLE_MAX);
         aegis_plan_shorten(plan, "notes", AEGIS_PLAN_NOTES_MAX);
 
+        if (json_is_object(plan)) {
+            aegis_plan_cite(plan, json_object_get(facts, "knowledge"));
+        }
+
         json_decref(evidence);
         json_decref(known);
         json_decref(failure);

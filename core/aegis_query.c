@@ -10,22 +10,26 @@
 #include "aegis_fsm.h"
 #include "aegis_http.h"
 #include "aegis_json.h"
+#include "aegis_kb.h"
 
 #define AEGIS_QUERY_NAME_SHOWN  64      /* bytes of a name that a refusal repeats */
 
 static const struct {
     const char  *name;
-    int          list_only;             /* a filter of GET /case */
+    char         on;                    /* 'c' GET /case, 'p' any page, 's' search */
     int          plus;                  /* + is itself, not a blank */
 } aegis_query_args[AEGIS_N_ARGS] = {
-    { "status", 1, 0 },
-    { "state",  1, 0 },
-    { "tenant", 1, 0 },
-    { "tag",    1, 0 },
-    { "since",  1, 1 },
-    { "until",  1, 1 },
-    { "limit",  0, 0 },
-    { "cursor", 0, 0 }
+    { "status", 'c', 0 },
+    { "state",  'c', 0 },
+    { "tenant", 'c', 0 },
+    { "tag",    'c', 0 },
+    { "since",  'c', 1 },
+    { "until",  'c', 1 },
+    { "limit",  'p', 0 },
+    { "cursor", 'p', 0 },
+    { "q",      's', 0 },
+    { "topk",   's', 0 },
+    { "filter", 's', 0 }
 };
 
 static const aegis_arg_t  aegis_query_filters[] = {
@@ -110,6 +114,23 @@ aegis_query_decode(aegis_str_t s, int plus, char *out, size_t *ret_len)
 }
 
 
+static int
+aegis_query_takes(const aegis_route_t *route, char on)
+{
+    switch (on) {
+
+    case 's':
+        return route->kind == AEGIS_KIND_SEARCH;
+
+    case 'c':
+        return route->id == AEGIS_ROUTE_CASE_LIST;
+
+    default:
+        return route->kind == AEGIS_KIND_PAGE;
+    }
+}
+
+
 static aegis_arg_t
 aegis_query_arg(const aegis_route_t *route, aegis_str_t name)
 {
@@ -123,9 +144,7 @@ aegis_query_arg(const aegis_route_t *route, aegis_str_t name)
         }
     }
 
-    if (i == AEGIS_N_ARGS || route->kind != AEGIS_KIND_PAGE
-        || (aegis_query_args[i].list_only && route->id != AEGIS_ROUTE_CASE_LIST))
-    {
+    if (i == AEGIS_N_ARGS || !aegis_query_takes(route, aegis_query_args[i].on)) {
         return AEGIS_N_ARGS;
     }
 
@@ -187,7 +206,7 @@ aegis_query_parse(const aegis_route_t *route, aegis_str_t args, char *buf,
 
 
 static int
-aegis_query_limit(aegis_str_t s)
+aegis_query_limit(aegis_str_t s, unsigned most)
 {
     size_t    i;
     unsigned  n;
@@ -199,7 +218,7 @@ aegis_query_limit(aegis_str_t s)
 
         n = n * 10 + (unsigned) (s.data[i] - '0');
 
-        if (n > AEGIS_QUERY_LIMIT_MAX) {
+        if (n > most) {
             return 0;
         }
     }
@@ -246,8 +265,32 @@ aegis_query_check(aegis_query_t *query, aegis_error_t *err)
     if (v[AEGIS_ARG_LIMIT].data == NULL) {
         v[AEGIS_ARG_LIMIT] = aegis_str("50");
 
-    } else if (!aegis_query_limit(v[AEGIS_ARG_LIMIT])) {
+    } else if (!aegis_query_limit(v[AEGIS_ARG_LIMIT], AEGIS_QUERY_LIMIT_MAX)) {
         return aegis_query_bad_arg(err, AEGIS_ARG_LIMIT, "is not a number from 1 to 200");
+    }
+
+    return AEGIS_E_OK;
+}
+
+
+aegis_code_t
+aegis_query_check_search(aegis_query_t *query, aegis_error_t *err)
+{
+    aegis_str_t  *v = query->v;
+
+    if (v[AEGIS_ARG_Q].data == NULL) {
+        return aegis_query_bad_arg(err, AEGIS_ARG_Q, "is required");
+    }
+
+    if (v[AEGIS_ARG_Q].len > AEGIS_KB_QUERY_MAX) {
+        return aegis_query_bad_arg(err, AEGIS_ARG_Q, "is longer than 1024 bytes");
+    }
+
+    if (v[AEGIS_ARG_TOPK].data == NULL) {
+        v[AEGIS_ARG_TOPK] = aegis_str("8");
+
+    } else if (!aegis_query_limit(v[AEGIS_ARG_TOPK], AEGIS_QUERY_TOPK_MAX)) {
+        return aegis_query_bad_arg(err, AEGIS_ARG_TOPK, "is not a number from 1 to 50");
     }
 
     return AEGIS_E_OK;

@@ -10,10 +10,12 @@
 
 #define AEGIS_QUERY_TAG_MAX    64
 #define AEGIS_QUERY_LIMIT_MAX  200
+#define AEGIS_QUERY_TOPK_MAX   50
 
 typedef enum {
     AEGIS_ARG_STATUS, AEGIS_ARG_STATE, AEGIS_ARG_TENANT, AEGIS_ARG_TAG, AEGIS_ARG_SINCE,
-    AEGIS_ARG_UNTIL, AEGIS_ARG_LIMIT, AEGIS_ARG_CURSOR,
+    AEGIS_ARG_UNTIL, AEGIS_ARG_LIMIT, AEGIS_ARG_CURSOR, AEGIS_ARG_Q, AEGIS_ARG_TOPK,
+    AEGIS_ARG_FILTER,
     AEGIS_N_ARGS
 } aegis_arg_t;
 
@@ -33,6 +35,9 @@ aegis_code_t aegis_query_parse(const aegis_route_t *route, aegis_str_t args, cha
 /* What each value may be, but tenant and cursor, which are the caller's to judge.
  * state becomes status, limit its default. BAD_REQUEST otherwise. */
 aegis_code_t aegis_query_check(aegis_query_t *query, aegis_error_t *err);
+
+/* The same for a search: q is there, topk has its default. */
+aegis_code_t aegis_query_check_search(aegis_query_t *query, aegis_error_t *err);
 
 /* Bytes that aegis_query_canonical() needs. */
 size_t aegis_query_canonical_size(const aegis_query_t *query, aegis_str_t tenant,

@@ -16,6 +16,8 @@
 #define AEGIS_ROUTE_STMT_READ_PLAN(name)  AEGIS_STMT_##name
 #define AEGIS_ROUTE_STMT_READ_EXEC(name)  AEGIS_STMT_##name
 #define AEGIS_ROUTE_STMT_READ_VERIFY(name)  AEGIS_STMT_##name
+#define AEGIS_ROUTE_STMT_READ_DOC(name)   AEGIS_STMT_##name
+#define AEGIS_ROUTE_STMT_SEARCH(name)     AEGIS_STMT_##name
 #define AEGIS_ROUTE_STMT_PAGE(name)       AEGIS_STMT_##name
 #define AEGIS_ROUTE_STMT_WRITE(name)      AEGIS_STMT_##name
 
@@ -26,6 +28,8 @@
 #define AEGIS_ROUTE_MODULE_READ_PLAN(name)  AEGIS_MODULE_NONE
 #define AEGIS_ROUTE_MODULE_READ_EXEC(name)  AEGIS_MODULE_NONE
 #define AEGIS_ROUTE_MODULE_READ_VERIFY(name)  AEGIS_MODULE_NONE
+#define AEGIS_ROUTE_MODULE_READ_DOC(name)   AEGIS_MODULE_NONE
+#define AEGIS_ROUTE_MODULE_SEARCH(name)     AEGIS_MODULE_NONE
 #define AEGIS_ROUTE_MODULE_PAGE(name)       AEGIS_MODULE_NONE
 #define AEGIS_ROUTE_MODULE_WRITE(name)      AEGIS_MODULE_NONE
 
@@ -38,7 +42,7 @@ static const aegis_route_t  aegis_routes[] = {
 #undef AEGIS_ROUTE
 };
 
-/* Allow for each set of methods: 1 GET, 2 POST, 4 PATCH. */
+/* Allow for each set of methods: 1 GET, 2 POST, 4 PATCH, 8 DELETE. */
 static const char *const  aegis_route_allow[] = {
     "OPTIONS",
     "GET, HEAD, OPTIONS",
@@ -47,7 +51,15 @@ static const char *const  aegis_route_allow[] = {
     "PATCH, OPTIONS",
     "GET, HEAD, PATCH, OPTIONS",
     "POST, PATCH, OPTIONS",
-    "GET, HEAD, POST, PATCH, OPTIONS"
+    "GET, HEAD, POST, PATCH, OPTIONS",
+    "DELETE, OPTIONS",
+    "GET, HEAD, DELETE, OPTIONS",
+    "POST, DELETE, OPTIONS",
+    "GET, HEAD, POST, DELETE, OPTIONS",
+    "PATCH, DELETE, OPTIONS",
+    "GET, HEAD, PATCH, DELETE, OPTIONS",
+    "POST, PATCH, DELETE, OPTIONS",
+    "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
 };
 
 
@@ -70,7 +82,8 @@ aegis_route_method(aegis_str_t name)
         { { 3, "GET" },   AEGIS_GET },
         { { 4, "HEAD" },  AEGIS_GET },
         { { 4, "POST" },  AEGIS_POST },
-        { { 5, "PATCH" }, AEGIS_PATCH }
+        { { 5, "PATCH" }, AEGIS_PATCH },
+        { { 6, "DELETE" }, AEGIS_DELETE }
     };
 
     for (i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {

@@ -103,15 +103,7 @@ ngx_http_aegis_decide_run(ngx_http_aegis_job_t *job)
     aegis_code_t         code;
     aegis_module_ctx_t   ctx;
 
-    version = job->row->version;
-
-    json_decref(job->facts);
-    job->facts = NULL;
-
-    if (aegis_json_parse(job->row->body, &job->facts, &job->err) != AEGIS_E_OK) {
-        aegis_error_clear(&job->err);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
+    version = job->version;
 
     ctx.id = job->uuid;
     ctx.actor = (char *) job->who->principal.data;
@@ -148,6 +140,74 @@ ngx_http_aegis_decide_run(ngx_http_aegis_job_t *job)
 }
 
 
+/* A planner asks the knowledge base about the case first. Of a plan that somebody
+ * wrote nothing is asked; a question that cannot be made costs the quotations. */
+static ngx_int_t
+ngx_http_aegis_decide_cite(ngx_http_aegis_job_t *job)
+{
+    char           *query, *probe;
+    aegis_code_t    code;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    if (job->route->module != AEGIS_MODULE_plan || json_object_get(job->body, "plan")) {
+        return ngx_http_aegis_decide_run(job);
+    }
+
+    query = aegis_kb_case_query(job->facts);
+    code = query ? aegis_kb_probe(ngx_http_aegis_cview(query), AEGIS_NO_STR, &probe, &err)
+                 : AEGIS_E_UNAVAILABLE;
+    free(query);
+
+    if (code != AEGIS_E_OK) {
+        aegis_error_clear(&err);
+        return ngx_http_aegis_decide_run(job);
+    }
+
+    free(job->doc);
+    job->doc = probe;
+    job->item.v[AEGIS_C_attempt] = aegis_str("100");     /* a person waits: words will do */
+    job->item.v[AEGIS_C_probe] = ngx_http_aegis_cview(probe);
+    job->phase = NGX_HTTP_AEGIS_PHASE_CITE;
+    job->stmt = AEGIS_STMT_KB_CITE;
+
+    return ngx_http_aegis_queue_push(job->conf->db->read, job);
+}
+
+
+static ngx_int_t
+ngx_http_aegis_decide_loaded(ngx_http_aegis_job_t *job)
+{
+    json_decref(job->facts);
+    job->facts = NULL;
+    job->version = job->row->version;
+
+    if (aegis_json_parse(job->row->body, &job->facts, &job->err) != AEGIS_E_OK) {
+        aegis_error_clear(&job->err);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return ngx_http_aegis_decide_cite(job);
+}
+
+
+static ngx_int_t
+ngx_http_aegis_decide_cited(ngx_http_aegis_job_t *job)
+{
+    json_t         *passages;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    if (ngx_http_aegis_equal(job->row->code, "ok")
+        && aegis_json_parse(job->row->body, &passages, &err) == AEGIS_E_OK)
+    {
+        json_object_set_new(job->facts, "knowledge", passages);
+    }
+
+    aegis_error_clear(&err);
+
+    return ngx_http_aegis_decide_run(job);
+}
+
+
 ngx_int_t
 ngx_http_aegis_decide(ngx_http_aegis_job_t *job)
 {
@@ -159,12 +219,15 @@ ngx_http_aegis_decide(ngx_http_aegis_job_t *job)
 
     case NGX_HTTP_AEGIS_PHASE_LOAD:
         if (ngx_http_aegis_equal(job->row->code, "ok")) {
-            return ngx_http_aegis_decide_run(job);
+            return ngx_http_aegis_decide_loaded(job);
         }
 
         /* no such case: a replay, or the same said by the commit */
         return ngx_http_aegis_decide_commit(job, 0, strdup("{\"table\":\"\"}"),
                                             NGX_HTTP_AEGIS_PHASE_PROBE);
+
+    case NGX_HTTP_AEGIS_PHASE_CITE:
+        return ngx_http_aegis_decide_cited(job);
 
     case NGX_HTTP_AEGIS_PHASE_PROBE:
         if (ngx_http_aegis_equal(job->row->code, "again")) {

@@ -55,6 +55,11 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
         item->v[AEGIS_C_verify_id] = job->id;
         return NGX_OK;
 
+    case AEGIS_KIND_READ_DOC:
+        item->v[AEGIS_C_doc_id] = job->id;
+        return NGX_OK;
+
+    case AEGIS_KIND_SEARCH:
     case AEGIS_KIND_WHO:
         return NGX_OK;
 
@@ -69,12 +74,21 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
 
     item->v[AEGIS_C_key].data = job->idem_key;
     item->v[AEGIS_C_key].len = job->idem_len;
+
+    if (route->schema == AEGIS_SCHEMA_none) {
+        /* nothing but its target says what is asked */
+        aegis_http_fingerprint(ngx_http_aegis_view(job->r->method_name),
+                               ngx_http_aegis_cview(route->path), job->id, AEGIS_NO_STR,
+                               job->hash);
+    }
+
     item->v[AEGIS_C_hash] = ngx_http_aegis_cview(job->hash);
     item->v[AEGIS_C_actor] = item->v[AEGIS_C_principal];
 
     if (job->id.data) {
         item->v[route->stmt == AEGIS_STMT_EXEC_CANCEL ? AEGIS_C_exec_id
-                                                      : AEGIS_C_case_id] = job->id;
+                : route->stmt == AEGIS_STMT_KB_DELETE ? AEGIS_C_doc_id
+                : AEGIS_C_case_id] = job->id;
     }
 
     code = aegis_body_bind(route->schema, job->body, item, job->made, &job->n_made,
@@ -96,6 +110,8 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
 
     } else if (route->stmt == AEGIS_STMT_INGEST_HINT) {
         item->v[AEGIS_C_locator_id] = ngx_http_aegis_cview(job->uuid);
+    } else if (route->stmt == AEGIS_STMT_KB_INGEST) {
+        item->v[AEGIS_C_doc_id] = ngx_http_aegis_cview(job->uuid);
     }
 
     return NGX_OK;
@@ -125,6 +141,10 @@ ngx_http_aegis_item_location(ngx_http_aegis_job_t *job, aegis_str_t extra)
 
     case AEGIS_ROUTE_VERIFY_RUN:
         prefix = "/verify/";
+        break;
+
+    case AEGIS_ROUTE_KB_INGEST:
+        prefix = "/kb/doc/";
         break;
 
     default:

@@ -24,6 +24,7 @@
 #include "aegis_fsm.h"
 #include "aegis_hash.h"
 #include "aegis_http.h"
+#include "aegis_kb.h"
 #include "aegis_module.h"
 #include "aegis_query.h"
 #include "aegis_route.h"
@@ -36,6 +37,8 @@
 #define NGX_HTTP_AEGIS_MAX_TENANT    63
 #define NGX_HTTP_AEGIS_MAX_PRINCIPAL 128
 #define NGX_HTTP_AEGIS_MAX_BODY    (1024 * 1024)
+#define NGX_HTTP_AEGIS_MAX_PENDING 40
+#define NGX_HTTP_AEGIS_PENDING_MS  25
 #define NGX_HTTP_AEGIS_UNIT_BYTES  (1024 * 1024)   /* a group stops growing here */
 #define NGX_HTTP_AEGIS_SLOTS       8192            /* power of two */
 
@@ -260,6 +263,7 @@ typedef struct {
 typedef enum {
     NGX_HTTP_AEGIS_PHASE_RUN = 0,           /* the route's own statement */
     NGX_HTTP_AEGIS_PHASE_LOAD,              /* MODULE: facts are on their way */
+    NGX_HTTP_AEGIS_PHASE_CITE,              /* planner: so is what it may quote */
     NGX_HTTP_AEGIS_PHASE_COMMIT,            /* MODULE: the decision is */
     NGX_HTTP_AEGIS_PHASE_PROBE              /* MODULE: refused; is the key known? */
 } ngx_http_aegis_phase_t;
@@ -287,6 +291,7 @@ struct ngx_http_aegis_job_s {
     aegis_str_t               filters;      /* PAGE: what the cursor is bound to */
     ngx_str_t                 query;        /* PAGE: the same as a query string */
     json_t                   *facts;        /* MODULE: loaded */
+    int64_t                   version;      /* MODULE: of the case that they are about */
     char                     *doc;          /* MODULE: decided */
     ngx_http_aegis_phase_t    phase;
     ngx_uint_t                n_decided;
@@ -312,6 +317,7 @@ struct ngx_http_aegis_job_s {
     uint64_t                  queue_us;     /* time spent there */
     uint64_t                  db_us;        /* time spent in statements */
     ngx_uint_t                n_busy;
+    ngx_uint_t                n_pending;    /* times that the librarian was waited for */
     ngx_uint_t                n_lost;       /* > 0 on a write: outcome unknown */
     ngx_uint_t                n_retried;
     unsigned                  queued:1;

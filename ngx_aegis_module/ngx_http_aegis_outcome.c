@@ -108,6 +108,18 @@ ngx_http_aegis_outcome_rerun(ngx_http_aegis_job_t *job,
                && ngx_http_aegis_outcome_again(job, 0);
     }
 
+    if (ngx_http_aegis_equal(row->code, "pending")) {
+        /* the librarian makes the question's vector; words have to do when it does not */
+        if (job->n_pending++ < NGX_HTTP_AEGIS_MAX_PENDING
+            && ngx_http_aegis_outcome_again(job, NGX_HTTP_AEGIS_PENDING_MS))
+        {
+            return 1;
+        }
+
+        job->item.v[AEGIS_C_attempt] = aegis_str("100");
+        return ngx_http_aegis_outcome_again(job, 0);
+    }
+
     if (ngx_http_aegis_equal(row->code, "busy")
         || (job->n_lost && ngx_http_aegis_equal(row->code, "idempotency-key-in-flight")))
     {
@@ -141,6 +153,11 @@ ngx_http_aegis_outcome_answer(ngx_http_aegis_job_t *job,
 
     if (job->n_lost && ngx_http_aegis_equal(row->code, "idempotency-key-in-flight")) {
         ngx_http_aegis_outcome_fail(job, AEGIS_E_UNKNOWN_OUTCOME, "");
+        return;
+    }
+
+    if (ngx_http_aegis_equal(row->code, "pending")) {
+        ngx_http_aegis_outcome_fail(job, AEGIS_E_DEADLINE, "");
         return;
     }
 

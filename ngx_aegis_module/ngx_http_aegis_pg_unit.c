@@ -321,7 +321,7 @@ ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane, const aegis_stmt_t *stmt)
 
         if (route->stmt == stmt->id
             || (route->kind == AEGIS_KIND_MODULE
-                && (stmt->id == AEGIS_STMT_MODULE_LOAD
+                && (stmt->id == AEGIS_STMT_MODULE_LOAD || stmt->id == AEGIS_STMT_KB_CITE
                     || stmt->id == AEGIS_STMT_MODULE_COMMIT)))
         {
             return 1;

@@ -41,6 +41,31 @@ ngx_http_aegis_query_filters(ngx_http_aegis_job_t *job, const aegis_query_t *que
 }
 
 
+/* A question as a probe: its vector is made here, out of at most a kilobyte. */
+static ngx_int_t
+ngx_http_aegis_query_search(ngx_http_aegis_job_t *job, aegis_query_t *query)
+{
+    char          *probe;
+    aegis_code_t   code;
+
+    if (aegis_query_check_search(query, &job->err) != AEGIS_E_OK) {
+        return NGX_ERROR;
+    }
+
+    code = aegis_kb_probe(query->v[AEGIS_ARG_Q], query->v[AEGIS_ARG_FILTER], &probe, &job->err);
+    if (code != AEGIS_E_OK) {
+        return code == AEGIS_E_BAD_REQUEST ? NGX_ERROR : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    job->made[job->n_made++] = probe;
+    job->item.v[AEGIS_C_probe] = ngx_http_aegis_cview(probe);
+    job->item.v[AEGIS_C_attempt] = aegis_str("0");
+    job->item.v[AEGIS_C_limit] = query->v[AEGIS_ARG_TOPK];
+
+    return NGX_OK;
+}
+
+
 ngx_int_t
 ngx_http_aegis_step_query(ngx_http_aegis_job_t *job)
 {
@@ -57,6 +82,10 @@ ngx_http_aegis_step_query(ngx_http_aegis_job_t *job)
 
     if (aegis_query_parse(job->route, args, buf, &query, &job->err) != AEGIS_E_OK) {
         return NGX_ERROR;
+    }
+
+    if (job->route->kind == AEGIS_KIND_SEARCH) {
+        return ngx_http_aegis_query_search(job, &query);
     }
 
     if (job->route->kind != AEGIS_KIND_PAGE) {

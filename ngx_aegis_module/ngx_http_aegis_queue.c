@@ -158,7 +158,9 @@ ngx_http_aegis_queue_push(ngx_http_aegis_lane_t *lane, ngx_http_aegis_job_t *job
 
     job->lane = lane;
     job->delayed = 0;
-    job->alone = 0;
+    /* a search costs what a hundred reads cost: none waits for another, and the last
+     * connection is left to others */
+    job->alone = job->route && job->route->kind == AEGIS_KIND_SEARCH;
 
     if (!job->timed) {
         job->timed = 1;

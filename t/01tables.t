@@ -119,20 +119,21 @@ subtest 'every route has its parts' => sub {
         push @bad, "$r->{id}: twice" if $seen{"$r->{method} $r->{path}"}++;
         push @bad, "$r->{id}: no schema $r->{schema}" if $r->{schema} ne 'none' && !$schema{ $r->{schema} };
         push @bad, "$r->{id}: a body without a write" if $r->{schema} ne 'none' && $r->{method} eq 'GET';
-        push @bad, "$r->{id}: a write without a schema" if $r->{schema} eq 'none' && $r->{method} ne 'GET';
+        push @bad, "$r->{id}: a write without a schema" if $r->{schema} eq 'none' && $r->{method} !~ /^(GET|DELETE)$/;
         $used{ $r->{schema} } = 1;
         if ($r->{kind} =~ /^(?:LOCAL|WHO)$/) { push @bad, "$r->{id}: a statement" if $r->{stmt} ne 'NONE' }
         elsif ($r->{kind} eq 'MODULE') { push @bad, "$r->{id}: no module $r->{stmt}" unless $module{ $r->{stmt} } }
         else {
             my $s = $stmt{ $r->{stmt} } or push @bad, "$r->{id}: no statement $r->{stmt}";
             next unless $s;
-            my $read = $r->{kind} =~ /^(READ|PAGE)/;
+            my $read = $r->{kind} =~ /^(READ|PAGE|SEARCH)/;
             push @bad, "$r->{id}: kind $r->{kind} with a $s->{kind} statement"
                 if $read != ($s->{kind} eq 'READ');
             my %has = map { $_ => 1 } @{ $s->{columns} };
-            my $id = { READ => 'case_id', READ_PLAN => 'plan_id', READ_EXEC => 'exec_id', READ_VERIFY => 'verify_id', WRITE => 'case_id',
+            my $id = { READ => 'case_id', READ_PLAN => 'plan_id', READ_EXEC => 'exec_id', READ_VERIFY => 'verify_id', READ_DOC => 'doc_id', WRITE => 'case_id',
                        PAGE => 'case_id' }->{ $r->{kind} };
             $id = 'exec_id' if $r->{kind} eq 'WRITE' && $r->{path} =~ m{^/exec/};
+            $id = 'doc_id' if $r->{kind} eq 'WRITE' && $r->{path} =~ m{^/kb/};
             push @bad, "$r->{id}: {id} has no column $id" if $r->{path} =~ /\{id\}/ && !$has{$id};
             push @bad, "$r->{id}: a page without limit and after" if $r->{kind} eq 'PAGE' && !($has{limit} && $has{after});
             push @bad, "$r->{id}: a write without key and hash" if $r->{kind} eq 'WRITE' && !($has{key} && $has{hash});

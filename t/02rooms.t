@@ -9,7 +9,7 @@ use Aegis::Test;
 
 my @libc = qw(assert ctype errno float inttypes limits math regex stdarg stdbool stddef stdint stdio stdlib
     string strings time);
-my @posix = qw(arpa/inet dirent fcntl getopt grp netdb netinet/in netinet/tcp poll pthread pwd sched signal
+my @posix = qw(arpa/inet dirent dlfcn fcntl getopt grp netdb netinet/in netinet/tcp poll pthread pwd sched signal
     spawn sys/epoll sys/eventfd sys/file sys/mman sys/prctl sys/random sys/resource sys/select sys/signalfd
     sys/socket sys/stat sys/statvfs sys/syscall sys/time sys/timerfd sys/types sys/uio sys/un sys/wait
     sysexits syslog termios unistd locale glob libgen sys/ioctl);
@@ -44,6 +44,7 @@ my %room = (
     act     => { from => ['core', 'workers/lib', 'workers/roles/exec'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', 'curl/curl.h' ] },
     decoders => { from => ['core', 'workers/roles/sensor'], system => [ map { "$_.h" } @libc ] },
+    onnx    => { from => ['core', 'workers/lib', 'workers/roles/librarian'], system => [ (map { "$_.h" } @libc) ] },
     unit    => { from => ['core', 't/unit', undef],
                  system => [ (map { "$_.h" } @libc, @posix, 'setjmp'), 'jansson.h', 'cmocka.h',
                              'librdkafka/rdkafka.h', 'librdkafka/rdkafka_mock.h', 'snappy-c.h', 'openssl/sha.h', 'openssl/err.h',
@@ -51,7 +52,7 @@ my %room = (
 );
 
 sub room_of ($f) {
-    return $f =~ m{^core/} ? 'core' : $f =~ m{^trace/} ? 'trace' : $f =~ m{^ngx_aegis_module/} ? 'edge' : $f =~ m{^workers/lib/} ? 'lib'
+    return $f =~ m{^t/onnx/} ? 'onnx' : $f =~ m{^core/} ? 'core' : $f =~ m{^trace/} ? 'trace' : $f =~ m{^ngx_aegis_module/} ? 'edge' : $f =~ m{^workers/lib/} ? 'lib'
         : $f =~ m{^workers/roles/} ? 'role' : $f =~ m{^workers/} ? 'program'
         : $f =~ m{^t/act/} ? 'act' : $f =~ m{^t/fuzz/sensor/} ? 'decoders' : 'unit';
 }

@@ -49,7 +49,7 @@ sub replayed ($what, $method, $path, $json, %req) {
         }
         is_deeply([ Aegis::Pg::changed($before, $pg->fingerprint) ], [], 'and nothing in the database changed');
         cmp_ok($stack->metric('gateway', 'idempotent_replay_total'), '>=', $replays + $n, 'idempotent_replay_total counts them');
-        for my $other (['another body', $method, $path, json_encode({ %$json, ($path =~ /cancel$/ ? 'reason' : $path =~ /hint$/ ? 'query_hint' : 'correlation_id') => 'somebody else' })],
+        for my $other (['another body', $method, $path, json_encode({ %$json, ($path =~ /cancel$/ ? 'reason' : $path =~ /hint$/ ? 'query_hint' : $path eq '/kb/ingest' ? 'title' : 'correlation_id') => 'somebody else' })],
                 ['the same body with a blank more', $method, $path, "$body "],
                 ['another route', $path eq '/case/create' ? ('POST', '/gate/eval', json_encode({ case_id => uuid }))
                     : ('POST', '/case/create', json_encode({ title => 'x' }))]) {
@@ -72,6 +72,7 @@ replayed('PATCH transition, illegal', 'PATCH', $at, { event => 'exec_done' }, st
 replayed('PATCH transition, guard', 'PATCH', $at, { event => 'plan_ready' }, status => 422, problem => 'guard-failed');
 replayed('PATCH transition, If-Match', 'PATCH', $at, { event => 'force_park' }, status => 412, problem => 'version-mismatch', if_match => '"9"');
 replayed('PATCH transition, expected_version', 'PATCH', $at, { event => 'force_park', expected_version => 9 }, status => 409, problem => 'version-conflict');
+replayed('POST /kb/ingest', 'POST', '/kb/ingest', { source => "replay $$", body => "# Once\n\nand once only\n" }, status => 202);
 replayed('POST /plan/generate', 'POST', '/plan/generate', { case_id => $id, plan => Aegis::Case::echo_plan() }, status => 201);
 replayed('POST /gate/eval, too early', 'POST', '/gate/eval', { case_id => $id }, status => 409, problem => 'wrong-state');
 replayed('POST /adapter/exec, too early', 'POST', '/adapter/exec', { case_id => $id }, status => 409, problem => 'wrong-state');

@@ -18,7 +18,7 @@ my $pg = $stack->pg;
 my @done;
 sub ask ($id, $method, $path, $body = undef) {
     my $key = new_key('tenant');
-    my $r = $body ? $mine->write($method, $path, $body, key => $key) : $mine->get($path);
+    my $r = $method eq 'GET' ? $mine->get($path) : $mine->write($method, $path, $body, key => $key);
     push @done, { id => $id, method => $method, path => $path, body => $body, key => $key, r => $r };
     return $r;
 }
@@ -63,16 +63,19 @@ $c->wait_state('CLOSED');
 ask(@$_) for ['CASE_GET', 'GET', "/case/$case"], ['CASE_LIST', 'GET', "/case?tag=$tag&limit=1"], ['CASE_TIMELINE', 'GET', "/case/$case/timeline?limit=1"],
     ['PLAN_GET', 'GET', "/plan/$plan"], ['EXEC_PROGRESS', 'GET', "/adapter/exec/$exec"], ['EXEC_GET', 'GET', "/exec/$exec"],
     ['VERIFY_GET', 'GET', "/verify/$verify"], ['INGEST_CHECK', 'GET', '/ingest/check'], ['VERIFY_PAGE', 'GET', "/case/$case/verify"];
+my $doc = ask(KB_INGEST => 'POST', '/kb/ingest', { source => $tag, body => "# Mine alone\n\nwhat $tag says\n" })->json->{doc_id};
+wait_for('the document to be read', 15, sub { $mine->get("/kb/doc/$doc")->json->{state} eq 'READY' });
+ask(@$_) for ['KB_SEARCH', 'GET', "/kb/search?q=$tag&topk=50"], ['KB_LIST', 'GET', '/kb/doc?limit=1'], ['KB_GET', 'GET', "/kb/doc/$doc"];
 $stack->quiet;
 
-my %walked = map { $_->{id} => 1 } @done;
+my %walked = (KB_DELETE => 1, map { $_->{id} => 1 } @done);
 is_deeply([ grep { !$walked{$_} } map { $_->[0] } grep { $_->[3] ne 'LOCAL' } def_rows('routes', 'AEGIS_ROUTE') ], [],
     'the walk asks every route that needs a credential');
 is_deeply([ map { "$_->{id} " . $_->{r}->brief } grep { $_->{r}->status >= 300 } @done ], [], 'and each is answered');
 
 # --- the same by the other tenant
 my $before = $pg->fingerprint(case_id => $case);
-push @words, map { $_ => uc } grep { defined } $case, $plan, $exec, $verify;
+push @words, map { $_ => uc } grep { defined } $case, $plan, $exec, $verify, $doc;
 sub nothing_of_mine ($r, $what) {
     is((grep { index($r->body, $_) >= 0 } grep { $_ ne ($r->{asked} // '') } @words) ? 1 : 0, 0, "$what: no id of the first is in it") or diag($r->brief);
     ok(!$r->header('idempotent-replayed'), "$what: no answer is given again");
@@ -84,6 +87,7 @@ for my $d (@done) {
             my ($what, @h) = @$with;
             next if $d->{body} && @h && $h[0] eq 'If-None-Match';
             next if $d->{id} eq 'CASE_CREATE' && @h;
+            next if $d->{id} eq 'KB_INGEST' && @h;
             my $r = $d->{body} ? $theirs->write($d->{method}, $d->{path}, $d->{body}, key => $d->{key}, headers => [@h])
                 : $theirs->get($d->{path}, headers => [@h]);
             nothing_of_mine($r, $what);
@@ -92,6 +96,14 @@ for my $d (@done) {
                 is($r->json->{tenant}, 'other', "$what: in its own tenant");
             }
             elsif ($d->{id} eq 'INGEST_CHECK') { is($r->json->{tenant}, 'other', "$what: its own name") }
+            elsif ($d->{id} eq 'KB_INGEST') {
+                is($r->status, 202, "$what: a document of its own");
+                is($r->json->{tenant}, 'other', "$what: in its own tenant");
+            }
+            elsif ($d->{id} =~ /^KB_(SEARCH|LIST)$/) {
+                ok($r->status =~ /^(200|304|412)$/, "$what: passages and documents of its own");
+                is((grep { $_->{tenant} && $_->{tenant} ne 'other' } @{ $r->json->{items} // [] }), 0, "$what: no other") if $r->status == 200;
+            }
             elsif ($d->{id} eq 'GATE_WAITING') { is($r->status, 200, "$what: a list of its own") unless $r->status =~ /^(304|412)$/ }
             elsif ($d->{id} eq 'CASE_LIST') {
                 is((grep { $_->{tenant} && $_->{tenant} ne 'other' } @{ $r->json->{items} // [] }), 0, "$what: nothing of another tenant in the list");
@@ -104,6 +116,14 @@ for my $d (@done) {
         }
     };
 }
+
+subtest 'KB_DELETE' => sub {
+    is($theirs->write('DELETE', "/kb/doc/$doc", undef)->status, 404, 'the other does not find what it would delete');
+    is($mine->get("/kb/doc/$doc")->status, 200, 'and it is there still');
+    my $key = new_key('tenant');
+    is($mine->write('DELETE', "/kb/doc/$doc", undef, key => $key)->status, 200, 'its owner does');
+    is($theirs->write('DELETE', "/kb/doc/$doc", undef, key => $key)->status, 404, 'with the same key the other gets no answer again');
+};
 
 subtest 'cursors' => sub {
     my $n = 0;

@@ -30,7 +30,8 @@ enum { AEGIS_EXIT_OK = 0, AEGIS_EXIT_RUN = 1, AEGIS_EXIT_USAGE = 2,
 
 static const aegis_role_t *const  aegis_worker_roles[] = {
     &aegis_role_relay, &aegis_role_fsm, &aegis_role_analyst, &aegis_role_planner,
-    &aegis_role_gate, &aegis_role_exec, &aegis_role_verify, &aegis_role_sensor
+    &aegis_role_gate, &aegis_role_exec, &aegis_role_verify, &aegis_role_sensor,
+    &aegis_role_librarian
 };
 
 #define AEGIS_WORKER_N \

@@ -17,6 +17,7 @@ const aegis_ctl_noun_t  aegis_ctl_nouns[] = {
     { "gate", "plans that wait for people: list, show, approve, deny", aegis_ctl_gate_commands },
     { "plan", "check, render, read and compare plans", aegis_ctl_plan_commands },
     { "policy", "check a policy, and try it on what was decided", aegis_ctl_policy_commands },
+    { "kb", "the knowledge base: put in, search, list, delete", aegis_ctl_kb_commands },
     { "verify", "verify repairs, and read every number of it", aegis_ctl_verify_commands },
     { "detect", "run the analyst's detectors over a file", aegis_ctl_detect_commands },
     { "detectors", "the detectors' rules: check them, see what holds", aegis_ctl_detectors_commands },

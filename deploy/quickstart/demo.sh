@@ -37,8 +37,10 @@ locate_run
 # shellcheck disable=SC1091 # written by up.sh
 . "$RUN/aegis.env"
 
+learn
 play
 echo
+quotes "$id"
 say "the scenario $scenario went as it should, and Aegis is still up"
 
 cat <<END

@@ -32,6 +32,22 @@ api() {
         -H "Authorization: Bearer ${API_TOKEN:-$AEGIS_TOKEN}" -H "Idempotency-Key: demo-$EPOCHREALTIME-$RANDOM" "${body[@]}"
 }
 
+# The example runbooks, so that plans can quote one; there already after the first time.
+learn() {
+    ctl kb ingest "$ROOT/conf/kb" --category runbook --wait 10 2>/dev/null >&2 ||
+        die "the example runbooks were not read" "$RUN/bin/aegisctl --env-file $RUN/aegis.env kb list"
+    say "the example runbooks of conf/kb are in the knowledge base"
+}
+
+# quotes case: the first passage that its plan quotes, if any.
+quotes() {
+    local plan text
+    plan=$(api GET "/case/$1" | grep -o '"plan_id":"[^"]*' | cut -d'"' -f4) || return 0
+    [ -n "$plan" ] || return 0
+    text=$(api GET "/plan/$plan" | grep -o 'From the knowledge base:.n.1. [^"]*' | head -1 | cut -c 28-220) || return 0
+    [ -z "$text" ] || say "the plan quotes $text…"
+}
+
 # new_case title [options of aegisctl case create]: sets id.
 new_case() {
     say "creating a case: $1"

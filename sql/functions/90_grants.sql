@@ -38,5 +38,12 @@ GRANT INSERT, UPDATE ON aegis.service_call_5m, aegis.log_pattern, aegis.log_patt
 GRANT INSERT, DELETE ON aegis.ingest_journal TO aegis_worker;
 GRANT INSERT ON aegis.gate_policy, aegis.plan_template_set, aegis.plan_template TO aegis_worker;
 REVOKE EXECUTE ON FUNCTION aegis.plan_templates_put(text, json, text) FROM aegis_gateway;
+
+GRANT INSERT, UPDATE, DELETE ON aegis.kb_doc, aegis.kb_version, aegis.kb_query, aegis.kb_term, aegis.kb_tenant, aegis.kb_case_todo
+    TO aegis_gateway, aegis_worker;
+GRANT DELETE ON aegis.kb_chunk, aegis.kb_vector TO aegis_gateway;
+GRANT INSERT, UPDATE, DELETE ON aegis.kb_chunk, aegis.kb_vector TO aegis_worker;
+REVOKE EXECUTE ON FUNCTION aegis.kb_embedder_use(text, int), aegis.kb_switch(int), aegis.kb_index_vectors(int)
+    FROM aegis_gateway;
 -- maintain() changes the schema with its owner's rights.
 REVOKE EXECUTE ON FUNCTION aegis.maintain(int, int, int) FROM aegis_gateway;

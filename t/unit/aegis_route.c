@@ -15,7 +15,7 @@ test_every_route(void **state)
     const char           *hole, *allow;
     const aegis_route_t  *r, *found;
 
-    static const char *const  methods[] = { "GET", "POST", "PATCH" };
+    static const char *const  methods[] = { "GET", "POST", "PATCH", "DELETE" };
 
     for (i = 0; i < AEGIS_N_ROUTES; i++) {
         r = aegis_route(i);
@@ -68,6 +68,7 @@ test_answers(void **state)
         { "DELETE",  "/case/x",            AEGIS_E_METHOD, "GET, HEAD, OPTIONS" },
         { "OPTIONS", "/case",              AEGIS_E_METHOD, "GET, HEAD, OPTIONS" },
         { "PUT",     "/case/x/transition", AEGIS_E_METHOD, "PATCH, OPTIONS" },
+        { "POST",    "/kb/doc/x", AEGIS_E_METHOD, "GET, HEAD, DELETE, OPTIONS" },
         { "get",     "/case",              AEGIS_E_METHOD, "GET, HEAD, OPTIONS" },
         { "POST",    "/plan/x",            AEGIS_E_METHOD, "GET, HEAD, OPTIONS" },
         { "GET",     "/plan/generate",     AEGIS_E_METHOD, "POST, OPTIONS" },

@@ -82,6 +82,7 @@ extern const aegis_ctl_command_t  aegis_ctl_dlq_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_db_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_fsm_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_key_commands[];
+extern const aegis_ctl_command_t  aegis_ctl_kb_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_verify_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_config_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_doctor_commands[];

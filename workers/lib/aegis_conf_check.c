@@ -39,6 +39,12 @@ static const struct {
     { "script.memory_mb",     0, 1048576 },
     { "script.processes",     4, 65536 },
     { "http.per_host",        0, 4096 },
+    { "kb.cases",             0, 1 },
+    { "kb.embed.timeout_ms",  100, 120000 },
+    { "kb.fetch_max",         1024, 1048576 },
+    { "kb.onnx.max_tokens",   8, 512 },
+    { "kb.onnx.threads",      1, 64 },
+    { "kb.fetch_timeout_s",   1, 120 },
     { "store.s3.give_up_s",   1, 604800 },
     { "sensor.body_max_kb",   1, 1048576 },
     { "sensor.unpacked_max_kb", 64, 1048576 },
@@ -137,6 +143,19 @@ aegis_conf_is_store(const char *value)
 }
 
 static int
+aegis_conf_is_embedder(const char *value)
+{
+    return strcmp(value, "builtin") == 0 || strcmp(value, "http") == 0
+           || strcmp(value, "onnx") == 0;
+}
+
+static int
+aegis_conf_is_pooling(const char *value)
+{
+    return strcmp(value, "cls") == 0 || strcmp(value, "mean") == 0;
+}
+
+static int
 aegis_conf_is_how(const char *value)
 {
     return strcmp(value, "off") == 0 || strcmp(value, "auto") == 0
@@ -157,6 +176,10 @@ static const struct {
     { "metrics.listen", aegis_conf_is_address, "host:port" },
     { "script.namespaces", aegis_conf_is_how, "off, auto or require" },
     { "script.seccomp", aegis_conf_is_how, "off, auto or require" },
+    { "kb.embedder", aegis_conf_is_embedder, "builtin, http or onnx" },
+    { "kb.onnx.pooling", aegis_conf_is_pooling, "cls or mean" },
+    { "kb.embed.url", aegis_conf_is_base_url,
+      "http:// or https:// with host, port and path alone" },
     { "store.kind", aegis_conf_is_store, "file or s3" },
     { "store.s3.endpoint", aegis_conf_is_base_url,
       "http:// or https:// with host, port and path alone" },

@@ -81,5 +81,6 @@ extern const aegis_role_t  aegis_role_gate;
 extern const aegis_role_t  aegis_role_exec;
 extern const aegis_role_t  aegis_role_verify;
 extern const aegis_role_t  aegis_role_sensor;
+extern const aegis_role_t  aegis_role_librarian;
 
 #endif

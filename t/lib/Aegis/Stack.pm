@@ -18,14 +18,14 @@ use Aegis::Nats;
 use Aegis::Pg;
 use Aegis::Test;
 
-my @roles = qw(relay fsm analyst planner gate exec verify sensor);
+my @roles = qw(relay fsm analyst planner gate exec verify sensor librarian);
 
 # Credentials beside the quick start's two: name => [tenant, principal, scopes,
 # more of the line]. second's is of the form without an id.
 my %keys = (
     second => ['default', 'second', '*'],
     alice => ['default', 'alice', '*'],
-    reader => ['default', 'reader', 'case:read,plan:read,exec:read,verify:read,gate:read'],
+    reader => ['default', 'reader', 'case:read,plan:read,exec:read,verify:read,gate:read,kb:read'],
     (map { $_ => ['default', $_, 'case:read,gate:read,gate:approve'] } qw(bob carol dave)),
     mute => ['default', 'mute', 'gate:write'],
     starter => ['default', 'starter', join ',', qw(case:read case:create case:transition:start_analysis case:transition:plan_ready plan:write)],

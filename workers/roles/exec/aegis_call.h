@@ -8,15 +8,12 @@
 #include <sys/socket.h>
 
 #include "aegis_adapter.h"
+#include "aegis_allow.h"
 #include "aegis_buf.h"
 
-#define AEGIS_CALL_HOST  256
+#define AEGIS_CALL_HOST  AEGIS_ALLOW_HOST
 
-typedef struct {
-    char      scheme[8];                /* http, https */
-    char      host[AEGIS_CALL_HOST];    /* as libcurl reads it: 127.1 is 127.0.0.1 */
-    unsigned  port;
-} aegis_call_url_t;
+typedef aegis_allow_url_t  aegis_call_url_t;
 
 /* Take over http.allow and http.allow_private. 0 and err: what is there is no
  * list of hosts, or of ranges, and the old ones stay. */

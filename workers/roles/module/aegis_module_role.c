@@ -259,6 +259,7 @@ aegis_module_load(aegis_worker_t *w, aegis_module_work_t *works, size_t *n,
     aegis_code_t            rc;
     const aegis_item_t     *items[AEGIS_MODULE_BATCH];
     const aegis_pg_row_t   *rows;
+    aegis_module_cited_t   *cited;
     aegis_module_worker_t  *mw;
 
     for (i = 0; i < *n; i++) {
@@ -273,12 +274,15 @@ aegis_module_load(aegis_worker_t *w, aegis_module_work_t *works, size_t *n,
     mw = w->data;
     json_array_clear(mw->earlier);
 
+    cited = mw->module->id == AEGIS_MODULE_plan ? aegis_module_cite(w, items, rows, *n) : NULL;
+
     for (i = 0, left = 0; i < *n; i++) {
-        if (aegis_module_loaded(w, &works[i], &rows[i])) {
+        if (aegis_module_loaded(w, &works[i], cited ? &cited[i].row : &rows[i])) {
             works[left++] = works[i];
         }
     }
 
+    aegis_module_cited_free(cited, *n);
     *n = left;
     return AEGIS_E_OK;
 }

@@ -52,6 +52,21 @@ void aegis_module_policy_reload(aegis_worker_t *w);
 
 void aegis_module_policy_free(aegis_module_policy_t *policy);
 
+/* A case that the planner loaded, with what the knowledge base says about it. */
+typedef struct {
+    aegis_str_t      tenant;
+    aegis_pg_row_t   row;               /* what was loaded, "knowledge" added to its body */
+    char            *body;
+    char            *code;
+    char            *probe;
+    char            *answer;
+} aegis_module_cited_t;
+
+/* One for each row of a load, which then is gone. NULL: no memory. */
+aegis_module_cited_t *aegis_module_cite(aegis_worker_t *w, const aegis_item_t *const *items,
+    const aegis_pg_row_t *rows, size_t n);
+void aegis_module_cited_free(aegis_module_cited_t *cited, size_t n);
+
 /* Decide and commit up to AEGIS_MODULE_BATCH commands; sets their codes. */
 aegis_code_t aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n,
     aegis_error_t *err);
