@@ -93,7 +93,9 @@ $(LIB_LIB): $(call obj,$(LIB_SRC) $(TRACE_SRC))
 	$(SAY) AR $@
 	$(Q)ar rcs $@ $^
 
-$(B)/aegis-worker: $(call obj,$(WORKER_SRC) $(ROLE_SRC)) $(PROTO).o $(LIB_LIB) $(CORE_LIB)
+# what it is linked from, once more with failpoints in $(FP)/aegis-worker
+WORKER_OBJ = $(call obj,$(WORKER_SRC) $(ROLE_SRC)) $(PROTO).o
+$(B)/aegis-worker: $(WORKER_OBJ) $(LIB_LIB) $(CORE_LIB)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
 $(B)/aegisctl: $(call obj,$(CTL_SRC)) $(LIB_LIB) $(CORE_LIB)
@@ -249,7 +251,7 @@ $(FP_OBJ): $(FP)/%.o: %.c core/tables/failpoints.def
 	$(SAY) CC $@
 	$(Q)$(CC) $(CFLAGS) -DAEGIS_FAILPOINTS $(ROLE_INC) -Iworkers/roles/exec -MMD -MP -c $< -o $@
 # (of the library's members those with failpoints are there already, and not taken)
-$(FP)/aegis-worker: $(FP_OBJ) $(filter-out $(call obj,$(FP_SRC)),$(call obj,$(WORKER_SRC) $(ROLE_SRC))) $(LIB_LIB) $(CORE_LIB)
+$(FP)/aegis-worker: $(FP_OBJ) $(filter-out $(call obj,$(FP_SRC)),$(WORKER_OBJ)) $(LIB_LIB) $(CORE_LIB)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(WORKER_LIBS)
 $(FP)/ngx_http_aegis_module.so: $(MODULE) $(FP)/t/failpoint/aegis_failpoint.o t/failpoint/module.sh
