@@ -177,6 +177,10 @@ ngx_http_aegis_pg_close(ngx_http_aegis_pg_t *pg)
     PQfinish(pg->conn);
     pg->conn = NULL;
 
+    /* a TLS handshake that was given up leaves an error in the thread's queue,
+     * and nginx would find it at the next client's */
+    ERR_clear_error();
+
     ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_DOWN);
 }
 
