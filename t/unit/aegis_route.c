@@ -40,7 +40,8 @@ test_every_route(void **state)
         }
 
         assert_int_equal(r->kind == AEGIS_KIND_MODULE, r->module != AEGIS_MODULE_NONE);
-        assert_int_equal(r->kind == AEGIS_KIND_MODULE || r->kind == AEGIS_KIND_LOCAL,
+        assert_int_equal(r->kind == AEGIS_KIND_MODULE || r->kind == AEGIS_KIND_LOCAL
+                         || r->kind == AEGIS_KIND_WHO,
                          r->stmt == AEGIS_STMT_NONE);
     }
 
