@@ -15,6 +15,7 @@
 #define AEGIS_DETECT_NEW       8        /* newest values of a shift */
 #define AEGIS_DETECT_AVERAGED  6        /* newest values of a seasonal deviation */
 #define AEGIS_DETECT_FLOOR     0.001    /* of the value, of every scale */
+#define AEGIS_DETECT_KNOWN     3600     /* seconds after which a series is missed */
 #define AEGIS_DETECT_FARTHEST  1e9      /* scales */
 
 
@@ -443,7 +444,7 @@ aegis_detect_patience(const aegis_detect_t *s, const aegis_detect_rule_t *rule)
     if (rule->missing_s > 0) {
         return s->n > 0 ? rule->missing_s : 0;
     }
-    if (s->n < rule->min_samples || s->step <= 0) {
+    if (s->n < rule->min_samples || s->step <= 0 || s->t - s->begun < AEGIS_DETECT_KNOWN) {
         return 0;
     }
 

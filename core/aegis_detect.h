@@ -72,6 +72,7 @@ typedef struct {
     int       ignore;           /* the series is not analysed */
     int       opens;            /* a finding may open a case */
     char      severity[12];     /* "": by the score */
+    const json_t  *labels;      /* of a case that is opened; the rules', NULL: none */
 } aegis_detect_rule_t;
 
 /* Exceedances of one side of one detector's deviations, decayed. */
@@ -191,6 +192,8 @@ void aegis_detect_rule_init(aegis_detect_rule_t *rule);
 aegis_code_t aegis_detect_rules_parse(aegis_str_t yaml, aegis_detect_rules_t **ret,
     aegis_error_t *err);
 void aegis_detect_rules_free(aegis_detect_rules_t *rules);      /* NULL is fine */
+
+size_t aegis_detect_rules_count(const aegis_detect_rules_t *rules);
 
 /* What holds for a series: the defaults, then each rule that matches, in order.
  * NULL rules: the defaults alone. source: "metric", "call" or "log". */

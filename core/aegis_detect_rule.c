@@ -15,6 +15,7 @@
 
 #define AEGIS_RULE_MAX    256
 #define AEGIS_RULE_NAMES  32            /* patterns of one member */
+#define AEGIS_RULE_LABELS 16
 #define AEGIS_RULE_GLOB   200           /* characters of a pattern */
 
 struct aegis_detect_rules_s {
@@ -38,7 +39,7 @@ static const char *const  aegis_rule_kinds[] = {
 static const char *const  aegis_rule_members[] = {
     "score", "min_samples", "direction", "floor", "floor_ratio", "min_change",
     "clear_samples", "rearm", "missing_s", "above", "above_clear", "below", "below_clear",
-    "for_samples", "off", "ignore", "opens", "severity", "stat",
+    "for_samples", "off", "ignore", "opens", "severity", "stat", "labels",
     "name", "source", "metric", "resource", NULL
 };
 
@@ -171,6 +172,29 @@ aegis_detect_member(const json_t *rule, const char *at, const char *name, char *
 }
 
 
+/* What a case may have: strings of up to 512 under words. */
+static void
+aegis_detect_check_labels(const json_t *labels, const char *at, aegis_error_t *err)
+{
+    char         sub[AEGIS_CHECK_POINTER];
+    json_t      *value;
+    const char  *name;
+
+    if (!json_is_object(labels) || json_object_size(labels) > AEGIS_RULE_LABELS) {
+        aegis_error_at(err, at, "must be an object of at most %d labels", AEGIS_RULE_LABELS);
+        return;
+    }
+
+    json_object_foreach((json_t *) labels, name, value) {
+        aegis_error_pointer(sub, sizeof(sub), at, name);
+        if (!aegis_check_is_word(name, 63)) {
+            aegis_error_at(err, sub, "is not a label's name");
+        }
+        aegis_check_string(value, 0, 512, sub, err);
+    }
+}
+
+
 /* A limit and where it clears: the second lies inside of the first. */
 static void
 aegis_detect_check_limit(const json_t *rule, const char *name, const char *clear,
@@ -257,6 +281,11 @@ aegis_detect_check_rule(const json_t *rule, int selects, const char *at,
         }
     }
 
+    value = aegis_detect_member(rule, at, "labels", sub, sizeof(sub));
+    if (value) {
+        aegis_detect_check_labels(value, sub, err);
+    }
+
     aegis_detect_check_limit(rule, "above", "above_clear", 1, at, err);
     aegis_detect_check_limit(rule, "below", "below_clear", -1, at, err);
 }
@@ -327,6 +356,13 @@ aegis_detect_rules_free(aegis_detect_rules_t *rules)
         json_decref(rules->doc);
         free(rules);
     }
+}
+
+
+size_t
+aegis_detect_rules_count(const aegis_detect_rules_t *rules)
+{
+    return rules ? json_array_size(json_object_get(rules->doc, "rules")) : 0;
 }
 
 
@@ -442,6 +478,9 @@ aegis_detect_apply(const json_t *rule, aegis_detect_rule_t *ret)
         strncpy(ret->severity, aegis_rule_severities[i], sizeof(ret->severity) - 1);
     }
 
+    if ((value = json_object_get(rule, "labels")) != NULL) {
+        ret->labels = value;
+    }
     if ((value = json_object_get(rule, "off")) != NULL) {
         ret->off = aegis_detect_off(value);
     }

@@ -25,6 +25,42 @@ ngx_http_aegis_item_uuid(ngx_http_aegis_job_t *job)
 }
 
 
+/* What a write makes gets the job's new id. */
+static void
+ngx_http_aegis_item_new(ngx_http_aegis_job_t *job)
+{
+    ngx_uint_t  column;
+
+    switch (job->route->stmt) {
+
+    case AEGIS_STMT_CASE_CREATE:
+        column = AEGIS_C_case_id;
+        break;
+
+    case AEGIS_STMT_EXEC_ACCEPT:
+        column = AEGIS_C_exec_id;
+        break;
+
+    case AEGIS_STMT_INGEST_HINT:
+        column = AEGIS_C_locator_id;
+        break;
+
+    case AEGIS_STMT_KB_INGEST:
+        column = AEGIS_C_doc_id;
+        break;
+
+    case AEGIS_STMT_ANALYZE_ASK:
+        column = AEGIS_C_run_id;
+        break;
+
+    default:
+        return;
+    }
+
+    job->item.v[column] = ngx_http_aegis_cview(job->uuid);
+}
+
+
 ngx_int_t
 ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
 {
@@ -61,6 +97,10 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
 
     case AEGIS_KIND_SEARCH:
     case AEGIS_KIND_WHO:
+        return NGX_OK;
+
+    case AEGIS_KIND_READ_FINDING:
+        item->v[AEGIS_C_finding_id] = job->id;
         return NGX_OK;
 
     case AEGIS_KIND_READ:
@@ -102,17 +142,7 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (route->stmt == AEGIS_STMT_CASE_CREATE) {
-        item->v[AEGIS_C_case_id] = ngx_http_aegis_cview(job->uuid);
-
-    } else if (route->stmt == AEGIS_STMT_EXEC_ACCEPT) {
-        item->v[AEGIS_C_exec_id] = ngx_http_aegis_cview(job->uuid);
-
-    } else if (route->stmt == AEGIS_STMT_INGEST_HINT) {
-        item->v[AEGIS_C_locator_id] = ngx_http_aegis_cview(job->uuid);
-    } else if (route->stmt == AEGIS_STMT_KB_INGEST) {
-        item->v[AEGIS_C_doc_id] = ngx_http_aegis_cview(job->uuid);
-    }
+    ngx_http_aegis_item_new(job);
 
     return NGX_OK;
 }

@@ -33,7 +33,7 @@ sub url ($r, $with = $id) { return $r->{path} =~ s/\{id\}/$with/r }
 # A body that the schema lets through.
 sub valid ($schema) {
     my %v = (create => { title => 'x', mode => 'manual' }, transition => { event => 'resume' }, cancel => { reason => 'x' },
-        hint => { dataset => 'logs', bucket => 'b', object_key => 'k', t_from => '2026-11-01T00:00:00Z', t_to => '2026-11-01T00:01:00Z' },
+        ask => { reason => 'x' }, hint => { dataset => 'logs', bucket => 'b', object_key => 'k', t_from => '2026-11-01T00:00:00Z', t_to => '2026-11-01T00:01:00Z' },
         document => { body => "# x\n\ny\n" });
     return { %{ $v{$schema} // { case_id => $id } } };
 }
@@ -168,7 +168,7 @@ unchanged('ids in paths and bodies' => sub {
             refused($a, $status, $a->status == 400 ? 'bad-request' : 'not-found', "$r->{path}: $what");
         }
     }
-    for my $r (grep { $_->{schema} !~ /^(none|create|transition|cancel|document)$/ } @routes) {
+    for my $r (grep { $_->{schema} !~ /^(none|create|transition|cancel|document|ask)$/ } @routes) {
         refused($http->write($r->{method}, url($r), { %{ valid($r->{schema}) }, case_id => uuid, ($r->{schema} eq 'approve' ? (plan_hash => 'f' x 64) : ()) }), 404, 'not-found', "$r->{path}: a case that nobody has");
     }
 });

@@ -49,7 +49,7 @@ sub replayed ($what, $method, $path, $json, %req) {
         }
         is_deeply([ Aegis::Pg::changed($before, $pg->fingerprint) ], [], 'and nothing in the database changed');
         cmp_ok($stack->metric('gateway', 'idempotent_replay_total'), '>=', $replays + $n, 'idempotent_replay_total counts them');
-        for my $other (['another body', $method, $path, json_encode({ %$json, ($path =~ /cancel$/ ? 'reason' : $path =~ /hint$/ ? 'query_hint' : $path eq '/kb/ingest' ? 'title' : 'correlation_id') => 'somebody else' })],
+        for my $other (['another body', $method, $path, json_encode({ %$json, ($path =~ /(?:cancel|analyze.run)$/ ? 'reason' : $path =~ /hint$/ ? 'query_hint' : $path eq '/kb/ingest' ? 'title' : 'correlation_id') => 'somebody else' })],
                 ['the same body with a blank more', $method, $path, "$body "],
                 ['another route', $path eq '/case/create' ? ('POST', '/gate/eval', json_encode({ case_id => uuid }))
                     : ('POST', '/case/create', json_encode({ title => 'x' }))]) {
@@ -90,6 +90,7 @@ replayed('POST /verify/run, too early', 'POST', '/verify/run', { case_id => $id 
     }
     $undo->();
 }
+replayed('POST /analyze/run', 'POST', '/analyze/run', {}, status => 202);
 replayed('POST /ingest/hint', 'POST', '/ingest/hint', Aegis::Case::hint(case_id => $id), status => 201);
 is($pg->one('SELECT count(*) FROM aegis.oo_locator WHERE case_id = ? AND dataset = ?', $id, 'logs'), 1, 'one locator');
 replayed('PATCH plan_ready', 'PATCH', $at, { event => 'plan_ready' }, status => 200);

@@ -29,6 +29,11 @@ my $case = ask(CASE_CREATE => 'POST', '/case/create', { title => 'mine', mode =>
 ask(CASE_CREATE => 'POST', '/case/create', { title => "mine $_", mode => 'manual', tags => [$tag] }) for 1, 2;
 ask(CASE_TRANSITION => 'PATCH', "/case/$case/transition", { event => 'start_analysis' });
 my $plan = ask(PLAN_GENERATE => 'POST', '/plan/generate', { case_id => $case, plan => Aegis::Case::echo_plan() })->json->{plan_id};
+my $finding = uuid;
+$pg->do(q{INSERT INTO aegis.finding (tenant, finding_id, fingerprint, source, kind, severity, title, at, decision, rule, reason)
+    VALUES ('default', ?, 'mine', 'metric', 'ewma', 'info', 'a finding', now(), 'held', 'only-info', 'for a test')}, $finding);
+push @words, $finding;
+push @words, ask(ANALYZE_RUN => 'POST', '/analyze/run', {})->json->{run_id};
 push @words, ask(INGEST_HINT => 'POST', '/ingest/hint', Aegis::Case::hint(case_id => $case))->json->{locator_id};
 ask(CASE_TRANSITION => 'PATCH', "/case/$case/transition", { event => 'plan_ready' });
 ask(GATE_EVAL => 'POST', '/gate/eval', { case_id => $case });
@@ -62,6 +67,7 @@ $c->wait_state('CLOSED');
 }
 ask(@$_) for ['CASE_GET', 'GET', "/case/$case"], ['CASE_LIST', 'GET', "/case?tag=$tag&limit=1"], ['CASE_TIMELINE', 'GET', "/case/$case/timeline?limit=1"],
     ['PLAN_GET', 'GET', "/plan/$plan"], ['EXEC_PROGRESS', 'GET', "/adapter/exec/$exec"], ['EXEC_GET', 'GET', "/exec/$exec"],
+    ['FINDING_LIST', 'GET', '/finding?limit=1'], ['FINDING_GET', 'GET', "/finding/$finding"],
     ['VERIFY_GET', 'GET', "/verify/$verify"], ['INGEST_CHECK', 'GET', '/ingest/check'], ['VERIFY_PAGE', 'GET', "/case/$case/verify"];
 my $doc = ask(KB_INGEST => 'POST', '/kb/ingest', { source => $tag, body => "# Mine alone\n\nwhat $tag says\n" })->json->{doc_id};
 wait_for('the document to be read', 15, sub { $mine->get("/kb/doc/$doc")->json->{state} eq 'READY' });
@@ -104,7 +110,8 @@ for my $d (@done) {
                 ok($r->status =~ /^(200|304|412)$/, "$what: passages and documents of its own");
                 is((grep { $_->{tenant} && $_->{tenant} ne 'other' } @{ $r->json->{items} // [] }), 0, "$what: no other") if $r->status == 200;
             }
-            elsif ($d->{id} eq 'GATE_WAITING') { is($r->status, 200, "$what: a list of its own") unless $r->status =~ /^(304|412)$/ }
+            elsif ($d->{id} eq 'ANALYZE_RUN') { is($r->status, $what =~ /If-Match/ ? $r->status : 202, "$what: a round for its own") }
+            elsif ($d->{id} =~ /^(?:GATE_WAITING|FINDING_LIST)$/) { is($r->status, 200, "$what: a list of its own") unless $r->status =~ /^(304|412)$/ }
             elsif ($d->{id} eq 'CASE_LIST') {
                 is((grep { $_->{tenant} && $_->{tenant} ne 'other' } @{ $r->json->{items} // [] }), 0, "$what: nothing of another tenant in the list");
             }

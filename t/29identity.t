@@ -128,7 +128,7 @@ subtest 'who acts is who authenticated' => sub {
     for my $r (grep { $_->[5] ne 'none' } def_rows('routes', 'AEGIS_ROUTE')) {
         my ($id, $method, $path, $schema) = @$r[0, 1, 2, 5];
         my $body = { create => { title => 'x', mode => 'manual' }, transition => { event => 'force_park' },
-            approve => { case_id => $c->id, plan_hash => 'h' }, cancel => {}, hint => Aegis::Case::hint(),
+            approve => { case_id => $c->id, plan_hash => 'h' }, cancel => {}, ask => {}, hint => Aegis::Case::hint(),
             document => { body => "# x\n\ny\n" } }->{$schema} // { case_id => $c->id };
         my $url = $path =~ s/\{id\}/$c->id/er;
         my $before = $pg->fingerprint;

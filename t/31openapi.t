@@ -144,6 +144,16 @@ subtest 'the loop, by hand' => sub {
     $case->wait_state('VERIFYING');
     ask($http, 'get /exec/{id}', "/exec/$run->{exec_id}", 200, 'the run when it is done');
     ask($http, 'get /ingest/check', '/ingest/check', 200, 'who sends');
+    ask($http, 'post /analyze/run', '/analyze/run', 202, 'a round', json => {}, headers => [key]);
+    my $f = uuid;
+    $stack->pg->do(q{INSERT INTO aegis.finding (tenant, finding_id, fingerprint, source, kind, severity, title, at, decision, rule, reason)
+        VALUES ('default', ?, 'openapi', 'metric', 'ewma', 'info', 'a finding', now(), 'held', 'only-info', 'for a test')}, $f);
+    ask($http, 'get /finding', '/finding?limit=1', 200, 'a page');
+    ask($http, 'get /finding', '/finding?limit=1', 304, 'known', headers => ['If-None-Match', '*']);
+    ask($http, 'get /finding', '/finding?limit=1', 412, 'another', headers => ['If-Match', '"x"']);
+    ask($http, 'get /finding/{id}', "/finding/$f", 200, 'why');
+    ask($http, 'get /finding/{id}', "/finding/$f", 304, 'known', headers => ['If-None-Match', '*']);
+    ask($http, 'get /finding/{id}', "/finding/$f", 412, 'another', headers => ['If-Match', '"x"']);
     ask($http, 'post /ingest/hint', '/ingest/hint', 201, 'a locator', json => Aegis::Case::hint(case_id => $run->{case_id}), headers => [key]);
     ask($http, 'post /exec/{id}/cancel', "/exec/$run->{exec_id}/cancel", 409, 'too late', json => { reason => 'late' }, headers => [key]);
     $stack->add_script('t-openapi.sh', "#!/bin/sh\n# waits\nexec sleep 60\n");
@@ -211,7 +221,7 @@ subtest 'what every route refuses' => sub {
             my $url = $url{$template} // ($template =~ s/\{id\}/uuid/er);
             my %valid = $write ? (json => $template eq '/case/create' ? { title => 'x', mode => 'manual' }
                 : $template =~ /transition/ ? { event => 'force_park' } : $template =~ m{^/gate/(?:approve|deny)$} ? { case_id => uuid, plan_hash => 'h' }
-                : $template =~ /cancel$/ ? { reason => 'x' } : $template =~ /hint$/ ? Aegis::Case::hint(case_id => uuid) : { case_id => uuid }) : ();
+                : $template =~ /(?:cancel|analyze.run)$/ ? { reason => 'x' } : $template =~ /hint$/ ? Aegis::Case::hint(case_id => uuid) : { case_id => uuid }) : ();
             my @k = $write ? key : ();
             if ($has->{401}) {
                 ask($nobody, $op, $url, 401, 'no credential', %valid, headers => [@k]);
@@ -286,7 +296,7 @@ subtest 'every documented status was seen' => sub {
         for my $method (grep { /^(get|post|patch)$/ } sort keys %{ $doc->{paths}{$template} }) {
             for my $status (sort keys %{ $doc->{paths}{$template}{$method}{responses} }) {
                 next if $elsewhere{$status} || ($status == 413 && $method eq 'get') || ($status == 400 && $template =~ /^\/(healthz|livez|readyz|metrics|openapi)/)
-                    || ($status == 409 && $template =~ m{^/(?:case/create|ingest/hint|kb/ingest)$});
+                    || ($status == 409 && $template =~ m{^/(?:case/create|ingest/hint|analyze/run|kb/ingest)$});
                 $seen{"$method $template"}{$status} ? $n++ : push @missing, "$method $template: $status";
             }
         }

@@ -36,6 +36,11 @@ GRANT INSERT, UPDATE ON aegis.exec_step, aegis.dead_letter, aegis.metric_1m TO a
 GRANT INSERT, UPDATE ON aegis.service_call_5m, aegis.log_pattern, aegis.log_pattern_5m,
     aegis.dim_tenant, aegis.dim_resource, aegis.signal_event, aegis.ingest_lane TO aegis_worker;
 GRANT INSERT, DELETE ON aegis.ingest_journal TO aegis_worker;
+GRANT INSERT, UPDATE ON aegis.analyst_mark, aegis.analyst_series, aegis.analyst_state,
+    aegis.finding_group, aegis.finding_member TO aegis_worker;
+GRANT INSERT ON aegis.finding TO aegis_worker;
+GRANT INSERT ON aegis.analyst_run TO aegis_gateway;
+GRANT UPDATE ON aegis.analyst_run TO aegis_worker;
 GRANT INSERT ON aegis.gate_policy, aegis.plan_template_set, aegis.plan_template TO aegis_worker;
 REVOKE EXECUTE ON FUNCTION aegis.plan_templates_put(text, json, text) FROM aegis_gateway;
 

@@ -51,6 +51,9 @@ test_refused(void **state)
         { "version: 1\nrules: [{score: 0}]", "/rules/0/score" },
         { "version: 1\nrules: [{rearm: 0.5}]", "/rules/0/rearm" },
         { "version: 1\nrules: [{ignore: maybe}]", "/rules/0/ignore" },
+        { "version: 1\nrules: [{labels: [a]}]", "/rules/0/labels" },
+        { "version: 1\nrules: [{labels: {env: 5}}]", "/rules/0/labels/env" },
+        { "version: 1\nrules: [{labels: {'a b': x}}]", "/rules/0/labels/a b" },
         { "version: 1\ndefaults: {metric: a}", "/defaults/metric" },
     };
 
@@ -83,7 +86,7 @@ test_order(void **state)
                 "rules:\n"
                 "  - {metric: 'http_*', direction: up, above: 5}\n"
                 "  - {metric: ['http_req*', 'x'], resource: '*/Shop', above: 7, above_clear: 6,"
-                " off: [stuck, spread], severity: critical, stat: p95}\n"
+                " off: [stuck, spread], severity: critical, stat: p95, labels: {env: dev}}\n"
                 "  - {source: [call, log], ignore: true}\n");
 
     aegis_detect_rules_find(all, "metric", "urn:k8s:svc:a/b", "http_requests", &r);
@@ -96,6 +99,7 @@ test_order(void **state)
     assert_true(r.above == 7 && r.above_clear == 6);
     assert_int_equal(r.off, 1u << AEGIS_DETECT_stuck | 1u << AEGIS_DETECT_spread);
     assert_string_equal(r.severity, "critical");
+    assert_string_equal(aegis_json_str(r.labels, "env"), "dev");
     assert_int_equal(r.stat, AEGIS_DETECT_P95);
     assert_false(r.ignore);
 
@@ -103,6 +107,8 @@ test_order(void **state)
     assert_true(r.ignore);
     aegis_detect_rules_find(all, "metric", "r", "cpu", &r);
     assert_false(r.has_above || r.ignore || r.direction);
+    assert_int_equal(aegis_detect_rules_count(all), 3);
+    assert_int_equal(aegis_detect_rules_count(NULL), 0);
     aegis_detect_rules_free(all);
 }
 

@@ -77,6 +77,7 @@ extern const aegis_ctl_command_t  aegis_ctl_plan_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_policy_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_detect_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_detectors_commands[];
+extern const aegis_ctl_command_t  aegis_ctl_finding_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_outbox_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_dlq_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_db_commands[];

@@ -11,7 +11,8 @@
 #include "aegis_ctl.h"
 #include "aegis_detect.h"
 
-#define DETECT_LINE  65536
+#define DETECT_LINE   65536
+#define DETECT_STEP   300       /* seconds between points that are only numbered */
 
 typedef struct {
     FILE                  *in;
@@ -23,6 +24,7 @@ typedef struct {
     int                    alarms_only;
     int                    gaps;
     int                    explain;
+    int64_t                step;        /* of numbered points; 0: not known yet */
     long                   line;
     long                   skipped;
 } detect_t;
@@ -127,7 +129,10 @@ one_line(detect_t *d, aegis_str_t line)
     if (rc == 0) {
         return;
     }
-    rc = aegis_detect_feed(&d->state, &d->rule, t, v, &r);
+    if (d->step == 0) {
+        d->step = t == 0 || t == 1 ? DETECT_STEP : 1;
+    }
+    rc = aegis_detect_feed(&d->state, &d->rule, t * (double) d->step, v, &r);
     if (d->gaps && rc && r.gap_s > 0 && !(d->rule.off & (1u << AEGIS_DETECT_missing))
         && !r.alarm)
     {
@@ -196,6 +201,10 @@ detect(aegis_ctl_t *ctl)
         }
     }
     memset(&d, 0, sizeof(d));
+    d.step = aegis_ctl_opt_int(ctl, "step", 0, 1, 604800);
+    if (d.step < 0) {
+        return AEGIS_CTL_USAGE;
+    }
     aegis_detect_rules_find(rules, source != NULL ? source : "metric",
                             resource != NULL ? resource : "",
                             metric != NULL ? metric : "value", &d.rule);
@@ -284,6 +293,7 @@ static const aegis_ctl_option_t  detect_options[] = {
     { "format", 0, "FORMAT", "jsonl (default) or csv" },
     { "alarms", 0, NULL, "print only the points that are reported" },
     { "explain", 0, NULL, "add each detector's score, the scale and the limit (jsonl)" },
+    { "step", 0, "SECONDS", "times number the points, which are so far apart" },
     { "gaps", 0, NULL, "report missing data too" },
     { "rules", 0, "FILE", "a detectors.yaml; without one the defaults" },
     { "source", 0, "WORD", "metric (default), call or log: what rules select by" },
@@ -303,7 +313,8 @@ const aegis_ctl_command_t  aegis_ctl_detect_commands[] = {
     { "", "FILE.csv", 1, 1, "run the analyst's detectors over a series in a file",
       "Reads lines of timestamp,value (- is stdin): seconds or milliseconds since 1970 or\n"
       "a date and time, UTC unless it says otherwise. A first line may name the columns;\n"
-      "further columns are ignored. One line goes out for each point: score is -log10 of\n"
+      "further columns are ignored. Times that begin with 0 or 1 number the points, which\n"
+      "are taken to be 300 seconds apart (--step). One line goes out for each point: score is -log10 of\n"
       "how likely such a point is for this series (0 to 30), alarm is true where the\n"
       "analyst would report it, active from there until it has cleared. Points are judged\n"
       "one after the other by what came before alone; the first ones teach.\n"

@@ -117,20 +117,23 @@ sub load_schema ($self) {
 
 # One number per table that changes with any change of the product's data: row
 # counts and a hash over every row, so that "nothing changed" is a fact. That the
-# relay has published a row, or has found a case at rest, is not a change.
+# relay has published a row, or has found a case at rest, is not a change; nor is
+# how far the analyst and a sensor's lane are, and that the analyst has answered.
 sub fingerprint ($self, %args) {
     my @where = defined $args{case_id} ? ($args{case_id}) : ();
     my %sum;
     for my $t (@{ $self->{tables} //= $self->dbh->selectcol_arrayref(
             "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
               WHERE n.nspname = 'aegis' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+                AND c.relname !~ '^(analyst_(mark|series|state)|ingest_lane)\$'
               ORDER BY 1") }) {
         my $has_case = $self->{has_case}{$t} //= $self->one(
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'aegis'
               AND table_name = ? AND column_name = 'case_id'", $t);
         next if @where && !$has_case;
+        my $answer = $t eq 'analyst_run' ? q{ - 'state' - 'done_at' - 'findings' - 'opened'} : '';
         $sum{$t} = $self->one("SELECT count(*) || ':' || coalesce(sum(hashtextextended((to_jsonb(x)
-            - 'published_at' - 'settled')::text, 0)::numeric), 0) FROM aegis.$t x" . (@where ? ' WHERE case_id = ?' : ''), @where);
+            - 'published_at' - 'settled'$answer)::text, 0)::numeric), 0) FROM aegis.$t x" . (@where ? ' WHERE case_id = ?' : ''), @where);
     }
     return \%sum;
 }

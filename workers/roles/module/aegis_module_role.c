@@ -6,6 +6,7 @@
  * was loaded before. What is decided is core/aegis_module_<name>.c; what is
  * written, sql/functions/30_modules.sql.
  */
+#include "aegis_analyst.h"
 #include "aegis_verifier.h"
 
 #include <stdio.h>
@@ -428,6 +429,7 @@ aegis_module_done(aegis_worker_t *w)
     aegis_module_policy_free(mw->policy);
     json_decref(mw->earlier);
     aegis_verifier_free(mw->verifier);
+    aegis_analyst_free(mw->analyst);
     aegis_module_templates_free(mw->templates);
     free(mw->items);
     free(mw);
@@ -435,7 +437,7 @@ aegis_module_done(aegis_worker_t *w)
 }
 
 /* Called again after a failure. */
-static aegis_code_t
+aegis_code_t
 aegis_module_init(aegis_worker_t *w, aegis_module_id_t id, aegis_error_t *err)
 {
     char                    labels[64];
@@ -514,12 +516,6 @@ aegis_module_tick_gate(aegis_worker_t *w)
 }
 
 static aegis_code_t
-aegis_module_init_analyst(aegis_worker_t *w, aegis_error_t *err)
-{
-    return aegis_module_init(w, AEGIS_MODULE_analyze, err);
-}
-
-static aegis_code_t
 aegis_module_init_planner(aegis_worker_t *w, aegis_error_t *err)
 {
     aegis_code_t  rc;
@@ -559,9 +555,11 @@ aegis_module_reload_verify(aegis_worker_t *w)
 
 const aegis_role_t  aegis_role_analyst = {
     .name = "analyst",
-    .sentence = "collects evidence for a case and reports findings",
-    .init = aegis_module_init_analyst,
+    .sentence = "finds what is unusual, collects evidence for a case",
+    .init = aegis_analyst_init,
     .handle = aegis_module_handle,
+    .tick = aegis_analyst_tick,
+    .reload = aegis_analyst_reload,
     .done = aegis_module_done
 };
 

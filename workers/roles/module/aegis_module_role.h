@@ -20,6 +20,7 @@ typedef struct {
 } aegis_module_policy_t;
 
 struct aegis_verifier_s;
+struct aegis_analyst_s;
 typedef struct aegis_module_templates_s  aegis_module_templates_t;
 
 typedef struct {
@@ -30,11 +31,15 @@ typedef struct {
     aegis_module_policy_t  *policy;         /* the gate's only */
     json_t                 *earlier;        /* the same: what this batch has approved so far */
     struct aegis_verifier_s  *verifier;     /* verify's only */
+    struct aegis_analyst_s  *analyst;       /* the analyst's only */
     aegis_module_templates_t  *templates;   /* the planner's only */
 } aegis_module_worker_t;
 
 /* Statements take up to 512 items, the loop fetches up to 256 messages. */
 #define AEGIS_MODULE_BATCH  256
+
+/* What every module's role begins with. */
+aegis_code_t aegis_module_init(aegis_worker_t *w, aegis_module_id_t id, aegis_error_t *err);
 
 /* A new id: a UUID of version 7. */
 void aegis_module_uuid(char out[AEGIS_UUID_LEN + 1]);

@@ -1,0 +1,413 @@
+/*
+ * aegis_analyst.c: the analyst's clock. Every analyze.every_s each source is read
+ * from its mark on, a slice at a time; what senders said happened is placed too.
+ * Invariant: a slice's states, findings and mark are committed by one statement
+ * that does nothing when the mark has moved, so several analysts, or one that was
+ * killed and began again, look at each bucket once.
+ */
+#include "aegis_analyst.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "aegis_json.h"
+#include "aegis_module_role.h"
+
+#define AEGIS_ANALYST_SLICE      600        /* seconds of data that are read first */
+#define AEGIS_ANALYST_SLICE_MAX  21600
+#define AEGIS_ANALYST_POINTS     100000     /* of one pass: above, slices get smaller */
+#define AEGIS_ANALYST_SIGNALS    500        /* placed by one statement */
+#define AEGIS_ANALYST_EVIDENCE   "200"      /* findings of a case that it keeps as evidence */
+#define AEGIS_ANALYST_RULES      "detectors.yaml"   /* need not be there */
+#define AEGIS_ANALYST_RULES_MAX  (1024 * 1024)
+
+static const char *const  aegis_analyst_sources[] = { "metric", "call", "log" };
+
+#define AEGIS_ANALYST_N  (sizeof(aegis_analyst_sources) / sizeof(aegis_analyst_sources[0]))
+
+struct aegis_analyst_s {
+    aegis_detect_rules_t  *rules;
+    int64_t                next_at;     /* monotonic milliseconds */
+    int                    slice[AEGIS_ANALYST_N];
+    aegis_metric_t        *passes, *points, *opened, *joined, *held, *failed, *ok, *rules_n;
+    aegis_metric_t        *lag[AEGIS_ANALYST_N];
+};
+
+static int64_t
+aegis_analyst_now(clockid_t clock)
+{
+    struct timespec  ts;
+
+    clock_gettime(clock, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* No file at the default's place is no rules: everything is learned. */
+static aegis_code_t
+aegis_analyst_rules(const aegis_conf_t *conf, aegis_detect_rules_t **ret,
+    aegis_error_t *err)
+{
+    char           path[4096], *text;
+    FILE          *in;
+    size_t         n;
+    aegis_code_t   rc;
+
+    *ret = NULL;
+    if (aegis_conf_str(conf, "analyze.rules_file")[0] == '\0') {
+        return AEGIS_E_OK;
+    }
+
+    aegis_conf_path(conf, "analyze.rules_file", path);
+    in = fopen(path, "rbe");
+    if (in == NULL && errno == ENOENT
+        && strcmp(aegis_conf_str(conf, "analyze.rules_file"), AEGIS_ANALYST_RULES) == 0)
+    {
+        return AEGIS_E_OK;
+    }
+    if (in == NULL) {
+        return aegis_error_set(err, AEGIS_E_SCHEMA, "analyze.rules_file: %s cannot be read",
+                               path);
+    }
+
+    text = malloc(AEGIS_ANALYST_RULES_MAX + 1);
+    n = text ? fread(text, 1, AEGIS_ANALYST_RULES_MAX + 1, in) : 0;
+    fclose(in);
+    rc = aegis_detect_rules_parse((aegis_str_t) { n, text ? text : "" }, ret, err);
+    free(text);
+
+    return rc;
+}
+
+aegis_code_t
+aegis_analyst_init(aegis_worker_t *w, aegis_error_t *err)
+{
+    size_t            i;
+    char              label[64];
+    aegis_code_t      rc;
+    aegis_analyst_t  *a;
+
+    rc = aegis_module_init(w, AEGIS_MODULE_analyze, err);
+    if (rc != AEGIS_E_OK) {
+        return rc;
+    }
+
+    a = calloc(1, sizeof(*a));
+    if (a == NULL) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    }
+
+    ((aegis_module_worker_t *) w->data)->analyst = a;
+    a->passes = aegis_counter("aegis_analyst_passes_total", "", "slices of data analysed");
+    a->points = aegis_counter("aegis_analyst_points_total", "", "values analysed");
+    a->opened = aegis_counter("aegis_analyst_findings_total", "decision=\"opened\"",
+                              "findings, by what became of them");
+    a->joined = aegis_counter("aegis_analyst_findings_total", "decision=\"joined\"",
+                              "findings, by what became of them");
+    a->held = aegis_counter("aegis_analyst_findings_total", "decision=\"held\"",
+                            "findings, by what became of them");
+    a->failed = aegis_counter("aegis_analyst_failures_total", "",
+                              "passes that failed and are made again");
+    a->ok = aegis_gauge("aegis_analyst_rules_ok", "",
+                        "1 when analyze.rules_file as it is now is in force");
+    a->rules_n = aegis_gauge("aegis_analyst_rules", "", "rules of analyze.rules_file in force");
+    for (i = 0; i < AEGIS_ANALYST_N; i++) {
+        a->slice[i] = AEGIS_ANALYST_SLICE;
+        snprintf(label, sizeof(label), "source=\"%s\"", aegis_analyst_sources[i]);
+        a->lag[i] = aegis_gauge("aegis_analyst_lag_seconds", label,
+                                "age of the newest data that was analysed");
+    }
+
+    rc = aegis_analyst_rules(w->conf, &a->rules, err);
+    aegis_metric_set(a->ok, rc == AEGIS_E_OK);
+    aegis_metric_set(a->rules_n, (double) aegis_detect_rules_count(a->rules));
+
+    return rc;
+}
+
+void
+aegis_analyst_free(aegis_analyst_t *a)
+{
+    if (a) {
+        aegis_detect_rules_free(a->rules);
+        free(a);
+    }
+}
+
+void
+aegis_analyst_reload(aegis_worker_t *w)
+{
+    aegis_code_t           rc;
+    aegis_analyst_t       *a;
+    aegis_error_t          err = AEGIS_ERROR_INIT;
+    aegis_detect_rules_t  *rules;
+
+    a = ((aegis_module_worker_t *) w->data)->analyst;
+    rc = aegis_analyst_rules(w->conf, &rules, &err);
+    aegis_metric_set(a->ok, rc == AEGIS_E_OK);
+    a->next_at = 0;
+
+    if (rc == AEGIS_E_OK) {
+        aegis_detect_rules_free(a->rules);
+        a->rules = rules;
+        aegis_metric_set(a->rules_n, (double) aegis_detect_rules_count(rules));
+    } else {
+        aegis_log(AEGIS_LOG_ERROR, "analyst", "rules.refused", "detail", "%s",
+                  err.detail[0] ? err.detail : aegis_json_str(json_array_get(err.errors, 0),
+                                                              "detail"), NULL);
+    }
+
+    aegis_error_clear(&err);
+}
+
+static void
+aegis_analyst_trouble(aegis_analyst_t *a, const char *what, aegis_error_t *err)
+{
+    aegis_metric_add(a->failed, 1);
+    aegis_log(AEGIS_LOG_WARN, "analyst", what, "detail", "%s", err->detail, NULL);
+    aegis_error_clear(err);
+}
+
+/* {"opened": n, …} of a statement; 0: SQL NULL. */
+static int
+aegis_analyst_count(aegis_analyst_t *a, const aegis_pg_t *pg, int n, int *found,
+    int *opened)
+{
+    int          o, j, h;
+    json_t      *count;
+    const char  *text;
+
+    text = n == 1 ? aegis_pg_value(pg, 0, 0) : NULL;
+    count = text ? json_loads(text, 0, NULL) : NULL;
+    if (count == NULL) {
+        return 0;
+    }
+
+    o = (int) json_integer_value(json_object_get(count, "opened"));
+    j = (int) json_integer_value(json_object_get(count, "joined"));
+    h = (int) json_integer_value(json_object_get(count, "held"));
+    json_decref(count);
+
+    aegis_metric_add(a->opened, o);
+    aegis_metric_add(a->joined, j);
+    aegis_metric_add(a->held, h);
+    *found += o + j + h;
+    *opened += o;
+
+    if (o + j + h > 0) {
+        aegis_log(AEGIS_LOG_INFO, "analyst", "found", "opened", "%d", o, "joined", "%d", j,
+                  "held", "%d", h, NULL);
+    }
+
+    return 1;
+}
+
+/* The rows that were read as the parameter of the commit. NULL: no memory. */
+static char *
+aegis_analyst_look(aegis_analyst_t *a, aegis_worker_t *w, const char *source, int n,
+    long *ret_points)
+{
+    int                    i, ok;
+    char                  *text;
+    json_t                *doc, *series, *findings;
+    aegis_pg_t            *pg;
+    aegis_analyst_row_t    row;
+    aegis_analyst_pass_t   pass;
+
+    pg = w->pg;
+    series = json_array();
+    findings = json_array();
+    memset(&pass, 0, sizeof(pass));
+    pass.rules = a->rules;
+    pass.now = (double) aegis_analyst_now(CLOCK_REALTIME) / 1000;
+    pass.max_age = (double) aegis_conf_int(w->conf, "analyze.max_age_s");
+
+    for (i = 0, ok = 1; i < n && ok; i++) {
+        row = (aegis_analyst_row_t) {
+            source, aegis_pg_value(pg, i, 2), aegis_pg_value(pg, i, 3),
+            aegis_pg_value(pg, i, 4), aegis_pg_value(pg, i, 5), aegis_pg_value(pg, i, 6),
+            aegis_pg_value(pg, i, 7), aegis_pg_value(pg, i, 8)
+        };
+        ok = row.tenant == NULL || aegis_analyst_series(&pass, &row, series, findings);
+    }
+
+    *ret_points = pass.points;
+    doc = json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:o, s:o}", "source", source,
+        "from", aegis_pg_value(pg, 0, 0), "to", aegis_pg_value(pg, 0, 1),
+        "window", (json_int_t) aegis_conf_int(w->conf, "analyze.group_window_s"),
+        "max_age", (json_int_t) aegis_conf_int(w->conf, "analyze.max_age_s"),
+        "evidence", AEGIS_ANALYST_EVIDENCE, "series", series, "findings", findings);
+    text = doc && ok ? aegis_json_text(doc) : NULL;
+    json_decref(doc);
+
+    return text;
+}
+
+static void
+aegis_analyst_sized(aegis_analyst_t *a, size_t source, long points)
+{
+    int  *slice;
+
+    slice = &a->slice[source];
+    *slice = points > AEGIS_ANALYST_POINTS ? *slice / 2
+             : points < AEGIS_ANALYST_POINTS / 4 ? *slice * 2 : *slice;
+    *slice = *slice < 300 ? 300 : *slice > AEGIS_ANALYST_SLICE_MAX ? AEGIS_ANALYST_SLICE_MAX
+             : *slice;
+}
+
+/* One slice of a source. 1: there was one, so there may be more; -1: it failed. */
+static int
+aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source, int *found,
+    int *opened)
+{
+    int             n, done;
+    long            points;
+    char            settle[24], slice[24], *text;
+    const char     *params[3];
+    aegis_code_t    rc;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    snprintf(settle, sizeof(settle), "%lld",
+             (long long) aegis_conf_int(w->conf, "analyze.settle_s"));
+    snprintf(slice, sizeof(slice), "%d", a->slice[source]);
+    params[0] = aegis_analyst_sources[source];
+    params[1] = settle;
+    params[2] = slice;
+
+    if (aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_READ, 3, params, &n, &err) != AEGIS_E_OK) {
+        aegis_analyst_trouble(a, "read-failed", &err);
+        return -1;
+    }
+    if (n == 0) {
+        aegis_pg_clear(w->pg);
+        return 0;
+    }
+
+    points = 0;
+    text = aegis_analyst_look(a, w, params[0], n, &points);
+    aegis_pg_clear(w->pg);
+    if (text == NULL) {
+        aegis_error_set(&err, AEGIS_E_INTERNAL, "no memory for a pass");
+        aegis_analyst_trouble(a, "look-failed", &err);
+        a->slice[source] = 300;
+        return -1;
+    }
+
+    params[0] = text;
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_COMMIT, 1, params, &n, &err);
+    free(text);
+    if (rc != AEGIS_E_OK) {
+        aegis_analyst_trouble(a, "commit-failed", &err);
+        return -1;
+    }
+
+    /* else another analyst was faster, and this is nobody's */
+    done = aegis_analyst_count(a, w->pg, n, found, opened);
+    aegis_pg_clear(w->pg);
+    if (done) {
+        aegis_metric_add(a->passes, 1);
+        aegis_metric_add(a->points, (double) points);
+        aegis_analyst_sized(a, source, points);
+    }
+
+    return 1;
+}
+
+static int
+aegis_analyst_signals(aegis_analyst_t *a, aegis_worker_t *w, int *found, int *opened)
+{
+    int             n, more;
+    char            limit[24], window[24];
+    const char     *params[3];
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    snprintf(limit, sizeof(limit), "%d", AEGIS_ANALYST_SIGNALS);
+    snprintf(window, sizeof(window), "%lld",
+             (long long) aegis_conf_int(w->conf, "analyze.group_window_s"));
+    params[0] = limit;
+    params[1] = window;
+    params[2] = AEGIS_ANALYST_EVIDENCE;
+
+    if (aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_SIGNALS, 3, params, &n, &err) != AEGIS_E_OK) {
+        aegis_analyst_trouble(a, "signals-failed", &err);
+        return -1;
+    }
+
+    more = aegis_analyst_count(a, w->pg, n, found, opened);
+    aegis_pg_clear(w->pg);
+
+    return more;
+}
+
+/* Whoever asked before this round began has it now; and how far behind we are. */
+static void
+aegis_analyst_end(aegis_analyst_t *a, aegis_worker_t *w, int64_t began, int found,
+    int opened)
+{
+    int             n;
+    size_t          i;
+    char            before[32], f[24], o[24];
+    const char     *params[3], *v;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    snprintf(before, sizeof(before), "%.3f", (double) began / 1000);
+    snprintf(f, sizeof(f), "%d", found);
+    snprintf(o, sizeof(o), "%d", opened);
+    params[0] = before;
+    params[1] = f;
+    params[2] = o;
+
+    if (aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_ANSWER, 3, params, &n, &err) != AEGIS_E_OK) {
+        aegis_analyst_trouble(a, "answer-failed", &err);
+        return;
+    }
+
+    for (i = 0; n == 1 && i < AEGIS_ANALYST_N; i++) {
+        v = aegis_pg_value(w->pg, 0, (int) i + 1);
+        aegis_metric_set(a->lag[i], v ? strtod(v, NULL) : 0);
+    }
+    aegis_pg_clear(w->pg);
+}
+
+int
+aegis_analyst_tick(aegis_worker_t *w)
+{
+    int               rc, more, bad, found, opened;
+    size_t            i;
+    int64_t           now, began;
+    aegis_analyst_t  *a;
+
+    a = ((aegis_module_worker_t *) w->data)->analyst;
+    now = aegis_analyst_now(CLOCK_MONOTONIC);
+    if (now < a->next_at) {
+        return (int) (a->next_at - now);
+    }
+
+    began = aegis_analyst_now(CLOCK_REALTIME);
+    more = bad = found = opened = 0;
+
+    for (i = 0; i < AEGIS_ANALYST_N && !*w->stopping && !bad; i++) {
+        rc = aegis_analyst_pass(a, w, i, &found, &opened);
+        more |= rc > 0;
+        bad |= rc < 0;
+    }
+
+    if (!bad && !*w->stopping) {
+        rc = aegis_analyst_signals(a, w, &found, &opened);
+        more |= rc > 0;
+        bad |= rc < 0;
+    }
+
+    if (!bad && !more) {
+        aegis_analyst_end(a, w, began, found, opened);
+    }
+
+    /* a round that found more to read goes on at once, one that failed waits */
+    a->next_at = more && !bad ? 0
+                 : aegis_analyst_now(CLOCK_MONOTONIC)
+                   + aegis_conf_int(w->conf, "analyze.every_s") * 1000;
+
+    return more && !bad ? 0 : (int) aegis_conf_int(w->conf, "analyze.every_s") * 1000;
+}
