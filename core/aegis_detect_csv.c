@@ -59,14 +59,18 @@ aegis_detect_plain(aegis_str_t text, double *ret)
 {
     char   copy[AEGIS_CSV_FIELD], *end;
 
-    if (text.len == 0 || text.len >= sizeof(copy) || memchr(text.data, '\0', text.len)
-        || strspn(text.data, "+-0123456789.eE") < text.len)
-    {
+    if (text.len == 0 || text.len >= sizeof(copy)) {
         return 0;
     }
 
     memcpy(copy, text.data, text.len);
     copy[text.len] = '\0';
+
+    /* neither names of numbers nor hexadecimal ones, and no byte 0 */
+    if (strspn(copy, "+-0123456789.eE") != text.len) {
+        return 0;
+    }
+
     *ret = strtod(copy, &end);
 
     return *end == '\0' && isfinite(*ret);
