@@ -83,9 +83,10 @@ sub turn () {
         if (vec $rd, $fd, 1) {
             my $got = sysread $c->{s}, $c->{in}, 65536, length $c->{in};
             if (defined $got ? $got == 0 : !$!{EAGAIN}) { done($fd, ''); next }
+            $c->{heard} = time if $got;
         }
         my $patience = !length $c->{in} || ($c->{probed} && $c->{q}{whole}) ? $DEADLINE * (is_san ? 3 : 1) : $c->{probed} ? 3 : 0.5;
-        done($fd, 'late') if time - $c->{began} > $patience;
+        done($fd, 'late') if time - ($c->{heard} // $c->{began}) > $patience;
     }
 }
 
