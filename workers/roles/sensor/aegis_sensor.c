@@ -88,6 +88,7 @@ aegis_sensor_init(aegis_worker_t *w, aegis_error_t *err)
     w->data = x;
     x->w = w;
     x->lane = -1;
+    x->own = -1;
     x->lost = 1;
     x->queue_max = (size_t) aegis_conf_int(w->conf, "sensor.queue_mb") << 20;
     x->body_max = (size_t) aegis_conf_int(w->conf, "sensor.body_max_kb") << 10;
@@ -105,7 +106,10 @@ aegis_sensor_init(aegis_worker_t *w, aegis_error_t *err)
         rc = aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no thread for the journal");
     }
     if (rc == AEGIS_E_OK && !aegis_sensor_http_start(x, err)) {
-        rc = err->code;
+        if (x->own >= 0) {
+            return err->code;
+        }
+        aegis_sensor_trouble(x, "standing-by", err);
     }
 
     return rc;
@@ -179,6 +183,14 @@ aegis_sensor_tick(aegis_worker_t *w)
     x = w->data;
     now = aegis_sensor_clock();
 
+    /* one that stands by serves as soon as the other has ended */
+    if (x->http == NULL && !aegis_sensor_http_start(x, &err)) {
+        if (x->own >= 0) {
+            aegis_sensor_trouble(x, "socket-failed", &err);
+        }
+        aegis_error_clear(&err);
+        return AEGIS_SENSOR_RETRY;
+    }
     if (!aegis_sensor_ready(x, now)) {
         return AEGIS_SENSOR_RETRY;
     }

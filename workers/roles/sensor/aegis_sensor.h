@@ -72,6 +72,7 @@ typedef struct {
     aegis_store_t           *store;
     aegis_pg_t              *journal;       /* the committer's */
     void                    *http;
+    int                      own;            /* lock of the socket's name, -1: another's */
 
     pthread_mutex_t          state;         /* of what follows */
     int                      lane;          /* -1: none, nothing is taken in */

@@ -6,8 +6,10 @@
  * Invariant: bodies under way are bounded in size and, all together, in memory.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -345,6 +347,29 @@ aegis_http_completed(void *data, struct MHD_Connection *connection, void **state
     }
 }
 
+/* The socket is his who holds the lock beside it, until he ends, however that is: two
+ * that took each other's name away would leave none to serve. -1: another has it. */
+static int
+aegis_http_own(const char *path, aegis_error_t *err)
+{
+    int   fd;
+    char  name[4096 + sizeof(".lock")];
+
+    snprintf(name, sizeof(name), "%s.lock", path);
+    fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        return fd;
+    }
+
+    (void) aegis_error_set(err, AEGIS_E_UNAVAILABLE, "%s: %s", name,
+                           fd >= 0 && errno == EWOULDBLOCK ? "another sensor serves it" : strerror(errno));
+    if (fd >= 0) {
+        (void) close(fd);
+    }
+
+    return -1;
+}
+
 static int
 aegis_http_listen(const char *path, aegis_error_t *err)
 {
@@ -380,7 +405,15 @@ aegis_sensor_http_start(aegis_sensor_t *x, aegis_error_t *err)
     int   fd;
     char  path[4096];
 
-    fd = aegis_http_listen(aegis_conf_path(x->w->conf, "sensor.socket", path), err);
+    (void) aegis_conf_path(x->w->conf, "sensor.socket", path);
+    if (x->own < 0) {
+        x->own = aegis_http_own(path, err);
+        if (x->own < 0) {
+            return 0;
+        }
+    }
+
+    fd = aegis_http_listen(path, err);
     if (fd < 0) {
         return 0;
     }
@@ -407,5 +440,9 @@ aegis_sensor_http_stop(aegis_sensor_t *x)
     if (x->http) {
         MHD_stop_daemon(x->http);
         x->http = NULL;
+    }
+    if (x->own >= 0) {
+        (void) close(x->own);
+        x->own = -1;
     }
 }
