@@ -98,7 +98,7 @@ aegis_table_page_routes(aegis_buf_t *buf)
     unsigned              i;
     const aegis_route_t  *r;
 
-    static const char *const  methods[] = { "GET", "POST", "PATCH" };
+    static const char *const  methods[] = { "GET", "POST", "PATCH", "DELETE" };
 
     aegis_table_markdown(buf, "Routes");
     aegis_table_head(buf, (const char *[]) { "method", "path", "scope", "does", NULL });
