@@ -22,6 +22,7 @@ const aegis_ctl_noun_t  aegis_ctl_nouns[] = {
     { "detect", "run the analyst's detectors over a file", aegis_ctl_detect_commands },
     { "detectors", "the detectors' rules: check them, see what holds", aegis_ctl_detectors_commands },
     { "finding", "what the analyst found, and what became of it", aegis_ctl_finding_commands },
+    { "audit", "the chain over timelines and decisions", aegis_ctl_audit_commands },
     { "outbox", "what waits to be published", aegis_ctl_outbox_commands },
     { "dlq", "dead letters: messages that no retry could help", aegis_ctl_dlq_commands },
     { "db", "the schema: migrate, status, maintain", aegis_ctl_db_commands },

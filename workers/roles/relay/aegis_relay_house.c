@@ -1,6 +1,6 @@
 /*
  * aegis_relay_house.c: the relay's housekeeping: table partitions, commands
- * that got lost, cases that came to rest, the outbox's lag.
+ * that got lost, cases that came to rest, the audit's seals, the outbox's lag.
  * Invariant: a failure here is counted and tried later; it never stops the
  * publishing.
  */
@@ -12,6 +12,10 @@
 
 #define AEGIS_RELAY_RECONCILE_MAX  200
 #define AEGIS_RELAY_MAINTAIN_AGAIN 60000
+
+/* rows of the audit at a time: about 10 ms of PostgreSQL's */
+#define AEGIS_RELAY_SEAL     "1000"
+#define AEGIS_RELAY_SEAL_MS  100
 
 /* A case that did not move so long is at rest; how many a round may find so,
  * and how long until the next look when it found fewer. */
@@ -103,6 +107,50 @@ aegis_relay_settle(aegis_worker_t *w)
     return settled == AEGIS_RELAY_SETTLE_MAX ? 0 : AEGIS_RELAY_SETTLE_EVERY;
 }
 
+/* Chain what was committed; each root is logged, so that it is kept elsewhere too.
+ * Returns the milliseconds until there may be more. */
+static int64_t
+aegis_relay_audit(aegis_worker_t *w)
+{
+    int             i, n, rows, most;
+    aegis_code_t    rc;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+    aegis_relay_t  *r;
+    const char     *params[1];
+
+    r = w->data;
+    params[0] = AEGIS_RELAY_SEAL;
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_AUDIT_SEAL, 1, params, &n, &err);
+    if (rc != AEGIS_E_OK) {
+        aegis_relay_trouble(w, "audit-seal-failed", &err);
+        return AEGIS_RELAY_MAINTAIN_AGAIN;
+    }
+
+    for (i = 0, most = 0; i < n; i++) {
+        rows = atoi(aegis_pg_value(w->pg, i, 3));
+        most += rows;
+        aegis_metric_add(r->sealed, rows);
+        aegis_log(AEGIS_LOG_INFO, "relay", "audit-sealed",
+                  "tenant", "%s", aegis_pg_value(w->pg, i, 0),
+                  "segment", "%s", aegis_pg_value(w->pg, i, 1),
+                  "table", "%s", aegis_pg_value(w->pg, i, 2), "n", "%d", rows,
+                  "root", "%s", aegis_pg_value(w->pg, i, 4), NULL);
+    }
+    aegis_pg_clear(w->pg);
+
+    if (aegis_pg_sql(w->pg, AEGIS_SQL_AUDIT_LAG, 0, NULL, &n, &err) == AEGIS_E_OK && n == 1
+        && aegis_pg_value(w->pg, 0, 0) != NULL)
+    {
+        aegis_metric_set(r->unsealed, strtod(aegis_pg_value(w->pg, 0, 0), NULL));
+    }
+    aegis_error_clear(&err);
+    aegis_pg_clear(w->pg);
+
+    /* half a page or more: there is a backlog, and messages go in between */
+    return most >= atoi(AEGIS_RELAY_SEAL) / 2 ? AEGIS_RELAY_SEAL_MS
+           : aegis_conf_int(w->conf, "audit.every_s") * 1000;
+}
+
 int
 aegis_relay_house(aegis_worker_t *w, int64_t now)
 {
@@ -123,7 +171,12 @@ aegis_relay_house(aegis_worker_t *w, int64_t now)
         r->settle_at = now + aegis_relay_settle(w);
     }
 
+    if (now >= r->audit_at) {
+        r->audit_at = aegis_relay_audit(w) + aegis_relay_now();
+    }
+
     due = r->maintain_at < r->reconcile_at ? r->maintain_at : r->reconcile_at;
+    due = r->audit_at < due ? r->audit_at : due;
     due = due < r->settle_at ? due : r->settle_at;
     due -= aegis_relay_now();
     return due > 0 ? (int) due : 0;
