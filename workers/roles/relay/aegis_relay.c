@@ -547,10 +547,7 @@ aegis_relay_init(aegis_worker_t *w, aegis_error_t *err)
         "Messages that became dead letters.");
     r->reconciled = aegis_counter("aegis_reconciled_total", "",
         "Commands sent again because no effect showed in time.");
-    r->sealed = aegis_counter("aegis_audit_sealed_total", "",
-        "Rows of timelines and decisions that were sealed into the audit's chain.");
-    r->unsealed = aegis_gauge("aegis_audit_unsealed_seconds", "",
-        "Age of the oldest timeline row that is not sealed.");
+    aegis_relay_house_init(r);
     r->pending = aegis_gauge("aegis_outbox_pending", "", "Outbox rows not yet published.");
     r->oldest = aegis_gauge("aegis_outbox_oldest_seconds", "",
         "Age of the oldest outbox row not yet published.");

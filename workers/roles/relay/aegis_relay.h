@@ -63,6 +63,8 @@ const char *aegis_relay_span_begin(aegis_relay_t *r, int i, const char *subject,
 /* Of all rows that are published. */
 void aegis_relay_span_end(aegis_worker_t *w);
 
+void aegis_relay_house_init(aegis_relay_t *r);
+
 /* Partitions of tables, lost commands and the audit's seals, when due, by the owner of part 0.
  * Returns the milliseconds until it is due again. */
 int aegis_relay_house(aegis_worker_t *w, int64_t now);

@@ -107,6 +107,15 @@ aegis_relay_settle(aegis_worker_t *w)
     return settled == AEGIS_RELAY_SETTLE_MAX ? 0 : AEGIS_RELAY_SETTLE_EVERY;
 }
 
+void
+aegis_relay_house_init(aegis_relay_t *r)
+{
+    r->sealed = aegis_counter("aegis_audit_sealed_total", "",
+        "Rows of timelines and decisions that were sealed into the audit's chain.");
+    r->unsealed = aegis_gauge("aegis_audit_unsealed_seconds", "",
+        "Age of the oldest timeline row that is not sealed.");
+}
+
 /* Chain what was committed; each root is logged, so that it is kept elsewhere too.
  * Returns the milliseconds until there may be more. */
 static int64_t
