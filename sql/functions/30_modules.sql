@@ -128,12 +128,20 @@ BEGIN
          WHERE v_table[o] = 'verify_checkpoint';
     END IF;
     IF 'gate_decision' = ANY (v_table) THEN
-        INSERT INTO aegis.gate_decision
-        SELECT r.* FROM generate_subscripts(v_row, 1) o,
+        -- named, so that the rest have their defaults: a populated record has none
+        INSERT INTO aegis.gate_decision (tenant, case_id, decision_id, plan_id, plan_hash,
+               for_version, verdict, rule, reason, checks, policy_hash, created_by, created_at)
+        SELECT r.tenant, r.case_id, r.decision_id, r.plan_id, r.plan_hash,
+               r.for_version, r.verdict, r.rule, r.reason, r.checks, r.policy_hash, r.created_by,
+               r.created_at
+          FROM generate_subscripts(v_row, 1) o,
                jsonb_populate_record(NULL::aegis.gate_decision, v_row[o]) r
          WHERE v_table[o] = 'gate_decision';
-        INSERT INTO aegis.plan_approved
-        SELECT r.* FROM generate_subscripts(v_row, 1) o,
+        INSERT INTO aegis.plan_approved (tenant, case_id, plan_id, decision_id, plan_hash,
+               not_before, not_after, created_at)
+        SELECT r.tenant, r.case_id, r.plan_id, r.decision_id, r.plan_hash,
+               r.not_before, r.not_after, r.created_at
+          FROM generate_subscripts(v_row, 1) o,
                json_array_elements(v_more[o]) m,
                jsonb_populate_record(NULL::aegis.plan_approved, m::jsonb || jsonb_build_object(
                    'tenant', p_tenant[o], 'case_id', p_case_id[o], 'created_at', now())) r
