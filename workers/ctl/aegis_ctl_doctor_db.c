@@ -44,7 +44,7 @@ static const char  rights[] =
     "kb_case_todo}', 'UPDATE'),"
     " ('{aegis_gateway,aegis_worker}', '{kb_doc,kb_version,kb_query,kb_term,kb_tenant,"
     "kb_case_todo,kb_chunk,kb_vector}', 'DELETE'),"
-    " ('{aegis_worker}', '{kb_chunk,kb_vector}', 'INSERT'),"
+    " ('{aegis_worker}', '{kb_chunk,kb_vector,audit_segment,audit_leaf}', 'INSERT'),"
     " ('{aegis_worker}', '{kb_chunk,kb_vector}', 'UPDATE'))"
     " v(roles, tables, p), unnest(roles) r, unnest(tables) t),"
     " diff AS (SELECT r, c.relname AS t, p, has_table_privilege(r, c.oid, p) AS has,"
