@@ -130,10 +130,11 @@ BEGIN
     IF 'gate_decision' = ANY (v_table) THEN
         -- named, so that the rest have their defaults: a populated record has none
         INSERT INTO aegis.gate_decision (tenant, case_id, decision_id, plan_id, plan_hash,
-               for_version, verdict, rule, reason, checks, policy_hash, created_by, created_at)
+               for_version, verdict, rule, reason, checks, policy_hash, created_by, created_at,
+               source, service)
         SELECT r.tenant, r.case_id, r.decision_id, r.plan_id, r.plan_hash,
                r.for_version, r.verdict, r.rule, r.reason, r.checks, r.policy_hash, r.created_by,
-               r.created_at
+               r.created_at, r.source, r.service
           FROM generate_subscripts(v_row, 1) o,
                jsonb_populate_record(NULL::aegis.gate_decision, v_row[o]) r
          WHERE v_table[o] = 'gate_decision';
