@@ -41,7 +41,7 @@ for my $state (sort keys %case) {
                 'it says where the case stands and what is allowed');
             is($r->header('etag'), "\"$version\"", 'and its version');
         }
-        is_deeply($stack->pg->fingerprint(case_id => $c->id), $before, 'the case, its timeline and its messages are as they were');
+        is_deeply([ Aegis::Pg::changed($before, $stack->pg->fingerprint(case_id => $c->id)) ], [], 'the case, its timeline and its messages are as they were');
         is($c->version, $version, 'GET says so too');
         cmp_ok($stack->metric('gateway', 'conflict_total'), '>', $conflicts, 'conflict_total counts them') if grep { !$legal{$state}{$_} } @events;
     };
