@@ -313,10 +313,12 @@ load_limits(load_t *l)
 int
 main(int argc, char **argv)
 {
-    char    *slices;
     FILE    *out;
     size_t   size;
-    load_t  *l;
+
+    /* kept to the end of the process */
+    static char    *slices;
+    static load_t  *l;
 
     l = calloc(1, sizeof(load_t));
     out = open_memstream(&slices, &size);

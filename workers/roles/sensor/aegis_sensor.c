@@ -225,6 +225,7 @@ aegis_sensor_tick(aegis_worker_t *w)
 static void
 aegis_sensor_done(aegis_worker_t *w)
 {
+    size_t           i;
     aegis_error_t    err = AEGIS_ERROR_INIT;
     aegis_sensor_t  *x;
 
@@ -241,6 +242,9 @@ aegis_sensor_done(aegis_worker_t *w)
         aegis_sensor_trouble(x, "fold-failed", &err);
     }
 
+    for (i = 0; i < sizeof(x->a) / sizeof(x->a[0]); i++) {
+        aegis_array_free(&x->a[i]);
+    }
     aegis_store_close(x->store);
     aegis_fold_free(x->fold);
     free(x);
