@@ -125,7 +125,7 @@ nginx_run() {
     local -a env=()
     if [ -n "$SAN" ]; then
         env=(env "LD_PRELOAD=$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
-            "ASAN_OPTIONS=detect_leaks=0:log_path=$RUN/log/asan-nginx"
+            "ASAN_OPTIONS=detect_leaks=0:log_path=$RUN/log/asan-nginx${ASAN_EXTRA:+:$ASAN_EXTRA}"
             "UBSAN_OPTIONS=print_stacktrace=1:log_path=$RUN/log/ubsan-nginx")
     fi
     (cd "$RUN" && as "$SVC_USER" "${env[@]}" "$(command -v nginx || echo /usr/sbin/nginx)" \
