@@ -193,6 +193,8 @@ sub settle ($self) {
 # Run one fault $n times: what was seen.
 sub seen ($self, $fault, $n) {
     @$self{qw(bad facts)} = ([], {});
+    # what its keys and tags carry: a soak comes back to the same fault
+    $self->{mark} = "$$-" . ++$self->{n_seen};
     my ($began, $seed) = (time, $self->{seed});
     eval { $fault->{code}->($self, $n); 1 } or $self->violation("broken off: $@");
     eval { $self->settle; 1 } or $self->violation("not settled: $@");

@@ -212,13 +212,13 @@ Aegis::Faults::fault('F26', 'a load balancer sends again what had no answer', { 
     wait_for('the balancer', 10, sub { $http->get('/livez')->status == 200 });
     for my $i (1 .. $n) {
         $f->fp->arm('gw.before_header', 'error');
-        my $key = "lb-$$-$i";
-        my $r = $http->with->write('POST', '/case/create', { title => $key, mode => 'manual', tags => ["lb-$$"] }, key => $key);
+        my $key = "lb-$f->{mark}-$i";
+        my $r = $http->with->write('POST', '/case/create', { title => $key, mode => 'manual', tags => ["lb-$f->{mark}"] }, key => $key);
         $f->must($r->status == 201, "$key: " . $r->brief);
         $f->{inv}->client('default', $key, '/case/create', $r);
     }
     stop_process($lb);
-    $f->must($f->pg->one('SELECT count(*) FROM aegis.ops_case WHERE tags @> jsonb_build_array(?::text)', "lb-$$") == $n, 'not one case a key');
+    $f->must($f->pg->one('SELECT count(*) FROM aegis.ops_case WHERE tags @> jsonb_build_array(?::text)', "lb-$f->{mark}") == $n, 'not one case a key');
 });
 
 # count: seconds of each kind

@@ -105,7 +105,7 @@ Aegis::Faults::fault('F22', 'one key at once on two gateways by 16 clients', { f
     my @gw = ($f->http, $f->second_gateway);
     my @conn = map { my $h = $gw[$_ % 2]; { http => $h, s => $h->open_socket } } 0 .. 15;
     my (%said, $tag);
-    $tag = "race-$$";
+    $tag = "race-$f->{mark}";
     for my $round (1 .. $n) {
         my $key = "$tag-$round";
         my %json = (title => $key, mode => 'manual', tags => [$tag]);
@@ -160,7 +160,7 @@ Aegis::Faults::fault('F24', '64 clients at once with If-Match on one version', {
             ($id, $v) = ($r->json->{case_id}, 1);
         }
         my @r = burst($f, \@conn, sub ($c) {
-            $c->{key} = "v-$$-$round-$c->{i}";
+            $c->{key} = "v-$f->{mark}-$round-$c->{i}";
             return $c->{http}->render('PATCH', "/case/$id/transition", json => { event => $event[$v - 1] },
                 headers => ['Idempotency-Key', $c->{key}, 'If-Match', "\"$v\""]);
         });
@@ -184,7 +184,7 @@ Aegis::Faults::fault('F21', 'the answer is lost after the commit; the retry goes
     $f->must($f->http->get('/readyz')->status == 200, 'the first gateway is there');
     for my $i (1 .. $n) {
         $f->fp->arm($f->rand(2) ? 'gw.before_header' : 'gw.before_body', 'error');
-        my ($key, %json) = ("lost-$$-$i", title => "lost $i", mode => 'manual');
+        my ($key, %json) = ("lost-$f->{mark}-$i", title => "lost $i", mode => 'manual');
         my $lost = $f->http->with->write('POST', '/case/create', \%json, key => $key);
         $f->must($lost->status == 0, "an answer was lost and came: " . $lost->brief);
         my $r = $second->write('POST', '/case/create', \%json, key => $key);
@@ -196,7 +196,7 @@ Aegis::Faults::fault('F21', 'the answer is lost after the commit; the retry goes
 
 Aegis::Faults::fault('F20', 'clients leave at any byte of a request or its answer, by RST and by FIN', { fast => 200, some => 2000, full => 50_000 }, sub ($f, $n) {
     my $port = plain_port($f);
-    my ($sent, $tag) = (0, "gone-$$");
+    my ($sent, $tag) = (0, "gone-$f->{mark}");
     for my $i (1 .. $n) {
         my $s = IO::Socket::INET->new(PeerHost => '127.0.0.1', PeerPort => $port, Timeout => 5) or next;
         my $bytes = $f->http->render('POST', '/case/create', json => { title => "gone $i", mode => 'manual', tags => [$tag] }, headers => ['Idempotency-Key', "$tag-$i"]);

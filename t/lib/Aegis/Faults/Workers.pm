@@ -149,7 +149,7 @@ Aegis::Faults::fault('F13', 'nats-server is away for so many seconds', { some =>
 # all of it, or the messages without the consumers' places in them.
 sub rolled_back ($f, $n, $part) {
     my $store = $f->run_dir . '/nats/store';
-    my $tag = "rolled-$$-$part";
+    my $tag = "rolled-$f->{mark}-$part";
     $f->stack->kill_nats;
     run_ok(['cp', '-a', $store, "$store.old"]);
     $f->stack->start_nats;
@@ -199,7 +199,7 @@ Aegis::Faults::fault('F16', 'every message is delivered four times, out of order
     my $url = $f->stack->e('NATS_URL');
     my ($ears, $mouth) = map { Aegis::Nats->new($url) } 1, 2;
     $ears->listen($_) for 'cmd.>', 'evt.>';
-    my ($sent, $heard, $made, $tag, @later) = (0, 0, 0, "twice-$$");
+    my ($sent, $heard, $made, $tag, @later) = (0, 0, 0, "twice-$f->{mark}");
     my $closed = sub { $f->pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE status = 'CLOSED' AND tags @> jsonb_build_array(?::text)}, $tag) };
     my $until = time + 60 + $n / 20;
     my $looked = 0;
@@ -212,7 +212,7 @@ Aegis::Faults::fault('F16', 'every message is delivered four times, out of order
         }
         my @due = grep { $_->[0] <= time } @later;
         @later = grep { $_->[0] > time } @later;
-        for my $d (shuffle($f, @due)) { $mouth->_pub($d->[1]{subject}, $d->[1]{body}, '', 'X-Again' => 1, 'Nats-Msg-Id' => "again-$$-" . $sent++) }
+        for my $d (shuffle($f, @due)) { $mouth->_pub($d->[1]{subject}, $d->[1]{body}, '', 'X-Again' => 1, 'Nats-Msg-Id' => "again-$f->{mark}-" . $sent++) }
         if (!($made % 20) || $sent >= $n) { $looked = $closed->() }
         $f->resume_parked if $sent >= $n;
         last if $sent >= $n && $looked == $made && !@later;
@@ -226,7 +226,7 @@ Aegis::Faults::fault('F16', 'every message is delivered four times, out of order
 
 # Messages that cannot be read, that nobody knows, that nobody may.
 sub poison ($f, $i) {
-    my $id = "poison-$$-$i-" . $f->rand(1 << 30);
+    my $id = "poison-$f->{mark}-$i-" . $f->rand(1 << 30);
     my $kind = $i % 5;
     my @subject = ('evt.case.created.v1', 'cmd.plan.generate', 'evt.plan.proposed.v1', 'cmd.exec.run', 'evt.exec.done.v1');
     my $subject = $subject[ $i / 5 % 5 ];
@@ -248,7 +248,7 @@ Aegis::Faults::fault('F17', 'poison among the messages', { fast => 20, some => 1
     my ($i, %p99) = (0);
     my $was = $dead->();
     for my $round ('without', 'with') {
-        my ($tag, $made, $closed) = ("poison-$round-$$", 0, 0);
+        my ($tag, $made, $closed) = ("poison-$round-$f->{mark}", 0, 0);
         my $until = time + 60 + $cases / 4;
         while (time < $until) {
             if ($made < $cases && $made - $closed < 40) { auto($f, 2, tag => $tag); $made++ }
