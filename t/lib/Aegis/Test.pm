@@ -106,9 +106,9 @@ sub wait_for ($what, $timeout_s, $code, %opt) {
 }
 
 # Run argv to its end. {rc, out, err, signal}. Input may be given. A program that
-# is not done in time is killed and rc is 'timeout'.
+# is not done in time (with the patience of wait_for) is killed and rc is 'timeout'.
 sub run ($argv, %opt) {
-    my $timeout = ($opt{timeout} // 60) * (is_san ? 3 : 1);
+    my $timeout = ($opt{timeout} // 60) * 5;
     my $err = gensym;
     my ($in, $out);
     local $SIG{PIPE} = 'IGNORE';
