@@ -154,7 +154,7 @@ WORKS  ?= default
 PEER   := $(B)/t/bench/peer
 PEERS_BIN := $(B)/t/bench/peers/ready
 .PHONY: bench-ingest
-bench-ingest: all $(B)/t/ingest/ingest ## measure remote write and locators, beside COPY and Prometheus' own receiver
+bench-ingest: all $(B)/t/ingest/ingest bench-built ## measure remote write and locators, beside COPY and Prometheus' own receiver
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" SECS="$(SECS)" perl -It/lib t/ingest/bench.pl
 $(B)/t/ingest/ingest: t/ingest/ingest.c
 	@mkdir -p $(@D)

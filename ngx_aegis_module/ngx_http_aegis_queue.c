@@ -81,6 +81,12 @@ ngx_http_aegis_queue_slots(ngx_http_aegis_job_t *job)
     h = h * 31 + ngx_murmur_hash2((u_char *) v[AEGIS_C_key].data,
                                   v[AEGIS_C_key].len);
     job->key_slot = h & (NGX_HTTP_AEGIS_SLOTS - 1);
+
+    /* these only add rows of their own: all that come go together, of one case,
+     * and of none, which would be one slot for all of the tenant's */
+    if (job->stmt == AEGIS_STMT_INGEST_HINT || job->stmt == AEGIS_STMT_ANALYZE_ASK) {
+        job->case_slot = job->key_slot;
+    }
 }
 
 

@@ -19,7 +19,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-static const char  *load_works[] = { "transition", "create", "get", "paths" };
+static const char  *load_works[] = { "transition", "create", "get", "paths",
+                                     "hint" };
 
 
 uint64_t
@@ -187,13 +188,13 @@ load_work(const char *name)
 {
     int  i;
 
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < (int) (sizeof(load_works) / sizeof(load_works[0])); i++) {
         if (strcmp(name, load_works[i]) == 0) {
             return i;
         }
     }
 
-    load_die("--work is transition, create, get or paths");
+    load_die("--work is transition, create, get, paths or hint");
 }
 
 

@@ -22,7 +22,7 @@ typedef struct load_s       load_t;
 typedef struct load_conn_s  load_conn_t;
 
 typedef enum {
-    LOAD_TRANSITION = 0, LOAD_CREATE, LOAD_GET, LOAD_PATHS
+    LOAD_TRANSITION = 0, LOAD_CREATE, LOAD_GET, LOAD_PATHS, LOAD_HINT
 } load_work_e;
 
 typedef enum {

@@ -226,6 +226,20 @@ load_work_create(load_conn_t *c)
 }
 
 
+/* The tenant of a run is one: that all of its senders meet is what is measured. */
+static void
+load_work_hint(load_conn_t *c)
+{
+    char  body[256];
+
+    snprintf(body, sizeof(body), "{\"dataset\":\"logs\",\"bucket\":\"measured\","
+             "\"object_key\":\"k/%u/%llu\",\"t_from\":\"2026-11-21T08:00:00Z\","
+             "\"t_to\":\"2026-11-21T09:00:00Z\",\"bytes\":4096}",
+             c->index, (unsigned long long) c->turn);
+    load_work_body(c, load_work_head(c, "POST", "/ingest/hint", 0), body);
+}
+
+
 static void
 load_work_get(load_conn_t *c, const char *path, unsigned tenant)
 {
@@ -263,6 +277,10 @@ load_work_render(load_conn_t *c)
 
     case LOAD_CREATE:
         load_work_create(c);
+        break;
+
+    case LOAD_HINT:
+        load_work_hint(c);
         break;
 
     case LOAD_GET:
@@ -369,6 +387,12 @@ load_work_judge(load_conn_t *c, const load_answer_t *a)
                  (unsigned long long) c->turn - 1);
         return load_work_has(a, title) ? LOAD_GOOD
                                        : load_work_wrong(c, a, "another title");
+
+    case LOAD_HINT:
+        snprintf(title, sizeof(title), "\"k/%u/%llu\"", c->index,
+                 (unsigned long long) c->turn - 1);
+        return a->status == 201 && load_work_has(a, title)
+               ? LOAD_GOOD : load_work_wrong(c, a, "not 201 with this key");
 
     case LOAD_GET:
         if (a->status != 200 || !load_work_has(a, c->kase->id)) {

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 # bench.pl: `make bench-ingest`: remote write into the sensor through nginx, flat out and
 # at 100 000 samples/s, beside a plain COPY of the same rows and Prometheus' own
-# receiver, all on this machine, one after the other; then locators at 2 000/s.
+# receiver, all on this machine, one after the other; then locators of one tenant, as
+# creates are measured, at 2 000/s and flat out. WORKS=hint: these alone.
 # Writes run/bench-ingest.json.
 use v5.36;
 use Time::HiRes qw(time);
@@ -23,6 +24,19 @@ sub send_to ($what, $target, $path, $series, $per, $rate, $conns) {
     printf "%-42s %9d/s  p50 %7.2f ms  p99 %7.2f ms  max %8.2f ms  %d errors\n", $what, @$j{qw(per_s p50_ms p99_ms max_ms errors)};
     push @{ $rows{$what} }, $j;
     return $j;
+}
+
+# rate 0: flat out. The load is that of t/bench, so that it can be held against creates.
+sub hints ($what, $conns, $rate) {
+    my $n = sub { $bench->pg->one(q{SELECT count(*) FROM aegis.oo_locator WHERE bucket = 'measured'}) };
+    my ($had, @a) = ($n->(), $bench->_groups);
+    my $j = $bench->load(port => $bench->{plain}, work => 'hint', conns => $conns, phases => "$rate:$secs", timeout => $secs + 60);
+    my @b = $bench->_groups;
+    my $p = $j->{phases}[0];
+    die 'answered ' . $j->{ok} . ', there are ' . ($n->() - $had) if $n->() - $had != $j->{ok};
+    printf "%-42s %9d/s  p50 %7.2f ms  p99 %7.2f ms  max %8.2f ms  nginx %.1f us, PG %.1f us, a group %.1f, others' cores %.2f\n", $what, @$p{qw(rps p50_ms p99_ms max_ms)},
+        $j->{cpu}{nginx} / $j->{ok} * 1e6, $j->{cpu}{pg} / $j->{ok} * 1e6, ($b[0] - $a[0]) / ($b[1] - $a[1]), $j->{foreign};
+    push @{ $rows{$what} }, { per_s => $p->{rps}, map { $_ => $p->{$_} } qw(p50_ms p99_ms max_ms) };
 }
 
 # The rows that a request of the tool stands for, by COPY into a plain table.
@@ -62,6 +76,9 @@ wait_for('prometheus', 30, sub { run(['curl', '-fsS', "http://127.0.0.1:$port/-/
 
 for my $round (1 .. $rounds) {
     say "round $round";
+    hints("/ingest/hint, 2 000/s, $_ connections", $_, 2000) for 16, 64;
+    hints('/ingest/hint, flat out, 64 connections', 64, 0);
+    next if ($ENV{WORKS} // '') eq 'hint';
     my $ours = "127.0.0.1:$bench->{plain}";
     send_to('sensor, flat out, 10 000 series', $ours, '/api/v1/write', 10_000, 2000, 0, 4);
     send_to('sensor, 100 000/s, 10 000 series', $ours, '/api/v1/write', 10_000, 2000, 100_000, 16);
@@ -69,7 +86,6 @@ for my $round (1 .. $rounds) {
     send_to('Prometheus, flat out, 10 000 series', "127.0.0.1:$port", '/api/v1/write', 10_000, 2000, 0, 4);
     send_to('Prometheus, 100 000/s, 100 000 series', "127.0.0.1:$port", '/api/v1/write', 100_000, 2000, 100_000, 16);
     copy_rows(2_000_000);
-    send_to('/ingest/hint, 2 000/s', $ours, '/ingest/hint', 1, 1, 2000, 16);
 }
 
 # what was answered is there: each sample in exactly one row
