@@ -22,6 +22,16 @@ subtest 'every alert has a runbook' => sub {
     is_deeply([ grep { ($url{$_} // '') ne 'https://aegis.example/docs/operations.md#' . lc } sort keys %url ], [], 'its runbook_url is that of its section');
     is_deeply([ sort keys %section ], [ sort keys %url ], 'and there is a section for each, and for no other');
     is_deeply([ grep { length $section{$_} < 60 } sort keys %section ], [], 'which says something');
+    my (@untold, @other);
+    utf8::decode(my $text = $rules);
+    for my $rule (split /^\s+(?=- alert: )/m, $text) {
+        my ($name) = $rule =~ /^- alert: (\w+)/ or next;
+        my ($en, $zh) = map { $rule =~ /^\s+$_: "(.+)"$/m ? $1 : '' } qw(summary summary_zh);
+        push @untold, $name unless $en =~ /\w/ && $zh =~ /\p{Han}{2}/;
+        push @other, $name if "@{[ sort $en =~ /\{\{.*?\}\}/g ]}" ne "@{[ sort $zh =~ /\{\{.*?\}\}/g ]}";
+    }
+    is_deeply(\@untold, [], 'it is said in English and in Chinese');
+    is_deeply(\@other, [], 'with the same values');
     my $tests = slurp(root . '/deploy/prometheus/alerts_test.yaml');
     is_deeply([ grep { $tests !~ /alertname: $_\b/ } sort keys %url ], [], 'promtool tests each');
 };
