@@ -5,7 +5,11 @@
  */
 #include "aegis_plan_diff.h"
 
+#include <string.h>
+
 #include "aegis_check.h"
+
+#define AEGIS_PLAN_DIFF_INDEX  24       /* "/" and an index */
 
 static void aegis_plan_diff_value(json_t *ops, const char *at, const json_t *was,
     const json_t *is);
@@ -28,6 +32,31 @@ aegis_plan_diff_op(json_t *ops, const char *op, const char *at, const json_t *wa
     }
 
     json_array_append_new(ops, o);
+}
+
+
+/* Whether the pointers to all members fit into their buffer, so that none is cut. */
+static int
+aegis_plan_diff_fits(const char *at, const json_t *object)
+{
+    void        *iter;
+    size_t       len;
+    json_t      *o = (json_t *) object;
+    const char  *s;
+
+    for (iter = json_object_iter(o); iter; iter = json_object_iter_next(o, iter)) {
+        len = strlen(at) + 2;
+
+        for (s = json_object_iter_key(iter); *s; s++) {
+            len += *s == '~' || *s == '/' ? 2 : 1;
+        }
+
+        if (len > AEGIS_CHECK_POINTER) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -111,10 +140,14 @@ aegis_plan_diff_value(json_t *ops, const char *at, const json_t *was, const json
         return;
     }
 
-    if (json_is_object(was) && json_is_object(is)) {
+    if (json_is_object(was) && json_is_object(is)
+        && aegis_plan_diff_fits(at, was) && aegis_plan_diff_fits(at, is))
+    {
         aegis_plan_diff_object(ops, at, was, is);
 
-    } else if (json_is_array(was) && json_is_array(is)) {
+    } else if (json_is_array(was) && json_is_array(is)
+               && strlen(at) + AEGIS_PLAN_DIFF_INDEX <= AEGIS_CHECK_POINTER)
+    {
         aegis_plan_diff_array(ops, at, was, is);
 
     } else {
@@ -132,4 +165,15 @@ aegis_plan_diff(const json_t *was, const json_t *is)
     aegis_plan_diff_value(ops, "", was, is);
 
     return ops;
+}
+
+
+void
+aegis_plan_diff_pair(json_t *pair)
+{
+    json_object_set_new(pair, "operations",
+                        aegis_plan_diff(json_object_get(pair, "was"),
+                                        json_object_get(pair, "is")));
+    json_object_del(pair, "was");
+    json_object_del(pair, "is");
 }

@@ -16,7 +16,7 @@
 
 static const struct {
     const char  *name;
-    char         on;                    /* 'c' GET /case, 'p' any page, 's' search */
+    char         on;                    /* 'c' GET /case, 'p' any page, 's' search, 'd' diff */
     int          plus;                  /* + is itself, not a blank */
 } aegis_query_args[AEGIS_N_ARGS] = {
     { "status", 'c', 0 },
@@ -29,7 +29,8 @@ static const struct {
     { "cursor", 'p', 0 },
     { "q",      's', 0 },
     { "topk",   's', 0 },
-    { "filter", 's', 0 }
+    { "filter", 's', 0 },
+    { "from",   'd', 0 }
 };
 
 static const aegis_arg_t  aegis_query_filters[] = {
@@ -121,6 +122,9 @@ aegis_query_takes(const aegis_route_t *route, char on)
 
     case 's':
         return route->kind == AEGIS_KIND_SEARCH;
+
+    case 'd':
+        return route->kind == AEGIS_KIND_READ_DIFF;
 
     case 'c':
         return route->id == AEGIS_ROUTE_CASE_LIST;
@@ -291,6 +295,19 @@ aegis_query_check_search(aegis_query_t *query, aegis_error_t *err)
 
     } else if (!aegis_query_limit(v[AEGIS_ARG_TOPK], AEGIS_QUERY_TOPK_MAX)) {
         return aegis_query_bad_arg(err, AEGIS_ARG_TOPK, "is not a number from 1 to 50");
+    }
+
+    return AEGIS_E_OK;
+}
+
+
+aegis_code_t
+aegis_query_check_diff(aegis_query_t *query, aegis_error_t *err)
+{
+    aegis_str_t  *v = query->v;
+
+    if (v[AEGIS_ARG_FROM].data && !aegis_uuid_valid(v[AEGIS_ARG_FROM])) {
+        return aegis_query_bad_arg(err, AEGIS_ARG_FROM, "is no id of a plan");
     }
 
     return AEGIS_E_OK;

@@ -15,7 +15,7 @@
 typedef enum {
     AEGIS_ARG_STATUS, AEGIS_ARG_STATE, AEGIS_ARG_TENANT, AEGIS_ARG_TAG, AEGIS_ARG_SINCE,
     AEGIS_ARG_UNTIL, AEGIS_ARG_LIMIT, AEGIS_ARG_CURSOR, AEGIS_ARG_Q, AEGIS_ARG_TOPK,
-    AEGIS_ARG_FILTER,
+    AEGIS_ARG_FILTER, AEGIS_ARG_FROM,
     AEGIS_N_ARGS
 } aegis_arg_t;
 
@@ -38,6 +38,9 @@ aegis_code_t aegis_query_check(aegis_query_t *query, aegis_error_t *err);
 
 /* The same for a search: q is there, topk has its default. */
 aegis_code_t aegis_query_check_search(aegis_query_t *query, aegis_error_t *err);
+
+/* The same for a difference: from, where it is, is an id. */
+aegis_code_t aegis_query_check_diff(aegis_query_t *query, aegis_error_t *err);
 
 /* Bytes that aegis_query_canonical() needs. */
 size_t aegis_query_canonical_size(const aegis_query_t *query, aegis_str_t tenant,

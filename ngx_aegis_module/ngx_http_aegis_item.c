@@ -80,6 +80,7 @@ ngx_http_aegis_step_item(ngx_http_aegis_job_t *job)
     switch (route->kind) {
 
     case AEGIS_KIND_READ_PLAN:
+    case AEGIS_KIND_READ_DIFF:
         item->v[AEGIS_C_plan_id] = job->id;
         return NGX_OK;
 
@@ -335,6 +336,30 @@ ngx_http_aegis_item_key_headers(ngx_http_aegis_job_t *job)
 }
 
 
+/* Two plans are answered with their difference. */
+static ngx_int_t
+ngx_http_aegis_item_diff(ngx_http_aegis_job_t *job, aegis_str_t plans)
+{
+    char       *text;
+    json_t     *pair;
+    ngx_int_t   rc;
+
+    if (aegis_json_parse(plans, &pair, &job->err) != AEGIS_E_OK) {
+        aegis_error_clear(&job->err);
+        return NGX_ERROR;
+    }
+
+    aegis_plan_diff_pair(pair);
+    text = aegis_json_text(pair);
+    json_decref(pair);
+
+    rc = text ? ngx_http_aegis_copy_reply(job, ngx_http_aegis_cview(text)) : NGX_ERROR;
+    free(text);
+
+    return rc;
+}
+
+
 static ngx_int_t
 ngx_http_aegis_item_reply(ngx_http_aegis_job_t *job)
 {
@@ -356,6 +381,10 @@ ngx_http_aegis_item_reply(ngx_http_aegis_job_t *job)
         items.len = row->body.len;
 
         rc = ngx_http_aegis_page(job, items, row->extra);
+
+    } else if (row->status == NGX_HTTP_OK && job->route->kind == AEGIS_KIND_READ_DIFF) {
+        rc = ngx_http_aegis_item_diff(job, row->body);
+
     } else {
         rc = ngx_http_aegis_copy_reply(job, row->body);
     }

@@ -26,6 +26,7 @@
 #include "aegis_http.h"
 #include "aegis_kb.h"
 #include "aegis_module.h"
+#include "aegis_plan_diff.h"
 #include "aegis_query.h"
 #include "aegis_route.h"
 #include "aegis_stmt.h"

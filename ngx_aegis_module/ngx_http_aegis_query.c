@@ -88,6 +88,13 @@ ngx_http_aegis_step_query(ngx_http_aegis_job_t *job)
         return ngx_http_aegis_query_search(job, &query);
     }
 
+    if (job->route->kind == AEGIS_KIND_READ_DIFF) {
+        job->item.v[AEGIS_C_base_id] = query.v[AEGIS_ARG_FROM];
+
+        return aegis_query_check_diff(&query, &job->err) == AEGIS_E_OK ? NGX_OK
+                                                                       : NGX_ERROR;
+    }
+
     if (job->route->kind != AEGIS_KIND_PAGE) {
         return NGX_OK;
     }

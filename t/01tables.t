@@ -130,7 +130,7 @@ subtest 'every route has its parts' => sub {
             push @bad, "$r->{id}: kind $r->{kind} with a $s->{kind} statement"
                 if $read != ($s->{kind} eq 'READ');
             my %has = map { $_ => 1 } @{ $s->{columns} };
-            my $id = { READ => 'case_id', READ_PLAN => 'plan_id', READ_EXEC => 'exec_id', READ_VERIFY => 'verify_id', READ_DOC => 'doc_id', READ_FINDING => 'finding_id', WRITE => 'case_id',
+            my $id = { READ => 'case_id', READ_PLAN => 'plan_id', READ_DIFF => 'plan_id', READ_EXEC => 'exec_id', READ_VERIFY => 'verify_id', READ_DOC => 'doc_id', READ_FINDING => 'finding_id', WRITE => 'case_id',
                        PAGE => 'case_id' }->{ $r->{kind} };
             $id = 'exec_id' if $r->{kind} eq 'WRITE' && $r->{path} =~ m{^/exec/};
             $id = 'doc_id' if $r->{kind} eq 'WRITE' && $r->{path} =~ m{^/kb/};

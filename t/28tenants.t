@@ -66,7 +66,8 @@ $c->wait_state('CLOSED');
     push @words, $long->id, uc $long->id, $run, uc $run;
 }
 ask(@$_) for ['CASE_GET', 'GET', "/case/$case"], ['CASE_LIST', 'GET', "/case?tag=$tag&limit=1"], ['CASE_TIMELINE', 'GET', "/case/$case/timeline?limit=1"],
-    ['PLAN_GET', 'GET', "/plan/$plan"], ['EXEC_PROGRESS', 'GET', "/adapter/exec/$exec"], ['EXEC_GET', 'GET', "/exec/$exec"],
+    ['PLAN_GET', 'GET', "/plan/$plan"], ['PLAN_DIFF', 'GET', "/plan/$plan/diff"], ['PLAN_PAGE', 'GET', "/case/$case/plan"],
+    ['EXEC_PROGRESS', 'GET', "/adapter/exec/$exec"], ['EXEC_GET', 'GET', "/exec/$exec"],
     ['FINDING_LIST', 'GET', '/finding?limit=1'], ['FINDING_GET', 'GET', "/finding/$finding"],
     ['VERIFY_GET', 'GET', "/verify/$verify"], ['INGEST_CHECK', 'GET', '/ingest/check'], ['VERIFY_PAGE', 'GET', "/case/$case/verify"];
 my $doc = ask(KB_INGEST => 'POST', '/kb/ingest', { source => $tag, body => "# Mine alone\n\nwhat $tag says\n" })->json->{doc_id};

@@ -129,6 +129,15 @@ subtest 'the loop, by hand' => sub {
     ask($http, 'get /plan/{id}', "/plan/$plan->{plan_id}", 200, 'the plan');
     ask($http, 'get /plan/{id}', "/plan/$plan->{plan_id}", 304, 'known', headers => ['If-None-Match', '*']);
     ask($http, 'get /plan/{id}', "/plan/$plan->{plan_id}", 412, 'another', headers => ['If-Match', '"x"']);
+    my $revised = $http->get("/case/$id/plan")->json->{items}[1]{plan_id};
+    ask($http, 'get /plan/{id}/diff', "/plan/$plan->{plan_id}/diff", 200, 'the first has none before it');
+    ask($http, 'get /plan/{id}/diff', "/plan/$revised/diff", 200, 'what changed');
+    ask($http, 'get /plan/{id}/diff', "/plan/$revised/diff?from=$plan->{plan_id}", 200, 'from one that is named');
+    ask($http, 'get /plan/{id}/diff', "/plan/$revised/diff?from=7", 400, 'no id');
+    ask($http, 'get /plan/{id}/diff', "/plan/$revised/diff", 304, 'known', headers => ['If-None-Match', '*']);
+    ask($http, 'get /plan/{id}/diff', "/plan/$revised/diff", 412, 'another', headers => ['If-Match', '"x"']);
+    ask($http, 'get /case/{id}/plan', "/case/$id/plan?limit=1", 200, 'a page');
+    ask($http, 'get /case/{id}/plan', "/case/$id/plan?cursor=nonsense", 400, 'a bad cursor');
     ask($http, 'post /gate/eval', '/gate/eval', 409, 'too early', json => { case_id => $id }, headers => [key]);
     ask($http, 'post /adapter/exec', '/adapter/exec', 409, 'too early', json => { case_id => $id }, headers => [key]);
     ask($http, 'post /verify/run', '/verify/run', 409, 'too early', json => { case_id => $id }, headers => [key]);
@@ -210,7 +219,7 @@ subtest 'the loop, by hand' => sub {
     }
 };
 
-my %url = ('/case/{id}/verify' => "/case/$id/verify", '/case/{id}' => "/case/$id", '/case/{id}/timeline' => "/case/$id/timeline", '/case/{id}/transition' => "/case/$id/transition");
+my %url = ('/case/{id}/plan' => "/case/$id/plan", '/case/{id}/verify' => "/case/$id/verify", '/case/{id}' => "/case/$id", '/case/{id}/timeline' => "/case/$id/timeline", '/case/{id}/transition' => "/case/$id/transition");
 
 subtest 'what every route refuses' => sub {
     for my $template (sort keys %{ $doc->{paths} }) {

@@ -73,6 +73,21 @@ subtest 'YAML that is refused' => sub {
     is($create->header('accept'), 'application/json', 'and nowhere else');
 };
 
+# A JSON Patch applied by other code than made it.
+sub patched ($doc, $ops) {
+    for my $o (@$ops) {
+        my @path = map { s{~1}{/}gr =~ s{~0}{~}gr } split m{/}, $o->{path}, -1;
+        shift @path;
+        my $last = pop @path;
+        my $at = $doc;
+        $at = ref $at eq 'ARRAY' ? $at->[$_] : $at->{$_} for @path;
+        if (ref $at eq 'ARRAY') { splice @$at, $last, $o->{op} ne 'add', $o->{op} eq 'remove' ? () : $o->{value} }
+        elsif ($o->{op} eq 'remove') { delete $at->{$last} }
+        else { $at->{$last} = $o->{value} }
+    }
+    return $doc;
+}
+
 sub plans_of ($id) { return @{ $pg->rows('SELECT * FROM aegis.plan_proposed WHERE case_id = ? ORDER BY revision', $id) } }
 
 subtest 'resume makes the next revision, with why the last one failed in it' => sub {
@@ -95,6 +110,25 @@ subtest 'resume makes the next revision, with why the last one failed in it' => 
     like($e{failure}{summary} // '', qr/^revision 1: .*\bscript\.exec\b/s, 'it says which step failed') or diag($plans[1]{plan});
     is($e{failure}{id}, "version $parked->{version}", 'and at which version');
     is($e{plan}{id}, $plans[0]{plan_id}, 'and names the revision before');
+
+    my @items = map { $http->get('/case/' . $case->id . "/plan?limit=1$_")->json } '', '';
+    my $next = $http->get('/case/' . $case->id . "/plan?limit=1&cursor=$items[0]{next}")->json;
+    is_deeply([ map { $_->{items}[0]{revision}, $_->{items}[0]{plan_id}, $_->{items}[0]{current} ? 1 : 0 } $items[0], $next ],
+        [1, $plans[0]{plan_id}, 0, 2, $plans[1]{plan_id}, 1], 'both can be listed, a page at a time');
+    is($next->{next}, undef, 'and there are no more');
+    my $diff = $http->get("/plan/$plans[1]{plan_id}/diff")->json;
+    is_deeply([ @{ $diff->{from} }{qw(plan_id revision hash)}, @{ $diff->{to} }{qw(plan_id revision hash)} ],
+        [ @{ $plans[0] }{qw(plan_id revision hash)}, @{ $plans[1] }{qw(plan_id revision hash)} ], 'the difference is between the two');
+    is_deeply([ sort map { $_->{path} =~ m{^(/[a-z]+)} } grep { $_->{path} !~ m{^/(?:evidence|notes)} } @{ $diff->{operations} } ], [],
+        'only what it was made on differs') or diag(json_encode($diff));
+    is_deeply(patched(json_decode($plans[0]{plan}), $diff->{operations}), json_decode($plans[1]{plan}), 'the operations lead from one to the other');
+    my $back = $http->get("/plan/$plans[0]{plan_id}/diff?from=$plans[1]{plan_id}")->json;
+    is_deeply(patched(json_decode($plans[1]{plan}), $back->{operations}), json_decode($plans[0]{plan}), 'and back, when asked from the other one');
+    my $one = $http->get("/plan/$plans[0]{plan_id}/diff")->json;
+    is_deeply([ $one->{from}, map { @$_{qw(op path)} } @{ $one->{operations} } ], [undef, 'replace', ''], 'the first revision is new as a whole');
+    my $other = Aegis::Case->create($http, mode => 'manual')->post('/plan/generate', plan => Aegis::Case::echo_plan())->json->{plan_id};
+    is($http->get("/plan/$plans[0]{plan_id}/diff?from=$other")->status, 404, 'a plan of another case is no revision of this one');
+    is($http->get("/plan/$plans[0]{plan_id}/diff?limit=1")->status, 400, 'and nothing else is asked for');
 };
 
 subtest 'a template of a label, its params kept' => sub {
@@ -120,7 +154,10 @@ subtest 'an incomplete plan is stored, and stopped with what is missing' => sub 
     $case->drive('ANALYZING');
     my $no = $case->say('plan_ready');
     is($no->problem, 'guard-failed', 'the guard stops it');
-    like($no->body, qr/rollback and a verify part/, 'and says what it wants');
+    is_deeply($no->json->{missing}[0]{lacks}, ['rollback', 'verify'], 'and names the parts that are not there');
+    like($no->json->{missing}[0]{detail}, qr/; revision 1 lacks rollback and verify$/, 'in words too');
+    my $without = Aegis::Case->create($http, mode => 'manual')->drive('ANALYZING')->say('plan_ready');
+    like($without->json->{missing}[0]{detail}, qr/; there is no plan$/, 'no plan is none at all') or diag($without->brief);
 };
 
 done_testing;

@@ -76,11 +76,25 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- The facts of a mask that do not hold, as their names.
-CREATE OR REPLACE FUNCTION aegis.missing_facts(p_needs int, p_facts int) RETURNS jsonb
-LANGUAGE sql STABLE AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_object('fact', name, 'detail', sentence) ORDER BY bit), '[]')
-      FROM aegis.fsm_fact WHERE (p_needs >> bit) & 1 = 1 AND (p_facts >> bit) & 1 = 0
-$$;
+DROP FUNCTION IF EXISTS aegis.missing_facts(int, int);
+CREATE OR REPLACE FUNCTION aegis.missing_facts(p_needs int, p_facts int, p_tenant text,
+    p_plan_id uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (
+    SELECT coalesce(jsonb_agg(CASE WHEN f.name <> 'plan_complete'
+               THEN jsonb_build_object('fact', f.name, 'detail', f.sentence)
+               WHEN p.plan_id IS NULL
+               THEN jsonb_build_object('fact', f.name, 'detail', f.sentence || '; there is no plan')
+               ELSE jsonb_build_object('fact', f.name, 'lacks', p.missing,
+                   'detail', f.sentence || '; revision ' || p.revision || ' lacks '
+                   || (SELECT string_agg(m, ' and ') FROM json_array_elements_text(p.missing) m))
+               END ORDER BY f.bit), '[]')
+      FROM aegis.fsm_fact f
+      LEFT JOIN aegis.plan_proposed p ON f.name = 'plan_complete' AND p.tenant = p_tenant
+                                     AND p.plan_id = p_plan_id
+     WHERE (p_needs >> f.bit) & 1 = 1 AND (p_facts >> f.bit) & 1 = 0);
+END $$;
 
 -- The partition of the outbox that a case belongs to; one relay owns one.
 CREATE OR REPLACE FUNCTION aegis.outbox_part(p_case_id uuid) RETURNS smallint

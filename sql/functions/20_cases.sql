@@ -154,6 +154,9 @@ DROP FUNCTION IF EXISTS aegis.transition_refused(text[], text[], text[], bytea[]
     date, date, timestamptz);
 DROP FUNCTION IF EXISTS aegis.note_stale(text[], text[], text[], text[], uuid[], text[], text[],
     text[], text[], text[], text[], int[], boolean[], text[], int[]);
+DROP FUNCTION IF EXISTS aegis.transition_refused(text[], text[], text[], bytea[], text[], uuid[],
+    text[], text[], int[], text[], int[], boolean[], text[], int[], int[], int[], int[], date,
+    date, timestamptz);
 -- What a transition needs to know that is not in the case's row, for the items
 -- whose event asks for it: the plan that plan_ready names, the run that ended,
 -- the facts of the guard. The cases are locked; NULL where there is nothing. late:
@@ -259,8 +262,8 @@ $$;
 CREATE OR REPLACE FUNCTION aegis.transition_refused(p_tenant text[], p_principal text[],
     p_key text[], p_hash bytea[], p_consumer text[], p_case_id uuid[], p_event text[],
     p_request_id text[], p_expected_version int[], p_if_match text[], p_fact_version int[],
-    p_got boolean[], p_seen text[], p_facts int[], p_locked int[], p_twice int[], p_stale int[],
-    p_from date, p_today date, p_since timestamptz)
+    p_got boolean[], p_seen text[], p_plan uuid[], p_facts int[], p_locked int[], p_twice int[],
+    p_stale int[], p_from date, p_today date, p_since timestamptz)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_now text[];
@@ -312,7 +315,8 @@ BEGIN
                              'current_status', j.status, 'current_version', j.version) END
                    || CASE WHEN j.code = 'guard-failed'
                            THEN jsonb_build_object('missing',
-                                aegis.missing_facts(j.needs, coalesce(p_facts[j.n], 0)))
+                                aegis.missing_facts(j.needs, coalesce(p_facts[j.n], 0),
+                                    p_tenant[j.n], p_plan[j.n]))
                            WHEN aegis.is_final(j.code)
                            THEN jsonb_build_object('allowed_events', aegis.allowed_events(j.status))
                            ELSE '{}' END, j.rule::text) f
@@ -460,8 +464,8 @@ BEGIN
 
         SELECT f.* INTO v_alone FROM aegis.transition_refused(p_tenant, p_principal, p_key, p_hash,
             p_consumer, p_case_id, p_event, p_request_id, p_expected_version, p_if_match,
-            p_fact_version, v_got, v_seen, v_facts, v_locked, v_twice, v_stale, v_from, v_today,
-            v_since) f;
+            p_fact_version, v_got, v_seen, v_plan, v_facts, v_locked, v_twice, v_stale, v_from,
+            v_today, v_since) f;
         IF v_alone.code <> 'busy' THEN
             RETURN NEXT v_alone;
             RETURN;
@@ -486,8 +490,8 @@ BEGIN
     IF v_done < v_n THEN
         RETURN QUERY SELECT f.* FROM aegis.transition_refused(p_tenant, p_principal, p_key, p_hash,
             p_consumer, p_case_id, p_event, p_request_id, p_expected_version, p_if_match,
-            p_fact_version, v_got, v_seen, v_facts, v_locked, v_twice, v_stale, v_from, v_today,
-            v_since) f;
+            p_fact_version, v_got, v_seen, v_plan, v_facts, v_locked, v_twice, v_stale, v_from,
+            v_today, v_since) f;
     END IF;
     IF p_notify AND v_done > 0 THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
 END $$;

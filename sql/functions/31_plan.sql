@@ -109,3 +109,67 @@ BEGIN
       FROM unnest(p_tenant, p_plan_id, p_request_id) WITH ORDINALITY AS i(tenant, plan_id, request_id, ord)
       LEFT JOIN aegis.plan_proposed p ON p.tenant = i.tenant AND p.plan_id = i.plan_id;
 END $$;
+
+-- A plan and the one to compare it with: p_base_id of the same case, else the
+-- revision before. The first revision has none: from and was are null.
+CREATE OR REPLACE FUNCTION aegis.plan_pair(p_tenant text[], p_plan_id uuid[], p_base_id uuid[],
+    p_request_id text[])
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+BEGIN
+    RETURN QUERY
+    SELECT i.ord::int, v.status, CASE v.status WHEN 200 THEN 'ok' ELSE 'not-found' END, p.revision,
+           CASE v.status WHEN 200 THEN json_build_object('case_id', p.case_id,
+                 'from', CASE WHEN b.plan_id IS NOT NULL THEN json_build_object('plan_id', b.plan_id,
+                     'revision', b.revision, 'hash', b.hash) END,
+                 'to', json_build_object('plan_id', p.plan_id, 'revision', p.revision, 'hash', p.hash),
+                 'was', b.plan, 'is', p.plan)::text
+                ELSE aegis.not_found_body(i.request_id) END, NULL::text
+      FROM unnest(p_tenant, p_plan_id, p_base_id, p_request_id) WITH ORDINALITY
+               AS i(tenant, plan_id, base_id, request_id, ord)
+      LEFT JOIN aegis.plan_proposed p ON p.tenant = i.tenant AND p.plan_id = i.plan_id
+      LEFT JOIN LATERAL (
+          SELECT x.plan_id, x.revision, x.hash, x.plan FROM aegis.plan_proposed x
+           WHERE x.tenant = p.tenant AND x.case_id = p.case_id
+             AND CASE WHEN i.base_id IS NULL THEN x.revision < p.revision
+                      ELSE x.plan_id = i.base_id END
+           ORDER BY x.revision DESC LIMIT 1) b ON true
+     CROSS JOIN LATERAL (
+          SELECT CASE WHEN p.plan_id IS NULL OR (i.base_id IS NOT NULL AND b.plan_id IS NULL)
+                      THEN 404 ELSE 200 END AS status) v;
+END $$;
+
+-- The revisions of a case's plan, oldest first; current is the one that
+-- plan_ready put before the gate.
+CREATE OR REPLACE FUNCTION aegis.plan_page(p_tenant text[], p_case_id uuid[], p_limit int[],
+    p_after text[], p_request_id text[])
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+    n int; v_items json[]; v_keys text[]; v_case aegis.ops_case; v_fits int;
+BEGIN
+    FOR n IN 1 .. cardinality(p_tenant) LOOP
+        SELECT * INTO v_case FROM aegis.ops_case c
+         WHERE c.tenant = p_tenant[n] AND c.case_id = p_case_id[n];
+        IF NOT FOUND THEN
+            RETURN NEXT aegis.not_found(n, p_request_id[n]);
+            CONTINUE;
+        END IF;
+        SELECT array_agg(json_build_object('plan_id', x.plan_id, 'revision', x.revision,
+                   'current', x.plan_id IS NOT DISTINCT FROM v_case.plan_id, 'hash', x.hash,
+                   'template', x.template, 'complete', x.complete, 'missing', x.missing,
+                   'risk_score', x.risk_score, 'title', x.plan ->> 'title',
+                   'created_by', x.created_by, 'created_at', x.created_at) ORDER BY x.revision),
+               array_agg(x.revision::text ORDER BY x.revision)
+          INTO v_items, v_keys
+          FROM (SELECT * FROM aegis.plan_proposed x
+                 WHERE x.tenant = p_tenant[n] AND x.case_id = p_case_id[n]
+                   AND (p_after[n] IS NULL OR x.revision > p_after[n]::int)
+                 ORDER BY x.revision LIMIT p_limit[n] + 1) x;
+        v_fits := aegis.page_fits(v_items, p_limit[n]);
+        RETURN NEXT ROW(n, 200, 'ok', v_case.version,
+            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
+            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
+    END LOOP;
+END $$;

@@ -4,43 +4,55 @@
  */
 #include "aegis_unit.h"
 
+#include "aegis_check.h"
 #include "aegis_plan_diff.h"
 
 
-/* The parent of path in root, and the last part of the path in name. */
+/* The parent of what path names in root, and its last part unescaped in name. */
 static json_t *
-parent(json_t *root, const char *path, char name[64])
+parent(json_t *root, const char *path, char name[AEGIS_CHECK_POINTER])
 {
-    char     copy[256], *part, *next;
-    json_t  *at;
+    char        *d;
+    json_t      *at;
+    const char  *s;
 
-    snprintf(copy, sizeof(copy), "%s", path);
-    at = root;
-
-    for (part = strtok_r(copy, "/", &next); part; part = strtok_r(NULL, "/", &next)) {
-        if (*next == '\0') {
-            snprintf(name, 64, "%s", part);
-            return at;
+    for (at = root, s = path; *s == '/'; /* void */ ) {
+        for (d = name, s++; *s && *s != '/'; s++) {
+            *d++ = *s != '~' ? *s : *++s == '0' ? '~' : '/';
         }
-        at = json_is_array(at) ? json_array_get(at, (size_t) atoi(part))
-                               : json_object_get(at, part);
+        *d = '\0';
+
+        if (*s == '/') {
+            at = json_is_array(at) ? json_array_get(at, (size_t) atoi(name))
+                                   : json_object_get(at, name);
+        }
     }
 
-    return NULL;
+    return at;
 }
 
 
 static void
-apply(json_t *root, const json_t *op)
+apply(json_t **root, const json_t *op)
 {
-    char         name[64];
+    char         name[AEGIS_CHECK_POINTER];
+    size_t       i;
     json_t      *at, *value;
-    const char  *what;
+    const char  *what, *path;
 
     what = aegis_json_str(op, "op");
+    path = aegis_json_str(op, "path");
     value = json_object_get(op, "value");
-    at = parent(root, aegis_json_str(op, "path"), name);
+
+    if (*path == '\0') {
+        json_decref(*root);
+        *root = json_deep_copy(value);
+        return;
+    }
+
+    at = parent(*root, path, name);
     assert_non_null(at);
+    i = (size_t) atoi(name);
 
     if (json_is_object(at)) {
         if (strcmp(what, "remove") == 0) {
@@ -49,13 +61,11 @@ apply(json_t *root, const json_t *op)
             json_object_set_new(at, name, json_deep_copy(value));
         }
     } else if (strcmp(what, "remove") == 0) {
-        assert_int_equal(json_array_remove(at, (size_t) atoi(name)), 0);
+        assert_int_equal(json_array_remove(at, i), 0);
     } else if (strcmp(what, "add") == 0) {
-        assert_int_equal(json_array_insert_new(at, (size_t) atoi(name),
-                                               json_deep_copy(value)), 0);
+        assert_int_equal(json_array_insert_new(at, i, json_deep_copy(value)), 0);
     } else {
-        assert_int_equal(json_array_set_new(at, (size_t) atoi(name),
-                                            json_deep_copy(value)), 0);
+        assert_int_equal(json_array_set_new(at, i, json_deep_copy(value)), 0);
     }
 }
 
@@ -85,7 +95,9 @@ test_diff(void **state)
           "{'s':[{'action':'a','params':{'p':[2]}},9]}",
           "[{'op':'remove','path':'/s/0/params/p/0','was':1}]" },
         { "{'s':[1]}", "{'s':{'a':1}}", NULL },
-        { "{'s':[1,2,3,4,5]}", "{'s':[9,2,8,7]}", NULL }
+        { "{'s':[1,2,3,4,5]}", "{'s':[9,2,8,7]}", NULL },
+        { "{'a~b/c':1,'':2}", "{'a~b/c':3,'':4}", NULL },
+        { "null", "{'a':1}", "[{'op':'replace','path':'','value':{'a':1},'was':null}]" }
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
@@ -102,7 +114,7 @@ test_diff(void **state)
         }
 
         for (k = 0; k < json_array_size(ops); k++) {
-            apply(was, json_array_get(ops, k));
+            apply(&was, json_array_get(ops, k));
         }
 
         if (!json_equal(was, is)) {
@@ -116,11 +128,44 @@ test_diff(void **state)
 }
 
 
+/* Names that no pointer has room for: what is around them is replaced. */
+static void
+test_long_names(void **state)
+{
+    char     name[300], text[400];
+    size_t   len, k;
+    json_t  *was, *is, *ops;
+
+    for (len = 240; len < 260; len++) {
+        memset(name, 'x', len);
+        name[len] = '\0';
+
+        snprintf(text, sizeof(text), "{'p':{'%s':1,'q':[1]}}", name);
+        was = aegis_unit_json(text);
+        snprintf(text, sizeof(text), "{'p':{'%s':2,'q':[1,2]}}", name);
+        is = aegis_unit_json(text);
+
+        ops = aegis_plan_diff(was, is);
+        assert_int_equal(json_array_size(ops), len + 4 <= AEGIS_CHECK_POINTER ? 2 : 1);
+        for (k = 0; k < json_array_size(ops); k++) {
+            apply(&was, json_array_get(ops, k));
+        }
+        assert_true(json_equal(was, is));
+
+        json_decref(ops);
+        json_decref(was);
+        json_decref(is);
+    }
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
-        AEGIS_TEST("the difference leads from one plan to the other", test_diff)
+        AEGIS_TEST("the difference leads from one plan to the other", test_diff),
+        AEGIS_TEST("a name that no pointer holds is replaced with what is around it",
+                   test_long_names)
     };
 
     return AEGIS_UNIT_RUN(tests);

@@ -1,7 +1,7 @@
 /*
  * aegis_ctl_plan.c: `aegisctl plan`: check and render work offline, with the code
- * that the planner and the gateway run; get reads a stored plan, diff compares two,
- * stored ones or files.
+ * that the planner and the gateway run; list and get read stored plans, diff
+ * compares two, stored ones or files.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,20 +226,21 @@ plan_render(aegis_ctl_t *ctl)
 }
 
 
-/* A stored plan with what is around it. */
+/* Ask for path, which holds the escaped id and more. */
 static int
-fetch(aegis_ctl_t *ctl, const char *id, json_t **ret_plan)
+plan_send(aegis_ctl_t *ctl, const char *path, const char *id, const char *more,
+    json_t **ret_body)
 {
     aegis_ctl_request_t  req = { "GET", NULL, NULL, NULL, NULL };
     aegis_ctl_answer_t   a;
-    char                 path[512], esc[300];
+    char                 full[1500], esc[300];
     int                  rc;
 
-    snprintf(path, sizeof(path), "/plan/%s", aegis_ctl_escape(id, esc, sizeof(esc)));
-    req.path = path;
+    snprintf(full, sizeof(full), "%s%s%s", path, aegis_ctl_escape(id, esc, sizeof(esc)), more);
+    req.path = full;
     rc = aegis_ctl_case_send(ctl, &req, &a);
     if (rc == AEGIS_CTL_OK) {
-        *ret_plan = json_incref(a.body);
+        *ret_body = json_incref(a.body);
         aegis_ctl_answer_clear(&a);
     }
     return rc;
@@ -252,7 +253,7 @@ plan_get(aegis_ctl_t *ctl)
     json_t  *plan;
     int      rc;
 
-    rc = fetch(ctl, ctl->args[0], &plan);
+    rc = plan_send(ctl, "/plan/", ctl->args[0], "", &plan);
     if (rc == AEGIS_CTL_OK) {
         show(plan);
         json_decref(plan);
@@ -272,10 +273,26 @@ either(aegis_ctl_t *ctl, const char *name, json_t **ret_plan)
         *ret_plan = load(name);
         return *ret_plan != NULL ? AEGIS_CTL_OK : AEGIS_CTL_FAILED;
     }
-    rc = fetch(ctl, name, &stored);
+    rc = plan_send(ctl, "/plan/", name, "", &stored);
     if (rc == AEGIS_CTL_OK) {
         *ret_plan = json_incref(json_object_get(stored, "plan"));
         json_decref(stored);
+    }
+    return rc;
+}
+
+
+/* The server's difference to the revision before. */
+static int
+plan_since(aegis_ctl_t *ctl, const aegis_ctl_column_t *columns)
+{
+    json_t  *diff;
+    int      rc;
+
+    rc = plan_send(ctl, "/plan/", ctl->args[0], "/diff", &diff);
+    if (rc == AEGIS_CTL_OK) {
+        aegis_ctl_rows(ctl, json_object_get(diff, "operations"), columns, "no difference");
+        json_decref(diff);
     }
     return rc;
 }
@@ -290,6 +307,9 @@ plan_diff(aegis_ctl_t *ctl)
     json_t                          *was, *is, *ops;
     int                              rc;
 
+    if (ctl->n_args == 1) {
+        return plan_since(ctl, columns);
+    }
     is = NULL;
     rc = either(ctl, ctl->args[0], &was);
     if (rc != AEGIS_CTL_OK) {
@@ -304,6 +324,41 @@ plan_diff(aegis_ctl_t *ctl)
     json_decref(was);
     json_decref(is);
     return rc;
+}
+
+
+static int
+plan_list(aegis_ctl_t *ctl)
+{
+    static const aegis_ctl_column_t  columns[] = {
+        { "revision", "revision" }, { "plan_id", "plan" }, { "current", "current" },
+        { "template", "template" }, { "risk_score", "risk" }, { "missing", "missing" },
+        { "created_by", "by" }, { "created_at", "at" }, { NULL, NULL }
+    };
+    char                             more[700] = "/plan?limit=200", cursor[600];
+    json_t                          *page, *all = json_array();
+    const char                      *next;
+    int                              rc;
+
+    do {
+        rc = plan_send(ctl, "/case/", ctl->args[0], more, &page);
+        if (rc != AEGIS_CTL_OK) {
+            json_decref(all);
+            return rc;
+        }
+        json_array_extend(all, json_object_get(page, "items"));
+        next = json_string_value(json_object_get(page, "next"));
+        more[0] = '\0';
+        if (next != NULL) {
+            snprintf(more, sizeof(more), "/plan?limit=200&cursor=%s",
+                     aegis_ctl_escape(next, cursor, sizeof(cursor)));
+        }
+        json_decref(page);
+    } while (more[0] != '\0' && json_array_size(all) < 100000);
+
+    aegis_ctl_rows(ctl, all, columns, "the case has no plan");
+    json_decref(all);
+    return AEGIS_CTL_OK;
 }
 
 
@@ -322,9 +377,11 @@ const aegis_ctl_command_t  aegis_ctl_plan_commands[] = {
     { "render", "<template>", 1, 1, "the plan that a template becomes, offline",
       "A file, or a name in the folder of templates. The plan is printed as JSON.",
       render_options, plan_render },
+    { "list", "<case-id>", 1, 1, "the revisions of a case's plan, oldest first", NULL, NULL,
+      plan_list },
     { "get", "<plan-id>", 1, 1, "read a stored plan", NULL, NULL, plan_get },
-    { "diff", "<plan-id|file> <plan-id|file>", 2, 2, "what changed from one plan to another",
-      "With -o json a JSON Patch (RFC 6902) that leads from the first to the second.", NULL,
-      plan_diff },
+    { "diff", "<plan-id|file> [<plan-id|file>]", 1, 2, "what changed from one plan to another",
+      "With -o json a JSON Patch (RFC 6902) that leads from the first to the second. A plan\n"
+      "alone is compared with the revision before it.", NULL, plan_diff },
     { NULL, NULL, 0, 0, NULL, NULL, NULL, NULL }
 };
