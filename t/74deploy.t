@@ -12,7 +12,8 @@ my $deploy = root . '/deploy';
 
 subtest 'units' => sub {
     plan skip_all => 'systemd-analyze is not installed' unless have('systemd-analyze');
-    for my $role (qw(relay exec)) {
+    my ($all) = slurp("$deploy/quickstart/lib.sh") =~ /^ALL_ROLES="([^"]+)"/m;
+    for my $role (split / /, $all) {
         my $dir = scratch("units-$role");
         my $unit = "$dir/aegis-worker\@$role.service";
         spew($unit, slurp("$deploy/systemd/aegis-worker\@.service"));
@@ -26,7 +27,6 @@ subtest 'units' => sub {
         cmp_ok($level, '<=', 2.0, "the worker of $role is exposed by $level");
     }
     my $target = slurp("$deploy/systemd/aegis.target");
-    my ($all) = slurp("$deploy/quickstart/lib.sh") =~ /^ALL_ROLES="([^"]+)"/m;
     is(join(' ', sort $target =~ /aegis-worker\@(\w+)\.service/g), join(' ', sort split / /, $all), 'the target wants each role that the quick start runs');
     if (have('systemd-sysusers')) {
         my $r = run(['systemd-sysusers', '--dry-run', "--root=" . scratch('root'), "$deploy/sysusers.d/aegis.conf"]);

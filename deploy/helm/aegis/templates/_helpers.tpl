@@ -26,3 +26,47 @@ allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
+{{/* What every worker's container has, beside the gateway or alone. */}}
+{{- define "aegis.password" -}}
+# libpq takes a password file that only its owner may read
+- name: password
+  image: "{{ .Values.image.workers }}:{{ include "aegis.tag" . }}"
+  command: [sh, -c, "install -m 600 /run/secret/worker-pgpass /run/aegis/ && install -m 644 /run/secret/ca.pem /run/aegis/"]
+  securityContext: {{- include "aegis.security" . | nindent 4 }}
+  volumeMounts:
+    - {name: secret, mountPath: /run/secret, readOnly: true}
+    - {name: run, mountPath: /run/aegis}
+{{- end -}}
+{{- define "aegis.workerEnv" -}}
+- {name: AEGIS_DATABASE_URL, value: {{ include "aegis.workerUrl" . | quote }}}
+- {name: AEGIS_BUS_NATS_URL, value: {{ .Values.nats.url | quote }}}
+- {name: AEGIS_BUS_NATS_REPLICAS, value: {{ .Values.nats.replicas | quote }}}
+{{- if .Values.nats.secret }}
+- {name: AEGIS_BUS_NATS_CA_FILE, value: /run/nats/ca.pem}
+{{- end }}
+- {name: AEGIS_METRICS_LISTEN, value: "0.0.0.0:9400"}
+- {name: AEGIS_EXEC_OBJECT_DIR, value: /var/lib/aegis/objects}
+{{- if .Values.policy }}
+- {name: AEGIS_GATE_POLICY_FILE, value: /etc/aegis-policy/policy.yaml}
+{{- end }}
+{{- range $name, $value := .Values.workers.env }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end -}}
+{{- define "aegis.workerProbes" -}}
+readinessProbe:
+  httpGet: {path: /healthz, port: 9400}
+  periodSeconds: 5
+livenessProbe:
+  httpGet: {path: /healthz, port: 9400}
+  periodSeconds: 20
+  failureThreshold: 6
+{{- end -}}
+{{- define "aegis.workerVolumes" -}}
+- {name: secret, secret: {secretName: {{ .Values.database.secret }}, defaultMode: 0440, items: [{key: worker-pgpass, path: worker-pgpass}, {key: ca.pem, path: ca.pem}]}}
+- {name: run, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+- {name: objects, emptyDir: {}}
+{{- if .Values.nats.secret }}
+- {name: nats, secret: {secretName: {{ .Values.nats.secret }}, defaultMode: 0440}}
+{{- end }}
+{{- end -}}
