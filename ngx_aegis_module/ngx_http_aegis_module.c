@@ -494,16 +494,19 @@ ngx_http_aegis_start_db(ngx_cycle_t *cycle, ngx_http_aegis_db_t *db)
                                           cycle->pool);
 
     if (db->write == NULL || db->read == NULL
+        || ngx_http_aegis_scout_create(db, cycle->pool) != NGX_OK
         || ngx_http_aegis_watch_start(db, cycle->pool) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
     for (i = 0; i < db->write->n_pgs; i++) {
+        ngx_http_aegis_stats_conn(-1, NGX_HTTP_AEGIS_PG_DOWN);
         ngx_http_aegis_pg_start(&db->write->pgs[i]);
     }
 
     for (i = 0; i < db->read->n_pgs; i++) {
+        ngx_http_aegis_stats_conn(-1, NGX_HTTP_AEGIS_PG_DOWN);
         ngx_http_aegis_pg_start(&db->read->pgs[i]);
     }
 
@@ -574,6 +577,10 @@ ngx_http_aegis_exit_process(ngx_cycle_t *cycle)
 
         for (k = 0; db[i]->read && k < db[i]->read->n_pgs; k++) {
             ngx_http_aegis_pg_stop(&db[i]->read->pgs[k]);
+        }
+
+        if (db[i]->scout) {
+            ngx_http_aegis_pg_stop(&db[i]->scout->pgs[0]);
         }
     }
 }

@@ -186,7 +186,9 @@ struct ngx_http_aegis_pg_s {
 
 struct ngx_http_aegis_lane_s {
     ngx_http_aegis_db_t      *db;
+    const char               *name;
     unsigned                  write:1;
+    unsigned                  scout:1;      /* carries no jobs: it looks for a server */
     unsigned                  unprepared:1; /* the last PREPAREs were refused */
     ngx_http_aegis_pg_t      *pgs;
     ngx_uint_t                n_pgs;
@@ -228,6 +230,7 @@ struct ngx_http_aegis_db_s {
     unsigned                  with_password:1;
     ngx_http_aegis_lane_t    *write;        /* NULL outside a worker */
     ngx_http_aegis_lane_t    *read;
+    ngx_http_aegis_lane_t    *scout;        /* NULL: there is one server */
     struct ngx_http_aegis_watch_s *watch;   /* what /readyz answers from */
 };
 
@@ -499,8 +502,12 @@ ngx_msec_t ngx_http_aegis_pg_server_next(ngx_http_aegis_pg_t *pg,
     ngx_uint_t was_up, ngx_uint_t hung);
 ngx_int_t ngx_http_aegis_pg_server_judge(ngx_http_aegis_pg_t *pg, PGresult *res);
 void ngx_http_aegis_pg_server_up(ngx_http_aegis_pg_t *pg);
-ngx_uint_t ngx_http_aegis_pg_server_overtaken(ngx_http_aegis_pg_t *pg);
+void ngx_http_aegis_pg_server_stay(ngx_http_aegis_pg_t *pg);
 void ngx_http_aegis_pg_server_check(ngx_http_aegis_db_t *db);
+
+/* pg_scout.c: is another server the one by now? */
+ngx_int_t ngx_http_aegis_scout_create(ngx_http_aegis_db_t *db, ngx_pool_t *pool);
+void ngx_http_aegis_scout_sent(ngx_http_aegis_db_t *db);
 void ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why);
 void ngx_http_aegis_pg_end(ngx_http_aegis_pg_t *pg);        /* it is free now */
 void ngx_http_aegis_pg_set_state(ngx_http_aegis_pg_t *pg,

@@ -39,7 +39,9 @@ ngx_http_aegis_pg_set_state(ngx_http_aegis_pg_t *pg,
         lane->down_since = ngx_current_msec;
     }
 
-    ngx_http_aegis_stats_conn(pg->state, state);
+    if (!lane->scout) {
+        ngx_http_aegis_stats_conn(pg->state, state);
+    }
     pg->state = state;
 
     if (pg->c) {
@@ -201,7 +203,9 @@ ngx_http_aegis_pg_retry_later(ngx_http_aegis_pg_t *pg, ngx_msec_t soon)
     ngx_msec_t  delay;
 
     /* a worker that shuts down reconnects only for requests that wait */
-    if (ngx_terminate || (ngx_exiting && pg->lane->n_queued == 0)) {
+    if (ngx_terminate || (ngx_exiting && pg->lane->n_queued == 0)
+        || (pg->lane->scout && soon == 0))
+    {
         return;
     }
 
@@ -230,9 +234,9 @@ ngx_http_aegis_pg_say(ngx_http_aegis_pg_t *pg, const char *why)
     ngx_http_aegis_pg_line(text, sizeof(text),
                            pg->conn ? PQerrorMessage(pg->conn) : "");
 
-    level = pg->warned ? NGX_LOG_INFO : NGX_LOG_ERR;
-    ngx_log_error(level, ngx_cycle->log, 0, "aegis: %s lane: %s%s%s",
-                  pg->lane->write ? "write" : "read", why, *text ? ": " : "", text);
+    level = pg->warned || pg->lane->scout ? NGX_LOG_INFO : NGX_LOG_ERR;
+    ngx_log_error(level, ngx_cycle->log, 0, "aegis: %s: %s%s%s", pg->lane->name,
+                  why, *text ? ": " : "", text);
     pg->warned = 1;
 }
 
@@ -265,6 +269,8 @@ ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why)
         ngx_http_aegis_outcome_lost(pg, &unit, sent);
     }
 }
+
+
 
 
 void
@@ -375,7 +381,7 @@ ngx_http_aegis_pg_setup(ngx_http_aegis_pg_t *pg)
         " set_config('lock_timeout', '%M', false)%s%Z", timeout, timeout / 5 + 1,
         ngx_http_aegis_pg_server_sql(pg->lane->db));
 
-    ngx_add_timer(&pg->timer, timeout);
+    ngx_add_timer(&pg->timer, pg->lane->scout ? pg->lane->db->connect_timeout : timeout);
 
     if (PQsendQueryParams(pg->conn, sql, 0, NULL, NULL, NULL, NULL, 0) != 1) {
         ngx_http_aegis_pg_fail(pg, "cannot send the settings");
@@ -467,8 +473,7 @@ ngx_http_aegis_pg_setup_read(ngx_http_aegis_pg_t *pg)
 
     if (pg->warned) {
         ngx_log_error(NGX_LOG_NOTICE, ngx_cycle->log, 0,
-                      "aegis: %s lane: connected again",
-                      pg->lane->write ? "write" : "read");
+                      "aegis: %s: connected again", pg->lane->name);
         pg->warned = 0;
     }
 
@@ -481,14 +486,11 @@ ngx_http_aegis_pg_setup_read(ngx_http_aegis_pg_t *pg)
 void
 ngx_http_aegis_pg_end(ngx_http_aegis_pg_t *pg)
 {
-    if (ngx_http_aegis_pg_server_overtaken(pg)) {
-        ngx_http_aegis_pg_recycle(pg, "another server was promoted");
-    }
-
+    ngx_http_aegis_pg_server_stay(pg);
     ngx_http_aegis_queue_kick(pg->lane);
 
-    if (pg->state == NGX_HTTP_AEGIS_PG_IDLE
-        && (ngx_exiting || ngx_terminate) && pg->lane->n_queued == 0)
+    if (pg->state == NGX_HTTP_AEGIS_PG_IDLE && pg->lane->n_queued == 0
+        && (ngx_exiting || ngx_terminate || pg->lane->scout))
     {
         ngx_http_aegis_pg_close(pg);
     }

@@ -74,6 +74,11 @@ ngx_http_aegis_pg_server_next(ngx_http_aegis_pg_t *pg, ngx_uint_t was_up,
         return 0;
     }
 
+    if (pg->lane->scout) {
+        pg->server = (pg->server + 1) % db->n_servers;
+        return pg->server == db->server ? 0 : NGX_HTTP_AEGIS_NEXT_SERVER_MS;
+    }
+
     if (was_up) {
         pg->asked = 0;
         pg->server = hung ? (pg->server + 1) % db->n_servers : db->server;
@@ -91,25 +96,31 @@ ngx_http_aegis_pg_server_next(ngx_http_aegis_pg_t *pg, ngx_uint_t was_up,
 }
 
 
-/* A server with a higher timeline is known: leave those with a lower one. A
- * connection that is busy is left when its statement has ended. */
+/* A server with a higher timeline is known: a lower one is left, and what runs
+ * there is not waited for. It acknowledges no commit any more, and one that the
+ * other has of before is found by its key. */
+void
+ngx_http_aegis_pg_server_stay(ngx_http_aegis_pg_t *pg)
+{
+    if (pg->timeline == 0 || pg->timeline >= pg->lane->db->timeline
+        || pg->state < NGX_HTTP_AEGIS_PG_IDLE)
+    {
+        return;
+    }
+
+    pg->hung = (pg->server == pg->lane->db->server);
+    ngx_http_aegis_pg_fail(pg, "another server was promoted");
+}
+
+
 static void
 ngx_http_aegis_pg_server_leave(ngx_http_aegis_lane_t *lane)
 {
     ngx_uint_t  i;
 
     for (i = 0; i < lane->n_pgs; i++) {
-        if (ngx_http_aegis_pg_server_overtaken(&lane->pgs[i])) {
-            ngx_http_aegis_pg_recycle(&lane->pgs[i], "another server was promoted");
-        }
+        ngx_http_aegis_pg_server_stay(&lane->pgs[i]);
     }
-}
-
-
-ngx_uint_t
-ngx_http_aegis_pg_server_overtaken(ngx_http_aegis_pg_t *pg)
-{
-    return pg->timeline && pg->timeline < pg->lane->db->timeline;
 }
 
 
@@ -171,6 +182,7 @@ ngx_http_aegis_pg_server_judge(ngx_http_aegis_pg_t *pg, PGresult *res)
 
     if (timeline > db->timeline) {
         db->timeline = timeline;
+        db->server = pg->server;
         ngx_http_aegis_pg_server_check(db);
         ngx_http_aegis_pg_server_leave(db->write);
         ngx_http_aegis_pg_server_leave(db->read);

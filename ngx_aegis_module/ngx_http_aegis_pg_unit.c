@@ -146,6 +146,7 @@ ngx_http_aegis_pg_send(ngx_http_aegis_pg_t *pg)
     /* a second more than the server's own limit */
     pg->timer.cancelable = 0;
     ngx_add_timer(&pg->timer, pg->lane->db->conf->timeout + 1000);
+    ngx_http_aegis_scout_sent(pg->lane->db);
 }
 
 
@@ -312,7 +313,7 @@ ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane, const aegis_stmt_t *stmt)
     ngx_uint_t            i;
     const aegis_route_t  *route;
 
-    if (lane->write != (stmt->kind != AEGIS_READ)) {
+    if (lane->scout || lane->write != (stmt->kind != AEGIS_READ)) {
         return 0;
     }
 

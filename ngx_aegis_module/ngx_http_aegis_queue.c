@@ -41,6 +41,7 @@ ngx_http_aegis_lane_create(ngx_http_aegis_db_t *db, ngx_uint_t write, ngx_uint_t
     }
 
     lane->db = db;
+    lane->name = write ? "write lane" : "read lane";
     lane->write = write;
     lane->n_pgs = n;
     lane->down_since = ngx_current_msec;
@@ -56,7 +57,6 @@ ngx_http_aegis_lane_create(ngx_http_aegis_db_t *db, ngx_uint_t write, ngx_uint_t
 
     for (i = 0; i < n; i++) {
         lane->pgs[i].lane = lane;
-        ngx_http_aegis_stats_conn(-1, NGX_HTTP_AEGIS_PG_DOWN);
     }
 
     return lane;
@@ -146,8 +146,8 @@ ngx_http_aegis_queue_push(ngx_http_aegis_lane_t *lane, ngx_http_aegis_job_t *job
         if (lane->full_at != ngx_time()) {
             lane->full_at = ngx_time();
             ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                          "aegis: the queue of the %s lane is full (aegis_queue %ui)",
-                          lane->write ? "write" : "read", conf->queue);
+                          "aegis: the queue of the %s is full (aegis_queue %ui)",
+                          lane->name, conf->queue);
         }
 
         aegis_error_clear(&job->err);

@@ -40,10 +40,16 @@ sub under_load ($name, $code, %opt) {
     note $figure[-1];
     my @bad = $load->bad;
     is(scalar @bad, 0, "$name: every request ends as it should") or diag(json_encode($_)) for @bad[0 .. ($#bad < 2 ? $#bad : 2)];
-    # on a machine that does other things too the figure says nothing
-    cmp_ok($gap, '<=', $recovery + ($opt{gap} // 2), sprintf '%s: the longest gap is %.2f s, of them %.2f s recovery', $name, $gap, $recovery)
-        if $ENV{AEGIS_HA_TIMED};
+    # a figure, and on a machine that does other things too it says little
+    cmp_ok($gap, '<=', $recovery + $opt{gap}, sprintf '%s: the longest gap is %.2f s, of them %.2f s recovery', $name, $gap, $recovery)
+        if $opt{gap} && $ENV{AEGIS_HA_TIMED};
     return $load;
+}
+
+# Each worker process of that nginx has its connections. (/readyz is one's answer.)
+sub connected ($host) {
+    my $m = $ha->in($host, 'curl', '-s', '--max-time', '4', 'http://127.0.0.1:8080/metrics');
+    return $m =~ /^aegis_db_connections\{state="idle"\} [1-9]/m && $m !~ /^aegis_db_connections\{state="(?:down|connecting|preparing)"\} [1-9]/m;
 }
 
 sub pids () { return { map { $_ => $ha->{proc}{$_}{pid} } grep { /^(nginx|workers)/ } keys %{ $ha->{proc} } } }
@@ -71,7 +77,7 @@ subtest 'the address moves' => sub {
     $ha->start_gateway($other);
     $ha->start_workers($other);
     $ha->start_keepalived($other);
-    ok(wait_for('the host to be ready', 30, sub { $ha->http($Aegis::Ha::IP{$other})->get('/readyz')->status == 200 }), 'the host is back');
+    ok(wait_for('the host to be ready', 30, sub { $ha->http($Aegis::Ha::IP{$other})->get('/readyz')->status == 200 && connected($other) }), 'the host is back');
 };
 
 subtest 'the gateways do not hear each other' => sub {
@@ -99,7 +105,7 @@ subtest 'a gateway is cut off from the databases' => sub {
         return $took;
     });
     $ha->heal($holder, $_) for qw(db-a db-b);
-    ok(wait_for('it to be ready', 30, sub { $ha->http($Aegis::Ha::IP{$holder})->get('/readyz')->status == 200 }), 'it is ready again by itself');
+    ok(wait_for('it to be ready', 30, sub { $ha->http($Aegis::Ha::IP{$holder})->get('/readyz')->status == 200 && connected($holder) }), 'it is ready again by itself');
 };
 
 subtest "the same key on both gateways, $keys times" => sub {
@@ -158,7 +164,7 @@ sub failover ($name, $how, $back, %opt) {
         ok(wait_for('writes', 60, sub { $load->writes > $n + 50 }), 'writes go on');
         $back->($old) if $opt{early};
         return $took;
-    }, %opt);
+    }, gap => 2, %opt);
     is_deeply(pids, $before, 'neither gateways nor workers were restarted');
     ok(wait_for('the workers to work', 60, sub {
         my $t = $ha->{pg}{$primary}->one(q{SELECT count(*) FROM aegis.ops_case WHERE mode = 'auto' AND status NOT IN ('CLOSED', 'PARKED')});
@@ -182,7 +188,7 @@ subtest 'failover: the primary is cut off, and still runs' => sub {
         wait_for('load', 30, sub { $load[-1]->writes > $n + 100 });
         ok(wait_for('nobody to be there', 30, sub { users($db) == 0 }), 'nobody is left there but commits that were never acknowledged, and wait for its standby');
         $ha->kill9("postgres-$db");
-    }, early => 1, gap => 7);
+    }, early => 1);
 };
 
 subtest 'failover: the primary hangs, and goes on later' => sub {
@@ -197,7 +203,7 @@ subtest 'failover: the primary hangs, and goes on later' => sub {
         wait_for('load', 30, sub { $load[-1]->writes > $n + 100 });
         ok(wait_for('nobody to be there', 30, sub { users($db) == 0 }), 'it goes on, and nobody is left there');
         $ha->kill9("postgres-$db");
-    }, early => 1, gap => 7);
+    }, early => 1);
 };
 
 subtest 'nats-servers' => sub {
