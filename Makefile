@@ -246,7 +246,7 @@ $(B)/aegis-tables: $(call obj,workers/aegis_tables.c) $(CORE_LIB)
 FP     := $(B)/faults
 FP_SRC := $(shell grep -lw AEGIS_\\w*FP workers/lib/*.c workers/roles/*/*.c)
 FP_OBJ := $(patsubst %.c,$(FP)/%.o,$(FP_SRC) t/failpoint/aegis_failpoint.c)
-FP_BIN := $(FP)/aegis-worker $(FP)/ngx_http_aegis_module.so $(FP)/aegisctl $(FP)/t/tools/fault_proxy
+FP_BIN := $(FP)/aegis-worker $(FP)/ngx_http_aegis_module.so $(FP)/aegisctl $(FP)/t/tools/fault_proxy $(FP)/t/tools/kafka_mock
 .PHONY: faults-built
 faults-built: $(FP_BIN)
 $(FP_OBJ): $(FP)/%.o: %.c core/tables/failpoints.def
@@ -260,7 +260,7 @@ $(FP)/aegis-worker: $(FP_OBJ) $(filter-out $(call obj,$(FP_SRC)),$(WORKER_OBJ)) 
 $(FP)/ngx_http_aegis_module.so: $(MODULE) $(FP)/t/failpoint/aegis_failpoint.o t/failpoint/module.sh
 	$(SAY) NGINX $@
 	$(Q)t/failpoint/module.sh $(abspath $(B))/nginx $(NGX_SRC) $(abspath $(FP))
-$(FP)/aegisctl $(FP)/t/tools/fault_proxy: $(FP)/%: $(B)/%
+$(FP)/aegisctl $(FP)/t/tools/fault_proxy $(FP)/t/tools/kafka_mock: $(FP)/%: $(B)/%
 	@mkdir -p $(@D)
 	@ln -sf $(abspath $<) $@
 

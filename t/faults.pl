@@ -11,6 +11,7 @@ BEGIN { $ENV{B} = build_dir . '/faults' }
 use Aegis::Faults;
 use Aegis::Faults::Database;
 use Aegis::Faults::Gateway;
+use Aegis::Faults::Signals;
 use Aegis::Faults::Workers;
 
 my $level = $ENV{LEVEL} || 'some';

@@ -12,6 +12,7 @@ BEGIN { $ENV{B} = build_dir . '/faults' }
 use Aegis::Faults;
 use Aegis::Faults::Database;
 use Aegis::Faults::Gateway;
+use Aegis::Faults::Signals;
 use Aegis::Faults::Workers;
 
 my $hours = $ENV{HOURS} || 0.3;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "aegis_failpoint.h"
 #include "aegis_log.h"
 
 int64_t
@@ -302,6 +303,11 @@ aegis_kafka_publish(void *self, aegis_bus_out_t *out, size_t n, int timeout_ms,
             snprintf(kafka->why, sizeof(kafka->why), "%s", rd_kafka_err2str(e));
             break;
         }
+    }
+
+    if (AEGIS_FP(kafka_fatal, "relay")) {
+        (void) rd_kafka_test_fatal_error(kafka->producer,
+            RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "a test says so");
     }
 
     for (fatal = 0; kafka->n_answered < sent && !fatal; ) {

@@ -14,7 +14,9 @@ use Aegis::Http;
 use Aegis::Test;
 
 # http: [Aegis::Http, ...]; clients; tag of the cases; seed; patience: seconds until a
-# request that gets no answer is wrong (60); auto: the share of cases that workers move.
+# request that gets no answer is wrong (60); auto: the share of cases that workers move;
+# rate: requests a second of all clients together, whatever the answers take (a request's
+# time begins when it was due); without it each asks again at once.
 sub new ($class, %args) {
     my $self = bless { clients => 8, patience => 60, auto => 0, seed => 1, n => {}, wrong => [], ledger => [], reads => [],
         slow => [], ids => [], serial => 0, %args }, $class;
@@ -46,7 +48,8 @@ sub _next ($self, $c) {
         @$c{qw(steps acked)} = ([ $self->_steps($c) ], 0);
     }
     my ($want, $method, $path, $key, $json, $if_match) = @{ (shift @{ $c->{steps} })->() };
-    @$c{qw(want method path key json if_match first tries at)} = ($want, $method, $path, $key, $json, $if_match, time, 0, 0);
+    my $due = $self->{rate} ? ($self->{due} = ($self->{due} // time) + 1 / $self->{rate}) : 0;
+    @$c{qw(want method path key json if_match first tries at)} = ($want, $method, $path, $key, $json, $if_match, $due || time, 0, $due);
     $self->_render($c);
 }
 
@@ -114,10 +117,11 @@ sub drive ($self, $done, $timeout = 60) {
         my @c = grep { !$ending || $_->{tries} || $_->{s} && $_->{sent} } @{ $self->{c} };
         last if $ending && !@c;
         for my $c (@c) { $self->_open($c) if !$c->{s} && $c->{at} <= $now }
+        my ($next) = sort { $a <=> $b } 0.01, map { $_->{at} - $now } grep { $_->{at} > $now } @c;
         @c = grep { $_->{s} && $_->{at} <= $now } @c;
         my ($rd, $wr, $ready) = (IO::Select->new(map { $_->{s} } @c), IO::Select->new(map { $_->{s} } grep { $_->{sent} < length $_->{out} } @c), 0);
         $ready ||= $_->{s}->can('pending') && $_->{s}->pending for @c;
-        IO::Select->select($rd, $wr, undef, $ready ? 0 : 0.01);
+        IO::Select->select($rd, $wr, undef, $ready ? 0 : $next);
         $self->_turn($_) for @c;
     }
     return time <= $until;

@@ -9,8 +9,9 @@ use Test::More ();
 use Aegis::Def;
 use Aegis::Test;
 
-sub new ($class) {
-    my $self = bless {}, $class;
+# brokers: how many a mock has (1).
+sub new ($class, %opt) {
+    my $self = bless { n => $opt{brokers} // 1 }, $class;
     my $why = $self->_real;
     $self->_mock($why) if $why;
     return $self;
@@ -53,13 +54,20 @@ sub _mock ($self, $why) {
     # it runs until its input ends
     my $fifo = scratch() . '/kafka-mock.in';
     POSIX::mkfifo($fifo, 0600) or die "mkfifo: $!";
-    $self->{proc} = start_process('kafka-mock', ['sh', '-c', 'exec "$@" <"$0"', $fifo, $bin, @topics]);
+    $self->{proc} = start_process('kafka-mock', ['sh', '-c', 'exec "$@" <"$0"', $fifo, $bin, "-$self->{n}", @topics]);
     open $self->{hold}, '>', $fifo or die "$fifo: $!";
     my $line = wait_for('the mock to say its address', 20, sub { slurp($self->{proc}{log}) =~ /^((?:127\.0\.0\.1:\d+,?)+)$/m ? $1 : undef })
         or die slurp($self->{proc}{log});
     $self->{brokers} = $line;
     $self->{kind} = "librdkafka's mock cluster, not a real broker, because: $why";
     $self->{mock} = 1;
+}
+
+# What t/tools/kafka_mock.c obeys.
+sub say ($self, $line) {
+    die "a real broker does not obey\n" unless $self->{mock};
+    my $n = syswrite $self->{hold}, "$line\n";
+    die "kafka_mock: $!" unless $n;
 }
 
 sub brokers ($self) { return $self->{brokers} }

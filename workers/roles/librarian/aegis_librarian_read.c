@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "aegis_buf.h"
+#include "aegis_failpoint.h"
 #include "aegis_json.h"
 
 #define AEGIS_LIBRARIAN_LEASE_S  120
@@ -237,6 +238,9 @@ aegis_librarian_store(aegis_worker_t *w, const aegis_librarian_doc_t *d, const c
     params[4] = passages;
 
     rc = aegis_pg_sql(w->pg, AEGIS_SQL_KB_STORE, 5, params, &n, err);
+    if (rc == AEGIS_E_OK && AEGIS_FP(kb_after_store, "librarian")) {
+        rc = aegis_error_set(err, AEGIS_E_UNKNOWN_OUTCOME, "the answer is lost");
+    }
 
     if (rc == AEGIS_E_OK) {
         aegis_log(AEGIS_LOG_INFO, "librarian", "document.read", "doc_id", "%s", d->doc_id,
@@ -338,6 +342,12 @@ aegis_librarian_read(aegis_worker_t *w, int limit, aegis_error_t *err)
     params[2] = lease;
 
     if (aegis_pg_sql(w->pg, AEGIS_SQL_KB_CLAIM, 3, params, &n, err) != AEGIS_E_OK) {
+        return -1;
+    }
+
+    if (n > 0 && AEGIS_FP(kb_after_claim, "librarian")) {
+        aegis_pg_clear(w->pg);
+        (void) aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the documents are lost");
         return -1;
     }
 

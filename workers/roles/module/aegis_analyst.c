@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "aegis_failpoint.h"
 #include "aegis_json.h"
 #include "aegis_module_role.h"
 
@@ -296,8 +297,12 @@ aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source, int *fo
     }
 
     params[0] = text;
-    rc = aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_COMMIT, 1, params, &n, &err);
+    rc = AEGIS_FP(analyst_after_find, "analyst") ? AEGIS_E_UNAVAILABLE
+         : aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_COMMIT, 1, params, &n, &err);
     free(text);
+    if (AEGIS_FP(analyst_after_open, "analyst")) {
+        rc = AEGIS_E_UNKNOWN_OUTCOME;
+    }
     if (rc != AEGIS_E_OK) {
         aegis_analyst_trouble(a, "commit-failed", &err);
         return -1;
@@ -321,6 +326,7 @@ aegis_analyst_signals(aegis_analyst_t *a, aegis_worker_t *w, int *found, int *op
     int             n, more;
     char            limit[24], window[24];
     const char     *params[3];
+    aegis_code_t    rc;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
     snprintf(limit, sizeof(limit), "%d", AEGIS_ANALYST_SIGNALS);
@@ -330,7 +336,13 @@ aegis_analyst_signals(aegis_analyst_t *a, aegis_worker_t *w, int *found, int *op
     params[1] = window;
     params[2] = AEGIS_ANALYST_EVIDENCE;
 
-    if (aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_SIGNALS, 3, params, &n, &err) != AEGIS_E_OK) {
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_SIGNALS, 3, params, &n, &err);
+    if (rc == AEGIS_E_OK && n == 1 && aegis_pg_value(w->pg, 0, 0) != NULL
+        && AEGIS_FP(analyst_after_signals, "analyst"))
+    {
+        rc = aegis_error_set(&err, AEGIS_E_UNKNOWN_OUTCOME, "the answer is lost");
+    }
+    if (rc != AEGIS_E_OK) {
         aegis_analyst_trouble(a, "signals-failed", &err);
         return -1;
     }

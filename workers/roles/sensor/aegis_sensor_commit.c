@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "aegis_failpoint.h"
 #include "aegis_json.h"
 #include "aegis_sensor.h"
 
@@ -224,13 +225,17 @@ aegis_commit_group(aegis_sensor_t *x, aegis_pg_t *pg, aegis_array_t *a, aegis_jo
 
     (void) pthread_mutex_lock(&x->state);
     began = aegis_sensor_clock();
-    rc = x->lane < 0 || x->lost ? AEGIS_E_UNAVAILABLE : AEGIS_E_OK;
+    rc = x->lane < 0 || x->lost || AEGIS_FP(sensor_after_take, "sensor")
+         ? AEGIS_E_UNAVAILABLE : AEGIS_E_OK;
 
     for (i = 0; rc == AEGIS_E_OK && i < n; i++) {
         jobs[i]->seq = ++x->seq;
     }
     for (try = 0; rc == AEGIS_E_OK && try < 3; try++) {
         rc = aegis_commit_send(x, pg, a, jobs, n, &err);
+        if (rc == AEGIS_E_OK && AEGIS_FP(sensor_after_commit, "sensor")) {
+            rc = aegis_error_set(&err, AEGIS_E_UNKNOWN_OUTCOME, "the answer is lost");
+        }
         if (rc != AEGIS_E_UNKNOWN_OUTCOME && rc != AEGIS_E_BUSY) {
             break;
         }
@@ -257,6 +262,7 @@ aegis_commit_group(aegis_sensor_t *x, aegis_pg_t *pg, aegis_array_t *a, aegis_jo
     }
     aegis_metric_observe(x->m.commit, (double) (aegis_sensor_clock() - began) / 1000);
     aegis_metric_observe(x->m.group, (double) n);
+    (void) AEGIS_FP(sensor_before_answer, "sensor");
     aegis_commit_answer(x, jobs, n);
     aegis_error_clear(&err);
 }

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "aegis_failpoint.h"
 #include "aegis_sensor.h"
 
 #define AEGIS_SHIP_COLUMNS  8
@@ -187,6 +188,8 @@ aegis_sensor_ship(aegis_sensor_t *x)
             rc = aegis_error_set(&err, AEGIS_E_UNAVAILABLE, "%.400s: %s", s->path, strerror(errno));
         } else if (aegis_store_put(x->store, s->key, s->fd, s->bytes, 1) != 0) {
             rows = 0;                           /* too much waits: later, again */
+        } else if (AEGIS_FP(sensor_mid_ship, "sensor")) {
+            rc = aegis_error_set(&err, AEGIS_E_UNAVAILABLE, "the locator is refused");
         } else {
             rc = aegis_ship_settle(x, s, tenant, dataset, from, to, &err);
             aegis_metric_add(x->m.objects, rc == AEGIS_E_OK);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "aegis_failpoint.h"
 #include "aegis_sensor.h"
 
 #define AEGIS_WRITE_ROWS  4000
@@ -231,10 +232,16 @@ aegis_sensor_write(aegis_sensor_t *x, int lane, int64_t epoch, const aegis_gen_t
     rc = aegis_write_metrics(x, gen, err);
     rc = rc == AEGIS_E_OK ? aegis_write_patterns(x, gen, err) : rc;
     rc = rc == AEGIS_E_OK ? aegis_write_calls(x, gen, err) : rc;
+    if (rc == AEGIS_E_OK && AEGIS_FP(sensor_mid_fold, "sensor")) {
+        rc = aegis_error_set(err, AEGIS_E_UNAVAILABLE, "a row is refused");
+    }
     rc = rc == AEGIS_E_OK ? aegis_write_checkpoint(x, lane, epoch, gen, err) : rc;
 
     if (rc == AEGIS_E_OK) {
         rc = aegis_pg_sql(x->w->pg, AEGIS_SQL_INGEST_COMMIT, 0, NULL, &rows, err);
+        if (rc == AEGIS_E_OK && AEGIS_FP(sensor_after_fold, "sensor")) {
+            rc = AEGIS_E_UNKNOWN_OUTCOME;
+        }
         return rc == AEGIS_E_UNKNOWN_OUTCOME ? aegis_write_look(x, lane, epoch, gen, err) : rc;
     }
 
