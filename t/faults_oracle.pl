@@ -145,6 +145,7 @@ sub anew ($f) {
 for my $b (@chosen) {
     local $ENV{B} = ($b->{edit} ? copy_with($b->{edit}) : $built) . '/faults';
     my $f = Aegis::Faults->new(seed => $seed);
+    is($f->pg->one('SELECT count(*) FROM aegis.ops_case'), 0, 'a database of its own');
     if (my $sql = $b->{sql}) { $f->pg->dbh->do(ref $sql ? $sql->($f) : $sql); anew($f) }
     my $row = judge($f, $b->{fault}, $b->{n});
     cmp_ok($row->{violations}, '>', 0, sprintf 'caught by %s x %d in %.1f s: %s', $b->{fault}, $b->{n}, $row->{seconds}, $b->{name});

@@ -22,7 +22,7 @@ our @all;
 
 # Cases that have to walk to CLOSED by themselves: all in mode auto but those that the
 # analyst opened, whose metrics are not there to verify them by.
-our $auto = "mode = 'auto' AND NOT labels ? 'detector'";
+our $auto = "mode = 'auto' AND labels ->> 'detector' IS NULL";
 
 # fault NAME, TITLE, {fast, some, full} => code ($f, $n). Without a count it is left out.
 sub fault ($name, $title, $counts, $code) {
@@ -32,8 +32,11 @@ sub fault ($name, $title, $counts, $code) {
 # args: seed, env (more knobs of the installation)
 sub new ($class, %args) {
     my $self = bless { seed => $args{seed} // time % 1e6 | 0, done => [], gateways => {} }, $class;
-    $self->{fp} = Aegis::Failpoint->new(scratch('failpoints') . '/slots');
-    $self->{stack} = Aegis::Stack->own('faults', durable => $args{durable},
+    # each in a folder of its own: what another one left is no evidence here
+    state $nth = 0;
+    $nth++;
+    $self->{fp} = Aegis::Failpoint->new(scratch("failpoints-$nth") . '/slots');
+    $self->{stack} = Aegis::Stack->own("faults-$nth", durable => $args{durable},
         env => { NGX_WORKERS => 2, RESTART_S => '0.1', AEGIS_FAILPOINTS => $self->{fp}{file}, %{ $args{env} // {} } });
     $self->{inv} = $self->ledgers;
     return $self;

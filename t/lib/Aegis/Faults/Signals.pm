@@ -98,12 +98,12 @@ sub counted ($f) {
 
 my %of = (
     sensor => sub ($f, $i, $p) {
-        samples($f, "fp_$$\_$i", $i % 2);
+        samples($f, "fp_" . ($f->{mark} =~ tr/-/_/r) . "_$i", $i % 2);
         # a minute's end is far: a sensor that starts, or ends, writes what there is
         if ($p =~ /fold|ship|^pg\..* sensor$/) { kill 'TERM', $f->stack->pid('sensor') // () }
     },
-    analyst => sub ($f, $i, $p) { $p =~ /signals/ || $i % 2 ? alert($f, "fp-$$-$i") : rise($f, "fp-$$-$i"); rise($f, "fp-$$-$i-r") if $p =~ /after_(find|open)/ },
-    librarian => sub ($f, $i, $p) { document($f, "fp-$$-$i") },
+    analyst => sub ($f, $i, $p) { $p =~ /signals/ || $i % 2 ? alert($f, "fp-$f->{mark}-$i") : rise($f, "fp-$f->{mark}-$i"); rise($f, "fp-$f->{mark}-$i-r") if $p =~ /after_(find|open)/ },
+    librarian => sub ($f, $i, $p) { document($f, "fp-$f->{mark}-$i") },
 );
 
 Aegis::Faults::fault('signal-points', 'each failpoint of sensor, analyst and librarian', { some => 1, full => 20 }, sub ($f, $n) {
@@ -139,10 +139,10 @@ Aegis::Faults::fault('signal-kills', 'kill -9 of sensor and analyst at random, w
         my $killed;
         for my $k (1 .. 3) {
             if (time >= $at && !$killed) { $killed = $f->stack->kill_worker($role) if $f->stack->pid($role) }
-            samples($f, "kill_$$\_${i}_$k", $k == 2);
+            samples($f, "kill_" . ($f->{mark} =~ tr/-/_/r) . "_${i}_$k", $k == 2);
         }
         $killed ||= $f->stack->kill_worker($role) if $f->stack->pid($role);
-        alert($f, "kill-$$-$i") unless $i % 4;
+        alert($f, "kill-$f->{mark}-$i") unless $i % 4;
     }
     counted($f);
 });
