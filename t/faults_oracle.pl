@@ -152,6 +152,7 @@ for my $b (@chosen) {
     note("  $row->{violations} violations, first: ", substr $f->{bad}[0] // '', 0, 300);
     note("  last: ", substr $f->{bad}[-1] // '', 0, 300);
     push @rows, { fault => $b->{fault}, break => $b->{name}, %$row{qw(count violations seconds seed)}, first => $f->{bad}[0] };
+    $_->{violations} += 0, $_->{seed} += 0 for @rows;
     $f->stack->down;
 }
 make_path(root . '/run');

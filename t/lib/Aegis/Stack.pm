@@ -340,7 +340,7 @@ sub add_script ($self, $name, $text) {
 
 # A file that scripts (whoever they run as) may append to.
 sub effect_file ($self) {
-    my $file = scratch() . '/effects';
+    my $file = scratch() . '/effects' . ($self->{shared} ? '' : '-' . $self->{base} =~ s{.*/}{}r);
     spew($file, '') unless -e $file;
     chmod 0666, $file;
     return $file;
