@@ -417,6 +417,7 @@ char *ngx_http_aegis_conf_deprecated(ngx_conf_t *cf, ngx_command_t *cmd, void *c
 /* The steps: NGX_OK: next; NGX_DONE: job->reply is set; NGX_AGAIN: parked, the
  * same step is entered again; NGX_ERROR: job->err is set; else nginx's status. */
 ngx_int_t ngx_http_aegis_step_route(ngx_http_aegis_job_t *job);     /* route.c */
+ngx_int_t ngx_http_aegis_step_room(ngx_http_aegis_job_t *job);      /* queue.c */
 ngx_int_t ngx_http_aegis_step_quota(ngx_http_aegis_job_t *job);
 ngx_int_t ngx_http_aegis_step_media(ngx_http_aegis_job_t *job);     /* route.c */
 ngx_int_t ngx_http_aegis_step_identity(ngx_http_aegis_job_t *job);

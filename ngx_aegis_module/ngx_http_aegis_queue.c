@@ -132,6 +132,58 @@ ngx_http_aegis_queue_remove(ngx_http_aegis_job_t *job)
 }
 
 
+/* What comes while the queue is full is refused, and says so once a second. */
+static ngx_int_t
+ngx_http_aegis_queue_room(ngx_http_aegis_lane_t *lane, ngx_http_aegis_job_t *job)
+{
+    ngx_http_aegis_srv_conf_t  *conf;
+
+    conf = lane->db->conf;
+
+    if (lane->n_queued < conf->queue) {
+        return NGX_OK;
+    }
+
+    ngx_http_aegis_stats_rejected();
+
+    if (lane->full_at != ngx_time()) {
+        lane->full_at = ngx_time();
+        ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
+                      "aegis: the queue of the %s is full (aegis_queue %ui)",
+                      lane->name, conf->queue);
+    }
+
+    aegis_error_clear(&job->err);
+    aegis_error_set(&job->err, AEGIS_E_OVERLOADED, "%s", "");
+
+    return NGX_ERROR;
+}
+
+
+/* Under a flood a refusal must cost less than what it refuses: one that finds no
+ * room is not worth knowing whose it is, nor reading its body. */
+ngx_int_t
+ngx_http_aegis_step_room(ngx_http_aegis_job_t *job)
+{
+    ngx_http_aegis_db_t  *db;
+
+    db = job->conf->db;
+
+    switch (job->route->kind) {
+
+    case AEGIS_KIND_WHO:
+        return NGX_OK;
+
+    case AEGIS_KIND_WRITE:
+        return ngx_http_aegis_queue_room(db->write, job);
+
+    default:
+        /* a module's request is read before it is written */
+        return ngx_http_aegis_queue_room(db->read, job);
+    }
+}
+
+
 ngx_int_t
 ngx_http_aegis_queue_push(ngx_http_aegis_lane_t *lane, ngx_http_aegis_job_t *job)
 {
@@ -140,18 +192,7 @@ ngx_http_aegis_queue_push(ngx_http_aegis_lane_t *lane, ngx_http_aegis_job_t *job
 
     conf = lane->db->conf;
 
-    if (lane->n_queued >= conf->queue && job->probe == NULL) {
-        ngx_http_aegis_stats_rejected();
-
-        if (lane->full_at != ngx_time()) {
-            lane->full_at = ngx_time();
-            ngx_log_error(NGX_LOG_WARN, ngx_cycle->log, 0,
-                          "aegis: the queue of the %s is full (aegis_queue %ui)",
-                          lane->name, conf->queue);
-        }
-
-        aegis_error_clear(&job->err);
-        aegis_error_set(&job->err, AEGIS_E_OVERLOADED, "%s", "");
+    if (job->probe == NULL && ngx_http_aegis_queue_room(lane, job) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -13,6 +13,7 @@ typedef ngx_int_t (*ngx_http_aegis_step_pt)(ngx_http_aegis_job_t *job);
 
 static const ngx_http_aegis_step_pt  ngx_http_aegis_steps[] = {
     ngx_http_aegis_step_route,      /* 404 405 501; OPTIONS and LOCAL end here */
+    ngx_http_aegis_step_room,       /* 503 while the queue is full */
     ngx_http_aegis_step_identity,   /* 401 403 */
     ngx_http_aegis_step_quota,      /* 429 */
     ngx_http_aegis_step_media,      /* 406 415 */

@@ -177,9 +177,13 @@ subtest 'the queue is bounded' => sub {
     my $first = send_now(patch($locked->id, { event => 'force_park' }));
     waits_for_lock();
     my @sent = map { send_now(patch($_->id, { event => 'force_park' })) } @c;
+    my $last = answer(pop @sent);
+    is($last->problem, 'overloaded', 'the last of 21 finds no room');
+    is($http->with(token => undef)->write('PATCH', '/case/' . $locked->id . '/transition', { event => 'force_park' })->problem, 'overloaded',
+        'while there is none nobody is asked who it is: a refusal has to be cheap');
     $lock->rollback;
     answer($first);
-    my @r = map { answer($_) } @sent;
+    my @r = ((map { answer($_) } @sent), $last);
     my @full = grep { $_->problem eq 'overloaded' } @r;
     cmp_ok(scalar @full, '>=', 10, 'what does not fit into the queue is told so: ' . @full);
     is((grep { $_->status != 503 || ($_->header('retry-after') // '') !~ /^\d+$/ } @full), 0, 'with 503 and Retry-After');
