@@ -1,7 +1,8 @@
 # faults.pl: the campaign of faults as a program: `make faults`, `make faults-full`.
 # Prints TAP and the seed, and records what was seen in run/faults.json (JSON=).
 # Environment: LEVEL (some, full), F (names, blanks between them; all when empty),
-# SEED, ROLE (role-points of one role only), N (how often, whatever the level says).
+# SEED, ROLE (role-points of one role only), N (how often, whatever the level says),
+# RATE (F13: requests a second), CASES (F17).
 use v5.36;
 use lib 't/lib';
 use Test::More;

@@ -14,7 +14,8 @@ DECLARE
 BEGIN
     RETURN QUERY
     -- part by part, so that the index gives the oldest: to sort a backlog for
-    -- every batch of it would keep a relay from ever working it off
+    -- every batch of it would keep a relay from ever working it off. Of each no more
+    -- than twice its share: cases are spread evenly, and the rest comes next
     SELECT o.id, o.tenant, o.case_id, o.version, o.part, o.msg_id, o.subject, o.data::text,
            o.traceparent, o.created_at
       FROM unnest(p_parts) AS p(part)
@@ -22,7 +23,8 @@ BEGIN
            SELECT * FROM aegis.outbox x
             WHERE x.published_at IS NULL AND x.part = p.part
               AND (p_subjects IS NULL OR x.subject = ANY (p_subjects))
-            ORDER BY x.id LIMIT p_limit) o
+            ORDER BY x.id
+            LIMIT least(p_limit, greatest(32, 2 * p_limit / cardinality(p_parts)))) o
      ORDER BY o.id LIMIT p_limit;
 END $$;
 

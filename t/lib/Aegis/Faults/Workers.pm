@@ -269,7 +269,7 @@ sub poison ($f, $i) {
 # compared side by side, since other work on the machine moves both. A case is about
 # five messages.
 Aegis::Faults::fault('F17', 'poison among the messages', { fast => 20, some => 100, full => 1000 }, sub ($f, $n) {
-    my $cases = $n < 100 ? 8 : $n < 1000 ? 320 : 10_000;
+    my $cases = $ENV{CASES} || ($n < 100 ? 8 : $n < 1000 ? 320 : 10_000);
     my $block = $n < 100 ? 8 : $n < 1000 ? 40 : 250;
     my $nats = $f->stack->nats;
     my $dead = sub { $f->pg->one(q{SELECT count(*) FROM aegis.dead_letter WHERE msg_id LIKE 'poison-%' OR msg_id LIKE 'sha256:%'}) };
