@@ -18,7 +18,7 @@ is($stack->e('KAFKA_BROKERS'), $kafka->brokers, 'the installation knows its brok
 
 Aegis::Crowd::run_crowd(stack => $stack, cases => 200, timeout => 180, ledger => sub ($inv) {
     # commands from JetStream, events from Kafka
-    $inv->bus('AEGIS_CMD', $_->{seq}, $_->{body}) for $stack->nats->messages('AEGIS_CMD');
+    $inv->bus(map { ['AEGIS_CMD', $_->{seq}, $_->{body}] } $stack->nats->messages('AEGIS_CMD'));
     $inv->bus_kafka($kafka->dump);
     my $rows = $stack->pg->rows('SELECT log, count(*) AS n FROM t_bus GROUP BY 1');
     cmp_ok(scalar(grep { $_->{log} =~ m{^evt\.} } @$rows), '>', 20, 'events lie in the partitions of their topics');

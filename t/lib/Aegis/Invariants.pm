@@ -35,40 +35,40 @@ sub read ($self, $tenant, $case_id, $version, $from, $to) {
     $self->{dbh}->do('INSERT INTO t_read VALUES (?, ?, ?, to_timestamp(?), to_timestamp(?))', undef, $tenant, $case_id, $version, $from, $to);
 }
 
-# A CloudEvents message out of a broker's log.
-sub bus ($self, $log, $seq, $body) {
+# A CloudEvents message out of a broker's log, as a row of t_bus.
+sub _message ($log, $seq, $body) {
     my $e = eval { json_decode($body) };
     return unless ref $e eq 'HASH' && defined $e->{id};     # somebody's poison, not ours
     my $data = ref $e->{data} eq 'HASH' ? $e->{data} : {};
-    $self->{n}{t_bus}++;
-    ($self->{ins_bus} //= $self->{dbh}->prepare('INSERT INTO t_bus VALUES (?, ?, ?, ?, ?, ?, ?)'))
-        ->execute($log, $seq, $e->{id}, $e->{type} // '', $e->{tenant} // '',
-            ($data->{case_id} // '') =~ /^[0-9a-f-]{36}$/ ? $data->{case_id} : undef,
-            $data->{case_version});
+    return [$log, $seq, $e->{id}, $e->{type} // '', $e->{tenant} // '',
+        ($data->{case_id} // '') =~ /^[0-9a-f-]{36}$/ ? $data->{case_id} : undef, $data->{case_version}];
+}
+
+# Many of them: [log, seq, body].
+sub bus ($self, @messages) {
+    my $dbh = $self->{dbh};
+    $dbh->do('COPY t_bus FROM STDIN');
+    for my $row (map { _message(@$_) } @messages) {
+        $self->{n}{t_bus}++;
+        $dbh->pg_putcopydata(join("\t", map { defined ? s/([\\\t\n\r])/sprintf '\\x%02x', ord $1/ger : '\\N' } @$row) . "\n");
+    }
+    $dbh->pg_putcopyend;
 }
 
 # All that JetStream holds in the streams of streams.def, but what was read before.
 sub bus_nats ($self, $nats) {
     require Aegis::Def;
-    $self->{dbh}->begin_work;
     for my $row (Aegis::Def::def_rows('streams', 'AEGIS_STREAM')) {
         my $name = $row->[1];
-        for my $m ($nats->messages($name, $self->{read}{$name})) {
-            $self->bus($name, $m->{seq}, $m->{body});
-            $self->{read}{$name} = $m->{seq} + 1;
-        }
+        my @m = $nats->messages($name, $self->{read}{$name}) or next;
+        $self->bus(map { [$name, $_->{seq}, $_->{body}] } @m);
+        $self->{read}{$name} = $m[-1]{seq} + 1;
     }
-    $self->{dbh}->commit;
 }
 
 # Lines "<topic> <partition> <offset> <value>" as kcat writes them.
 sub bus_kafka ($self, $text) {
-    $self->{dbh}->begin_work;
-    for my $line (split /\n/, $text) {
-        my ($topic, $part, $offset, $body) = split / /, $line, 4;
-        $self->bus("$topic/$part", $offset, $body);
-    }
-    $self->{dbh}->commit;
+    $self->bus(map { my ($topic, $part, $offset, $body) = split / /, $_, 4; ["$topic/$part", $offset, $body] } split /\n/, $text);
 }
 
 # Lines "<exec_id> <phase> <step_no> <attempt>" that a script appended.
