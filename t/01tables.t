@@ -197,6 +197,24 @@ subtest 'openapi.json is the routes table' => sub {
         'it has exactly the paths and methods of routes.def');
     my %by_schema;
     push @{ $by_schema{ $_->[0] } }, $_ for @fields;
+    # what a type of fields.def is in JSON Schema; values of enumerations are those of the checker
+    my $body = slurp(root . '/core/aegis_body.c');
+    my $values = sub ($name) { [ ($body =~ /aegis_body_$name\[\] =\s*\{ ([^}]*), NULL \}/)[0] =~ /"(\w+)"/g ] };
+    my %text = (type => 'string', pattern => '^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]*$');
+    my %means = (
+        STRING => sub ($n) { +{ %text, minLength => 1, maxLength => $n } },
+        TEXT => sub ($n) { +{ %text, maxLength => $n } },
+        INT => sub ($n) { +{ type => 'integer', minimum => 1, maximum => $n } },
+        BOOL => sub ($) { +{ type => 'boolean' } },
+        UUID => sub ($) { +{ type => 'string', format => 'uuid' } },
+        TIME => sub ($) { +{ type => 'string', format => 'date-time' } },
+        TAGS => sub ($n) { +{ type => 'array', maxItems => $n, uniqueItems => \1, items => { type => 'string', minLength => 1, maxLength => 64 } } },
+        LABELS => sub ($n) { +{ type => 'object', maxProperties => $n, propertyNames => { pattern => '^[A-Za-z0-9_.-]{1,63}$' },
+            additionalProperties => { type => 'string', maxLength => 512 } } },
+        OBJECT => sub ($) { +{ type => 'object' } },
+        ENUM_EVENT => sub ($) { +{ enum => [ map { $_->[0] } def_rows('events', 'AEGIS_EVENT') ] } },
+        map { my $v = $values->(lc . 's'); ("ENUM_$_" => sub ($) { +{ enum => $v } }) } qw(KIND MODE FORMAT));
+    $means{ENUM_SEVERITY} = sub ($) { { enum => $values->('severities') } };
     for my $r (grep { $_->{schema} ne 'none' } @routes) {
         my ($path) = grep { (s/\{\w+\}/{id}/r) eq $r->{path} } keys %{ $doc->{paths} };
         my $op = $doc->{paths}{$path}{ lc $r->{method} };
@@ -207,10 +225,31 @@ subtest 'openapi.json is the routes table' => sub {
             "$r->{id}: its body has the fields of fields.def");
         is_deeply([ sort @{ $schema->{required} // [] } ],
             [ sort map { $_->[1] } grep { $_->[3] } @{ $by_schema{ $r->{schema} } } ], "$r->{id}: and requires the same");
+        my @differ;
+        for my $field (@{ $by_schema{ $r->{schema} } }) {
+            my ($name, $type, $limit) = (@$field[1, 2], 0 + $field->[4]);
+            my %is = %{ _ref($doc, $schema->{properties}{$name}) };
+            my %want = %{ $means{$type} ? $means{$type}->($limit) : { type => "unknown $type" } };
+            push @differ, map { "$name.$_: " . json_encode([ $is{$_} ]) . ', not ' . json_encode([ $want{$_} ]) }
+                grep { json_encode([ $is{$_} ]) ne json_encode([ $want{$_} ]) } sort keys %want;
+        }
+        is_deeply(\@differ, [], "$r->{id}: each with the type, limits and values of fields.def");
         ok((ref $schema->{additionalProperties} || 1) && defined $schema->{additionalProperties}
             && !$schema->{additionalProperties}, "$r->{id}: and refuses others");
         my @p = map { _ref($doc, $_) } @{ $op->{parameters} // [] }, @{ $doc->{paths}{$path}{parameters} // [] };
         ok((grep { lc $_->{name} eq 'idempotency-key' && $_->{required} } @p), "$r->{id}: requires Idempotency-Key");
+    }
+    my $schemas = $doc->{components}{schemas};
+    is_deeply($schemas->{Status}{enum}, [ map { $_->[0] } def_rows('states', 'AEGIS_STATE') ], 'its states are those of states.def');
+    is_deeply($schemas->{MissingFact}{properties}{fact}{enum}, [ map { $_->[0] } def_rows('facts', 'AEGIS_FACT') ], 'its facts those of facts.def');
+    my %problem = map { $_ => 1 } @{ $schemas->{Problem}{properties}{type}{enum} };
+    my %error = map { ("urn:aegis:problem:$_->[1]" => 1) } def_rows('errors', 'AEGIS_ERROR');
+    is_deeply([ grep { !$error{$_} } sort keys %problem ], [], 'and its problems of errors.def');
+    my %query = (Limit => [1, 'AEGIS_QUERY_LIMIT_MAX'], KbTopk => [1, 'AEGIS_QUERY_TOPK_MAX']);
+    for my $name (sort keys %query) {
+        my ($most) = slurp(root . '/core/aegis_query.h') =~ /#define $query{$name}[1]\s+(\d+)/;
+        my $s = $doc->{components}{parameters}{$name}{schema};
+        is_deeply([ $s->{minimum}, $s->{maximum} ], [ $query{$name}[0], $most ], "$name has the limits of the code");
     }
     is_deeply([ grep { !_resolves($doc, $_) } _refs($doc) ], [], 'every $ref in it resolves');
 };
