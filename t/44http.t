@@ -43,7 +43,7 @@ if (!$server) {
         my ($path) = $head =~ m{^\S+ (\S+)};
         my $say = sub ($status, $text, @more) { print $c join "\r\n", "HTTP/1.1 $status x", 'Content-Length: ' . length $text, 'Connection: close', @more, '', $text };
         if ($path =~ m{^/status/(\d+)}) { $say->($1, "status $1\n") }
-        elsif ($path =~ m{^/redirect}) { $say->(302, '', "Location: http://127.0.0.1:$port/secret") }
+        elsif ($path =~ m{^/redirect/(\d+)}) { $say->($1, '', "Location: http://127.0.0.1:$port/secret") }
         elsif ($path =~ m{^/slow}) { select undef, undef, undef, 60 }
         elsif ($path =~ m{^/big}) { print $c "HTTP/1.1 200 x\r\n\r\n"; print $c 'x' x 65536 while getppid > 1 && $c->connected }
         elsif ($path =~ m{^/drop}) { }
@@ -136,7 +136,8 @@ subtest 'private addresses, however they are written' => sub {
     executor();
     my @url = map { "http://$_:$port/secret" } qw(127.0.0.1 2130706433 017700000001 0x7f000001 0x7f.1 127.1 0177.0.0.1 0x7f.0x0.0x0.0x1
         0 0.0.0.0 localhost LOCALHOST a.localhost [::1] [::] [::ffff:127.0.0.1] [::ffff:7f00:1] [0:0:0:0:0:ffff:127.0.0.1] [::127.0.0.1]
-        [64:ff9b::127.0.0.1] [2002:7f00:1::] hook.test six.test nat64.test local6.test loop.test both.test 127.0.0.1. %31%32%37.0.0.1);
+        [64:ff9b::127.0.0.1] [2002:7f00:1::] hook.test six.test nat64.test local6.test loop.test both.test 127.0.0.1. %31%32%37.0.0.1),
+        "127\x{3002}0\x{3002}0\x{3002}1", "\x{2460}\x{2461}\x{2466}.\x{24ea}.\x{24ea}.\x{2460}", "\x{ff11}27.0.0.1", '[::ffff:127.0.0.1%25lo]';
     push @url, map { "http://$_/latest/meta-data/" } qw(169.254.169.254 2852039166 0xa9fea9fe 0251.0376.0251.0376 [::ffff:169.254.169.254]
         [fd00:ec2::254] metadata.test 100.100.100.200);
     push @url, map { "http://$_/" } qw(10.0.0.1 ten.test 172.16.0.1 192.168.1.1 192.0.0.192 198.18.0.1 224.0.0.1 255.255.255.255 [fe80::1] [fc00::1] [ff02::1]);
@@ -200,9 +201,12 @@ subtest 'what is sent' => sub {
 
 subtest 'answers' => sub {
     forget();
-    my $s = call(url => "http://hook.test:$port/redirect");
-    is($s->{state}, 'FAILED', 'a redirect is not followed');
-    like($s->{error}, qr{answered 302: redirects to \S+/secret, which is not followed}, $s->{error});
+    my $s;
+    for my $status (301, 302, 303, 307, 308) {
+        $s = call(url => "http://hook.test:$port/redirect/$status");
+        is($s->{state}, 'FAILED', "a redirect of $status is not followed");
+        like($s->{error}, qr{answered $status: redirects to \S+/secret, which is not followed}, $s->{error});
+    }
     is((grep { $_->{head} =~ /secret/ } seen()), 0, 'and nobody is there');
     ($s, my $run) = call(url => "http://hook.test:$port/status/404", -step => { retry => { max => 3, backoff_ms => 1 } });
     is(scalar(grep { $_->{phase} eq 'step' } @{ $run->{steps} }), 1, 'a 404 is final');
