@@ -272,6 +272,33 @@ subtest 'so many automatic approvals and no more' => sub {
     $ask->();
 };
 
+subtest 'whoever is near the maximum of a rate waits for all others, and who is far from it for nobody' => sub {
+    my $spare = 256 * $pg->one(q{SELECT current_setting('max_connections')::int});
+    my $tenant = "rate-$$-" . time;
+    my ($one, $two) = map { $pg->connect(database => 'aegis') } 1, 2;
+    my $lock = sub ($db, $max) {
+        my $doc = json_encode({ counted => [ { per => 'tenant', max => $max, window_s => 3600 } ], artefact => { service => 's' } });
+        $db->begin_work if $db->{AutoCommit};
+        $db->do(q{SET LOCAL lock_timeout = '200ms'});
+        my ($got) = eval { $db->selectrow_array(q{SELECT aegis.gate_lock_rates(ARRAY[?::text], ARRAY[?::json], ARRAY['ok'])}, undef, $tenant, $doc) };
+        $db->rollback unless defined $got;
+        return $got // 'waits';
+    };
+    for my $c ([$spare + 2, $spare, $spare + 2, $spare, 'two that are far'], [$spare + 2, $spare, 5, 'waits', 'far, near'],
+        [5, 0, $spare + 2, 'waits', 'near, far'], [$spare, 0, $spare, 'waits', 'two that are near'])
+    {
+        is_deeply([ $lock->($one, $c->[0]), $lock->($two, $c->[2]) ], [ @$c[1, 3] ], $c->[4]);
+        $_->{AutoCommit} || $_->rollback for $one, $two;
+    }
+    $_->disconnect for $one, $two;
+    # what is left over has to be left over still when the lock is held
+    my $doc = json_encode({ counted => [ { per => 'tenant', max => $spare + 1, window_s => 3600 } ], artefact => { service => 's' } });
+    my $check = sub ($n) { $pg->one(q{SELECT array_to_string(aegis.gate_check(array_fill(?::text, ARRAY[?::int]), array_fill(?::uuid, ARRAY[?::int]), array_fill(1, ARRAY[?::int]),
+        array_fill(?::json, ARRAY[?::int]), array_fill('ok'::text, ARRAY[?::int])), ' ')}, $tenant, $n, uuid, $n, $n, $doc, $n, $n) };
+    is($check->(1), 'ok', 'one fits');
+    is($check->(2), 'ok again', 'a second one is decided again, under the other lock');
+};
+
 subtest 'windows by the clock of a real time zone' => sub {
     my @day = qw(sun mon tue wed thu fri sat);
     local $ENV{TZ} = 'Pacific/Auckland';

@@ -29,16 +29,19 @@ BEGIN
                         AND d.decision_id = q.decision_id)));
 END $$;
 
--- How many automatic approvals a rule of kind rate sees.
+-- How many automatic approvals a rule of kind rate sees; beyond p_most nobody asks.
+DROP FUNCTION IF EXISTS aegis.gate_rate(text, text, text, int, timestamptz);
 CREATE OR REPLACE FUNCTION aegis.gate_rate(p_tenant text, p_service text, p_per text,
-    p_window_s int, p_at timestamptz)
+    p_window_s int, p_at timestamptz, p_most int)
 RETURNS int LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
-    SELECT count(*)::int FROM aegis.gate_decision d
-     WHERE d.tenant = p_tenant AND d.verdict = 'approved' AND d.source = 'policy'
-       AND d.created_at > p_at - make_interval(secs => p_window_s) AND d.created_at < p_at
-       AND (p_per = 'tenant' OR d.service = p_service));
+    SELECT count(*)::int FROM (
+        SELECT FROM aegis.gate_decision d
+         WHERE d.tenant = p_tenant AND d.verdict = 'approved' AND d.source = 'policy'
+           AND d.created_at > p_at - make_interval(secs => p_window_s) AND d.created_at < p_at
+           AND (p_per = 'tenant' OR d.service = p_service)
+         LIMIT p_most) x);
 END $$;
 
 -- What the rules of kind rate count for one case, by rule.
@@ -48,7 +51,8 @@ RETURNS json LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN (
     SELECT coalesce(json_object_agg(r.rule ->> 'id', aegis.gate_rate(p_tenant, p_service,
-               coalesce(r.rule ->> 'per', 'tenant'), (r.rule ->> 'window_s')::int, p_at)), '{}')
+               coalesce(r.rule ->> 'per', 'tenant'), (r.rule ->> 'window_s')::int, p_at,
+               (r.rule ->> 'max')::int)), '{}')
       FROM json_array_elements(p_rates) AS r(rule));
 END $$;
 
@@ -84,16 +88,35 @@ BEGIN
                      ORDER BY q.created_at DESC, q.request_id DESC LIMIT 1));
 END $$;
 
--- Whoever is to commit a counted approval waits here for those who do just now, so
--- that the next statement sees theirs. In one order, so that no two wait for each other.
+-- Whoever is to commit a counted approval locks the tenant's rates, so that the
+-- next statement sees those that were committed before; in one order, so that no two
+-- wait for each other. While rules are far from their maximum the lock is shared and
+-- nobody waits: what is returned, all that other connections can have under way (256
+-- decisions each), then has to be left over as well. Else it is exclusive, waits
+-- also for those who share it, and 0 is returned.
+DROP FUNCTION IF EXISTS aegis.gate_lock_rates(text[], json[], text[]);
 CREATE OR REPLACE FUNCTION aegis.gate_lock_rates(p_tenant text[], p_doc json[], p_code text[])
-RETURNS void LANGUAGE plpgsql AS $$
+RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    v_spare int := 256 * current_setting('max_connections')::int;
+    v_keys  bigint[];
+    v_near  boolean;
 BEGIN
-    PERFORM pg_advisory_xact_lock(k.key)
-       FROM (SELECT DISTINCT hashtextextended('aegis.gate.rate' || E'\x1f' || i.tenant, 0) AS key
-               FROM unnest(p_tenant, p_doc, p_code) AS i(tenant, doc, code)
-              WHERE i.code = 'ok' AND i.doc -> 'counted' IS NOT NULL
-              ORDER BY 1) k;
+    SELECT array_agg(DISTINCT hashtextextended('aegis.gate.rate' || E'\x1f' || x.tenant, 0)),
+           bool_or(x.most <= v_spare OR aegis.gate_rate(x.tenant, x.service, x.per, x.window_s,
+                       clock_timestamp(), x.most) + v_spare >= x.most)
+      INTO v_keys, v_near
+      FROM (SELECT DISTINCT i.tenant, coalesce(i.doc #>> '{artefact,service}', '') AS service,
+                   r ->> 'per' AS per, (r ->> 'window_s')::int AS window_s, (r ->> 'max')::int AS most
+              FROM unnest(p_tenant, p_doc, p_code) AS i(tenant, doc, code)
+             CROSS JOIN LATERAL json_array_elements(i.doc -> 'counted') r
+             WHERE i.code = 'ok') x;
+    IF v_near THEN
+        PERFORM pg_advisory_xact_lock(k) FROM unnest(v_keys) k;
+        RETURN 0;
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(k) FROM unnest(v_keys) k;
+    RETURN v_spare;
 END $$;
 
 -- Does what an item was decided on still hold? Else it has to be decided again.
@@ -105,9 +128,8 @@ RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
     n int; v_code text[] := p_code; v_seen json; v_rate json; v_key text; v_mine jsonb := '{}';
     v_service text; v_ok boolean;
+    v_spare int := aegis.gate_lock_rates(p_tenant, p_doc, p_code);
 BEGIN
-    PERFORM aegis.gate_lock_rates(p_tenant, p_doc, p_code);
-
     FOR n IN 1 .. cardinality(p_tenant) LOOP
         CONTINUE WHEN p_code[n] <> 'ok';
         v_ok := true;
@@ -131,8 +153,8 @@ BEGIN
             v_key := p_tenant[n] || E'\x1f' || CASE WHEN v_rate ->> 'per' = 'service'
                      THEN v_service ELSE '' END || E'\x1f' || (v_rate ->> 'per');
             v_ok := v_ok AND aegis.gate_rate(p_tenant[n], v_service, v_rate ->> 'per',
-                        (v_rate ->> 'window_s')::int, clock_timestamp())
-                    + coalesce((v_mine ->> v_key)::int, 0) < (v_rate ->> 'max')::int;
+                        (v_rate ->> 'window_s')::int, clock_timestamp(), (v_rate ->> 'max')::int)
+                    + coalesce((v_mine ->> v_key)::int, 0) + v_spare < (v_rate ->> 'max')::int;
         END LOOP;
 
         IF NOT v_ok THEN
