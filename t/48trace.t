@@ -88,6 +88,22 @@ subtest 'what goes wrong is in the span' => sub {
     is_deeply($s->{status}, {}, 'a mistake of the client\'s is no error of the server\'s');
 };
 
+subtest 'a verification that takes time is one span' => sub {
+    my $case = Aegis::Case->create($http, mode => 'manual')->drive('VERIFYING', plan => { verify => [
+        { kind => 'metric', resource => 'urn:none', metric => 'm', op => '<', threshold => 1, window_s => 1, every_s => 1, deadline_s => 3 }] });
+    my $verify = $case->post('/verify/run', headers => [parent(41)])->json->{verify_id};
+    $case->wait_state('PARKED', 60);
+    my ($span) = wait_for('its span', 30, sub { my @s = named([ $sink->spans(id(41)) ], qr/^verification$/); @s ? $s[0] : undef });
+    my $request = wait_for('the request', 30, sub { my @s = named([ $sink->spans(id(41)) ], qr/^POST /); @s ? $s[0] : undef });
+    is($span->{parentSpanId}, $request->{spanId}, 'it is below the request');
+    is_deeply([ @{ $span->{attributes} }{qw(aegis.role aegis.case_id aegis.verify_id aegis.verify.outcome)} ], ['verify', $case->id, $verify, 'inconclusive'],
+        'it says which it was, and how it ended');
+    ok($span->{status}{code}, 'what did not pass is an error');
+    my ($row) = @{ $stack->pg->rows('SELECT extract(epoch FROM finished_at - created_at)::float8 AS s FROM aegis.verify_run WHERE verify_id = ?', $verify) };
+    my $s = ($span->{endTimeUnixNano} - $span->{startTimeUnixNano}) / 1e9;
+    ok($s >= $row->{s} - 0.1, "it lasts as long as the verification: $s s, $row->{s} s");
+};
+
 subtest 'nginx\'s own otel module has the span, where it is asked to' => sub {
     my $undo = $stack->nginx_edit(sub ($text) {
         $text =~ s{aegis_otel\s+\S+;}{aegis_otel nginx; map "" \$otel_trace_id { default ${\id(6)}; } map "" \$otel_span_id { default 00f067aa0ba902b7; } map \$arg_q \$otel_parent_sampled { default ""; 0 0; }}r });

@@ -162,6 +162,7 @@ BEGIN
         RETURNING v.*)
     SELECT m.tenant, m.case_id, m.verify_id, m.epoch, m.state, json_build_object(
                'case', aegis.case_json(c), 'now', now(), 'traceparent', m.traceparent,
+               'age_ms', (extract(epoch FROM now() - m.created_at) * 1000)::bigint,
                'verification', aegis.verify_facts(c, m.plan_id))::text
       FROM mine m
       JOIN aegis.ops_case c ON c.tenant = m.tenant AND c.case_id = m.case_id;

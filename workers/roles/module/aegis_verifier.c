@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "aegis_json.h"
+#include "aegis_otel.h"
 
 #define AEGIS_VERIFIER_CLAIM_MS  500
 #define AEGIS_VERIFIER_BUSY_MS   20     /* while queries are on their way */
@@ -35,6 +36,7 @@ typedef struct {
     size_t                   n;
     char                    *doc;       /* to be committed */
     char                     outcome[16];
+    int64_t                  claimed;
     int64_t                  until;
 } aegis_verifier_claim_t;
 
@@ -162,6 +164,7 @@ aegis_verifier_take(aegis_verifier_t *v, aegis_worker_t *w, int row, int64_t unt
     snprintf(c->verify_id, sizeof(c->verify_id), "%s", aegis_pg_value(w->pg, row, 2));
     snprintf(c->epoch, sizeof(c->epoch), "%s", aegis_pg_value(w->pg, row, 3));
     c->rollback = strcmp(aegis_pg_value(w->pg, row, 4), "ROLLBACK") == 0;
+    c->claimed = aegis_verifier_now();
     c->until = until;
 
     if (c->tenant == NULL
@@ -287,6 +290,37 @@ aegis_verifier_judge(aegis_verifier_claim_t *c)
 }
 
 
+/* From the command to the verdict, however many verifiers have looked at it. */
+static void
+aegis_verifier_span(const aegis_verifier_claim_t *c, int64_t now)
+{
+    int64_t       ms;
+    const char   *context;
+    aegis_span_t  span;
+
+    context = aegis_json_str(c->facts, "traceparent");
+
+    if (!aegis_otel_on()
+        || !aegis_otel_begin(&span, (aegis_str_t) { strlen(context), context },
+                             AEGIS_SPAN_INTERNAL, NULL, "verification"))
+    {
+        return;
+    }
+
+    ms = json_integer_value(json_object_get(c->facts, "age_ms")) + now - c->claimed;
+    span.start_ns -= (uint64_t) (ms > 0 ? ms : 0) * 1000000u;
+    aegis_span_str(&span, "aegis.role", aegis_str("verify"));
+    aegis_span_str(&span, "aegis.tenant", (aegis_str_t) { strlen(c->tenant), c->tenant });
+    aegis_span_str(&span, "aegis.case_id", (aegis_str_t) { strlen(c->case_id), c->case_id });
+    aegis_span_str(&span, "aegis.verify_id",
+                   (aegis_str_t) { strlen(c->verify_id), c->verify_id });
+    aegis_span_str(&span, "aegis.verify.outcome",
+                   (aegis_str_t) { strlen(c->outcome), c->outcome });
+    aegis_span_int(&span, "aegis.epoch", strtol(c->epoch, NULL, 10));
+    aegis_otel_end(&span, strcmp(c->outcome, "pass") == 0 ? NULL : c->outcome);
+}
+
+
 static void
 aegis_verifier_settled(aegis_verifier_t *v, const aegis_verifier_claim_t *c,
     const aegis_pg_row_t *row)
@@ -316,6 +350,7 @@ aegis_verifier_settled(aegis_verifier_t *v, const aegis_verifier_claim_t *c,
     {
         aegis_verifier_count("aegis_verify_verdicts_total", c->outcome,
                              "verdicts of verifications that take time, by outcome");
+        aegis_verifier_span(c, aegis_verifier_now());
         aegis_log(AEGIS_LOG_INFO, "verify", "verdict", "case_id", "%s", c->case_id,
                   "verify_id", "%s", c->verify_id, "outcome", "%s", c->outcome, NULL);
     }
