@@ -35,7 +35,7 @@ my %room = (
                              'openssl/evp.h', 'openssl/ssl.h' ] },
     role    => { from => ['core', 'workers/lib', undef],       # undef: its own folder
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', 'yaml.h', 'curl/curl.h', 'openssl/rand.h',
-                             'openssl/sha.h', 'openssl/evp.h', 'seccomp.h', 'linux/filter.h', 'sys/mount.h',
+                             'openssl/sha.h', 'openssl/evp.h', 'seccomp.h', 'linux/filter.h', 'sys/mount.h', 'sys/xattr.h',
                              # what senders speak; otlp.pb-c.h is made of workers/proto/
                              'microhttpd.h', 'otlp.pb-c.h', 'snappy-c.h', 'zlib.h', 'xxhash.h' ] },
     program => { from => ['core', 'workers/lib', 'workers', 'workers/ctl'],

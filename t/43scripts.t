@@ -32,8 +32,8 @@ sub execute (@steps) {
 sub steps ($run) { return grep { $_->{phase} eq 'step' } @{ $run->{steps} } }
 sub out ($step, $which = 'stdout') { return $step->{output}{$which} ? slurp($stack->run_dir . "/objects/$step->{output}{$which}{key}") : '' }
 sub alive_of ($exec) { return grep { (eval { slurp("$_/environ") } // '') =~ /AEGIS_EXEC_ID=\Q$exec\E/ } glob '/proc/[0-9]*' }
-sub set (%s) { my $y = join '', map { "  $_: $s{$_}\n" } sort keys %s;
-    my $undo = $stack->conf_edit('aegis.yaml', sub ($t) { "$t\nscript:\n$y" }, 'exec');
+sub set (%s) { %s = (tmp_mb => 0, %s); my $y = join '', map { "  $_: $s{$_}\n" } sort keys %s;
+    my $undo = $stack->conf_edit('aegis.yaml', sub ($t) { $t =~ s/^script:\n(?:  .*\n)*/script:\n$y/mr }, 'exec');
     my $n = $stack->metric('exec', 'aegis_config_last_reload_successful');
     return $undo }
 
@@ -172,7 +172,7 @@ subtest 'escapes' => sub {
     $stack->add_script('t-escape.sh', "#!/bin/bash\n# leaves by every door\n(setsid bash -c 'trap \"\" TERM HUP; exec sleep 910' &)\n(nohup setsid setsid sleep 911 >/dev/null 2>&1 </dev/null &)\n"
         . "perl -e 'use POSIX; fork && exit; POSIX::setsid(); fork && exit; chdir \"/\"; close \$_ for *STDIN, *STDOUT, *STDERR; sleep 912'\nsleep 0.3\n[ \"\$1\" = stay ] && exec sleep 913\nexit 0\n");
     for my $box ($ns ? 'auto' : (), 'off') {
-        my $undo = set(namespaces => $box);
+        my $undo = set(namespaces => $box, processes => 8192);    # without namespaces it counts all of the user's
         wait_for('the setting', 15, sub { $stack->metric('exec', 'aegis_exec_confined', 'by="namespaces"') == ($box eq 'auto') });
         for my $how (['done', 20], ['stay', 2]) {
             my $run = execute({ %{ step('t-escape.sh', $how->[0]) }, timeout_s => $how->[1] });
@@ -196,6 +196,82 @@ subtest 'escapes' => sub {
     ok(wait_for('all of it to be gone', 10, sub { !alive_of($exec) }), 'which is killed, and nobody of the script is left');
     my $run = wait_for('the run to end', 30, sub { my $r = $http->get("/exec/$exec")->json; $r->{finished_at} ? $r : undef });
     like($run->{reason} // '', qr/^outcome of step 1 unknown: .*warden was killed/, $run->{reason} // 'no end');
+};
+
+subtest 'a /tmp of its own' => sub {
+    plan skip_all => 'there are no namespaces to be had here' unless $ns;
+    my $undo = set(tmp_mb => 4);
+    ok(wait_for('the setting', 15, sub { $stack->metric('exec', 'aegis_exec_confined', 'by="tmp"') }), 'the executor says that there is one');
+    my $trap = "/tmp/aegis-t-trap-$$";
+    symlink $effects, $trap or die $!;              # what a guessed name would lead to
+    $stack->add_script('t-tmp.sh', "#!/bin/bash\n# uses its temporary folders\necho before: \$(ls -A /tmp /var/tmp /dev/shm | grep -v :)\n"
+        . "for d in /tmp /var/tmp /dev/shm; do echo x >\$d/aegis-t-trap-$$ || echo no \$d; done\n"
+        . "head -c 8388608 /dev/zero >/tmp/big || echo full\nstat -c 'size %s' /tmp/big\nfor i in {1..5000}; do : >/tmp/f\$i || break; done 2>/dev/null\nls /tmp | wc -l\n");
+    my $was = slurp($effects);
+    for my $round (1, 2) {
+        my ($s) = steps(execute(step('t-tmp.sh')));
+        my $text = out($s);
+        like($text, qr/^before:$/m, "round $round: it is empty") or diag($text);
+        unlike($text, qr/^no /m, 'and can be written to');
+        my ($size) = $text =~ /^size (\d+)$/m;
+        like($text, qr/^full$/m, 'up to script.tmp_mb');
+        cmp_ok($size, '<=', 4 * 1048576, "that is $size bytes");
+        my ($files) = $text =~ /^(\d+)\Z/m;
+        cmp_ok($files, '<', 4100, "and $files files");
+    }
+    is(slurp($effects), $was, 'a link that somebody put there beforehand leads it nowhere');
+    is_deeply([ grep { -e $_ && !-l $_ } map { ("$_/aegis-t-trap-$$", "$_/big") } '/tmp', '/var/tmp', '/dev/shm' ], [], 'and nothing of it is on the host');
+    unlink $trap;
+    $undo->();
+    ok(wait_for('the setting', 15, sub { !$stack->metric('exec', 'aegis_exec_confined', 'by="tmp"') }), 'with 0 it has the host\'s');
+};
+
+subtest 'a control group of its own' => sub {
+    my ($mount) = slurp('/proc/self/mountinfo') =~ /^(?:\S+ ){3}\/ (\S+) .* - cgroup2 /m;
+    my $group = ($mount // '') . "/aegis-t-$$";
+    plan skip_all => 'no control group (version 2) can be made here' unless $mount && -w "$mount/cgroup.procs" && mkdir $group;
+    is($stack->metric('exec', 'aegis_exec_confined', 'by="cgroup"'), 0, 'a group that is not delegated is left alone');
+    my $pid = $stack->pid('exec');
+    my ($uid, $gid) = (stat "/proc/$pid")[4, 5];
+    chown $uid, $gid, $group, map { "$group/cgroup.$_" } qw(procs subtree_control threads);
+    my $enter = sub ($to, @who) { for my $p (@who) { open my $f, '>', "$to/cgroup.procs" or die $!; syswrite $f, $p or die "$to: $!" } };
+    my $sup = slurp($stack->run_dir . '/pid/exec.sup.pid') =~ s/\s//gr;
+    $enter->($group, $sup, $pid);
+    # the mark that systemd puts on what it delegates; without being root the owner says it too
+    syscall 188, $group, 'user.delegate', '1', 1, 0 if $uid == 0;      # setxattr
+    my $undo = set(namespaces => '"off"', cgroup => 'require', processes => 8192);
+    ok(wait_for('the setting', 15, sub { $stack->metric('exec', 'aegis_exec_confined', 'by="cgroup"') }), 'one that is delegated is divided')
+        or diag(substr slurp($stack->run_dir . '/log/exec.log'), -1500);
+    my $inside = sub ($of) { map { s{.*/}{}r } alive_of($of) };
+    my $groups = sub () { grep { m{/aegis-\d+-\d+$} } glob "$group/*" };
+    my $start = sub () {
+        my $c = Aegis::Case->create($http, mode => 'manual')->drive('EXECUTING', plan => { steps => [step('t-escape.sh', 'stay')] });
+        my $exec = $c->post('/adapter/exec')->json->{exec_id};
+        wait_for('it to run', 20, sub { grep { (eval { slurp("/proc/$_/cmdline") } // '') =~ /^sleep\x{0}913/ } $inside->($exec) });
+        return ($c, $exec);
+    };
+    my ($c, $exec) = $start->();
+    my @groups = $groups->();
+    is(scalar @groups, 1, 'a script has one');
+    my %in = map { $_ => 1 } split /\n/, slurp("$groups[0]/cgroup.procs");
+    is_deeply([ grep { !$in{$_} } $inside->($exec) ], [], scalar(keys %in) . ' processes of it, whatever they have left, are in it');
+    $http->write('POST', "/exec/$exec/cancel", { reason => 'seen enough' });
+    wait_for('the run to end', 30, sub { $http->get("/exec/$exec")->json->{finished_at} });
+    is_deeply([ $inside->($exec), $groups->() ], [], 'a cancel leaves neither process nor group');
+
+    # executor and warden at once: nobody is left who would look for what has escaped
+    ($c, $exec) = $start->();
+    my ($script) = map { m{/aegis-(\d+)-} } $groups->();
+    my ($warden) = grep { (eval { slurp("/proc/$_/stat") } // '') =~ /^\d+ \(aegis-warden\) \S $script / } map { s{.*/}{}r } glob '/proc/[0-9]*';
+    ok($warden, 'another one has a warden');
+    kill 'KILL', $script, $warden;
+    ok(wait_for('nobody to be left', 30, sub { !$inside->($exec) && !$groups->() }), 'both are killed: the next executor ends what it finds, and removes the group');
+    my $run = wait_for('the run to end', 60, sub { my $r = $http->get("/exec/$exec")->json; $r->{finished_at} ? $r : undef });
+    like($run->{reason} // '', qr/unknown/, 'and says that the outcome is not known');
+    $enter->($mount, $sup, $stack->pid('exec'));
+    $undo->();
+    ok(wait_for('the setting', 15, sub { !$stack->metric('exec', 'aegis_exec_confined', 'by="cgroup"') }), 'elsewhere it has none again');
+    ok(wait_for('the group to be empty', 10, sub { rmdir $group }), 'and the group is gone');
 };
 
 subtest '10 GB of output' => sub {

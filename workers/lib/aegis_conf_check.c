@@ -42,6 +42,7 @@ static const struct {
     { "exec.per_target",      0, 4096 },
     { "script.memory_mb",     0, 1048576 },
     { "script.processes",     4, 65536 },
+    { "script.tmp_mb",        0, 1048576 },
     { "http.per_host",        0, 4096 },
     { "kb.cases",             0, 1 },
     { "kb.embed.timeout_ms",  100, 120000 },
@@ -166,6 +167,12 @@ aegis_conf_is_how(const char *value)
            || strcmp(value, "require") == 0;
 }
 
+static int
+aegis_conf_is_group(const char *value)
+{
+    return value[0] == '/' || aegis_conf_is_how(value);
+}
+
 /* Forms of STRING settings; what is not here is any string. */
 static const struct {
     const char   *name;
@@ -178,6 +185,7 @@ static const struct {
       "SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN" },
     { "log.level", aegis_conf_is_level, "error, warn, info or debug" },
     { "metrics.listen", aegis_conf_is_address, "host:port" },
+    { "script.cgroup", aegis_conf_is_group, "off, auto, require or an absolute path" },
     { "script.namespaces", aegis_conf_is_how, "off, auto or require" },
     { "script.seccomp", aegis_conf_is_how, "off, auto or require" },
     { "kb.embedder", aegis_conf_is_embedder, "builtin, http or onnx" },

@@ -107,6 +107,8 @@ sub _up ($self) {
     print $f key_line($self->token($_), @{ $keys{$_} }), "\n" for sort keys %keys;
     close $f;
     $self->_read_env;
+    # scripts of suites write to files below /tmp; another version may not know the setting
+    $self->conf_edit('aegis.yaml', sub ($t) { "${t}script:\n  tmp_mb: 0\n" }, 'exec') unless $self->{tree};
     $self->nginx_reload;
     $self->{fresh} = 1;
 }

@@ -6,8 +6,8 @@
  * a file that is listed with its hash (aegis_script_guard.h); the environment is
  * made here and nothing of the worker's gets in.
  */
+#include "aegis_script_cgroup.h"
 #include "aegis_script_guard.h"
-#include "aegis_warden.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,101 +21,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "aegis_metrics.h"
-
 #define AEGIS_SCRIPT_ARGS     64
 #define AEGIS_SCRIPT_ARG_MAX  8192
 #define AEGIS_SCRIPT_ENV      9
 
 typedef struct {
-    pid_t    warden;
-    int      ctl;                       /* -1: closed */
-    int      status;
-    int64_t  give_up_at;
+    pid_t                  warden;
+    int                    ctl;         /* -1: closed */
+    int                    status;
+    int64_t                give_up_at;
+    aegis_script_cgroup_t  group;
 } aegis_script_t;
-
-/* Of the settings: script.namespaces, script.seccomp. */
-static aegis_box_t               aegis_script_box;
-static const struct sock_fprog  *aegis_script_seccomp;
-
-/* Can a process like ours have namespaces? Asked once, by having some. */
-static int
-aegis_script_boxes(void)
-{
-    int             status;
-    pid_t           pid;
-    aegis_warden_t  g;
-
-    memset(&g, 0, sizeof(g));
-    g.box = AEGIS_BOX_REQUIRE;
-
-    pid = aegis_warden_clone(&g);
-    if (pid == 0) {
-        _exit(0);
-    }
-    if (pid < 0) {
-        return 0;
-    }
-
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-        continue;
-    }
-
-    return 1;
-}
-
-static int
-aegis_script_configure(const aegis_conf_t *conf, aegis_error_t *err)
-{
-    int          have;
-    size_t       i;
-    const char  *box, *seccomp;
-
-    static const char *const  words[] = { "off", "auto", "require" };
-
-    box = aegis_conf_str(conf, "script.namespaces");
-    seccomp = aegis_conf_str(conf, "script.seccomp");
-    for (i = 0; i < 3 && strcmp(words[i], box) != 0; i++) {
-        continue;
-    }
-    if (i == 3 || (strcmp(seccomp, "off") != 0 && strcmp(seccomp, "auto") != 0
-                   && strcmp(seccomp, "require") != 0))
-    {
-        aegis_error_set(err, AEGIS_E_UNAVAILABLE,
-                        "script.namespaces and script.seccomp are off, auto or require");
-        return 0;
-    }
-
-    have = i > 0 && aegis_script_boxes();
-    if (i == 2 && !have) {
-        aegis_error_set(err, AEGIS_E_UNAVAILABLE,
-                        "script.namespaces: require, but there are none to be had: %s",
-                        strerror(errno));
-        return 0;
-    }
-
-    aegis_script_seccomp = strcmp(seccomp, "off") == 0 ? NULL : aegis_script_filter();
-    if (strcmp(seccomp, "require") == 0 && aegis_script_seccomp == NULL) {
-        aegis_error_set(err, AEGIS_E_UNAVAILABLE,
-                        "script.seccomp: require, but a filter cannot be made");
-        return 0;
-    }
-
-    aegis_script_box = (aegis_box_t) i;
-    aegis_metric_set(aegis_gauge("aegis_exec_confined", "by=\"namespaces\"",
-                                 "1 when scripts are kept in by this"), have);
-    aegis_metric_set(aegis_gauge("aegis_exec_confined", "by=\"seccomp\"",
-                                 "1 when scripts are kept in by this"),
-                     aegis_script_seccomp != NULL);
-    return 1;
-}
-
-static void
-aegis_script_done(void)
-{
-    aegis_script_seccomp = NULL;
-    aegis_script_filter_free();
-}
 
 /* script.network: names with blanks or commas between them, or all. */
 static int
@@ -294,6 +210,33 @@ aegis_script_fds(aegis_act_t *act, const char *script, int fd[AEGIS_WARDEN_FDS],
     return rc;
 }
 
+/* The descriptors of the script's group; where there is none what is written to
+ * them goes nowhere. 0 or -1. */
+static int
+aegis_script_group_fds(const aegis_script_cgroup_t *c, int fd[AEGIS_WARDEN_FDS])
+{
+    size_t  i;
+
+    const struct {
+        int  to;
+        int  from;
+    } pairs[] = {
+        { AEGIS_WARDEN_CG_PROCS, c->procs },
+        { AEGIS_WARDEN_CG_KILL, c->kill },
+        { AEGIS_WARDEN_CG_EVENTS, c->events }
+    };
+
+    for (i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        fd[pairs[i].to] = fcntl(pairs[i].from >= 0 ? pairs[i].from : fd[AEGIS_WARDEN_NULL],
+                                F_DUPFD_CLOEXEC, 0);
+        if (fd[pairs[i].to] < 0) {
+            return -1;
+        }
+    }
+
+    return 0;
+}
+
 /* Fork the warden with every signal held back: a handler of the worker must not
  * run in it. */
 static pid_t
@@ -359,6 +302,11 @@ aegis_script_start(aegis_act_t *act)
         goto failed;
     }
 
+    if (!aegis_script_cgroup_make(&s->group) || aegis_script_group_fds(&s->group, g.fd) != 0) {
+        aegis_act_fail(act, 0, "cannot make a control group: %s", strerror(errno));
+        goto failed;
+    }
+
     aegis_script_env(act, env, envp);
     snprintf(rc_name, sizeof(rc_name), "%s.rc", act->token);
     snprintf(rc_tmp, sizeof(rc_tmp), "%s.tmp", act->token);
@@ -370,11 +318,10 @@ aegis_script_start(aegis_act_t *act)
     g.timeout_ms = act->timeout_ms;
     g.output_max = act->output_max;
     g.max_fd = (int) sysconf(_SC_OPEN_MAX);
-    g.box = aegis_script_box;
+    aegis_script_confine(&g);
     g.host_network = aegis_script_networked(act, argv[0]);
     g.memory = aegis_conf_int(act->conf, "script.memory_mb") * 1024 * 1024;
     g.processes = (int) aegis_conf_int(act->conf, "script.processes");
-    g.filter = aegis_script_seccomp;
 
     s->warden = aegis_script_fork(&g);
     if (s->warden < 0) {
@@ -391,6 +338,7 @@ aegis_script_start(aegis_act_t *act)
 failed:
 
     aegis_script_close(g.fd);
+    aegis_script_cgroup_end(&s->group);
     if (s->ctl >= 0) {
         close(s->ctl);
     }
@@ -457,6 +405,7 @@ aegis_script_poll(aegis_act_t *act)
     } else {
         kill(s->warden, SIGKILL);
         aegis_warden_kill_session(s->warden);
+        aegis_script_cgroup_end(&s->group);
         aegis_act_unknown(act, n == 0 ? "the script's warden was killed"
                                       : "the script's warden did not end");
     }
@@ -484,6 +433,7 @@ aegis_script_release(aegis_act_t *act)
         aegis_warden_kill_session(s->warden);
         (void) waitpid(s->warden, NULL, WNOHANG);
     }
+    aegis_script_cgroup_end(&s->group);
 
     close(s->status);
     if (s->ctl >= 0) {

@@ -288,7 +288,7 @@ aegis_warden_turn(aegis_warden_ctx_t *c)
     if (!c->exited) {
         aegis_warden_reap(c);
         if (c->exited) {
-            aegis_warden_sweep(0);
+            aegis_warden_sweep(c->g, 0);
             c->drain_at = aegis_warden_now() + AEGIS_WARDEN_DRAIN_MS;
         }
     }
@@ -299,7 +299,7 @@ aegis_warden_turn(aegis_warden_ctx_t *c)
         }
         if (n == 0) {
             /* the executor is gone: what would have come of it cannot be said */
-            aegis_warden_sweep(c->script);
+            aegis_warden_sweep(c->g, c->script);
             _exit(0);
         }
         if (n == 1) {
@@ -311,6 +311,7 @@ aegis_warden_turn(aegis_warden_ctx_t *c)
     }
     if (!c->exited && c->kill_at != 0 && now >= c->kill_at) {
         kill(-c->script, SIGKILL);
+        (void) !write(c->g->fd[AEGIS_WARDEN_CG_KILL], "1", 1);
         c->kill_at = now + 500;
     }
 

@@ -22,6 +22,9 @@ enum {
     AEGIS_WARDEN_OUT_W,
     AEGIS_WARDEN_ERR_R,
     AEGIS_WARDEN_ERR_W,
+    AEGIS_WARDEN_CG_PROCS,               /* the script's control group; /dev/null without one */
+    AEGIS_WARDEN_CG_KILL,
+    AEGIS_WARDEN_CG_EVENTS,
     AEGIS_WARDEN_FDS
 };
 
@@ -42,6 +45,7 @@ typedef struct {
     int           max_fd;               /* of this process, for old kernels */
     aegis_box_t   box;
     int           host_network;         /* 1: it may use the host's */
+    const char   *tmp;                  /* mount options of its own /tmp; NULL: the host's */
     int64_t       memory;               /* bytes of address space; 0: any number */
     int           processes;
     const struct sock_fprog  *filter;   /* system calls; NULL: none is kept from it */
@@ -75,9 +79,9 @@ void aegis_warden_main(const aegis_warden_t *g) __attribute__((noreturn));
  * does not hold one. */
 int aegis_warden_read(const char *buf, aegis_warden_status_t *ret);
 
-/* Of aegis_warden_tree.c: end every process that descends from this one, the
- * group first. Bounded by 5 s. */
-void aegis_warden_sweep(int group);
+/* Of aegis_warden_tree.c: end every process that descends from this one or is in
+ * the script's control group, the process group first. Bounded by 5 s. */
+void aegis_warden_sweep(const aegis_warden_t *g, int group);
 
 /* Of aegis_warden_tree.c: end what a warden that was killed itself has left in
  * its session. Before the warden is reaped: its number is still its own. */
@@ -94,6 +98,10 @@ int aegis_warden_clone(const aegis_warden_t *g);
 enum { AEGIS_BOX_ERRNO, AEGIS_BOX_STATUS };
 void aegis_warden_inside(const aegis_warden_t *g, int report, int report_read)
     __attribute__((noreturn));
+
+/* Of aegis_warden_box.c: give the mount namespace of the caller folders for
+ * temporary files of its own. 0 or errno. */
+int aegis_warden_tmp(const char *options);
 
 /* Of aegis_warden_box.c: no more of the kernel than g->filter lets through. 0 or
  * errno. */

@@ -2,7 +2,7 @@
  * aegis_warden_box.c: the namespaces a script lives in, made by the warden: user,
  * process, mount, network, IPC and host name. Its first process there is a small
  * init of ours: when that ends, the kernel ends everything else in it, whatever
- * has called setsid or forked how often.
+ * has called setsid or forked how often. Temporary files are its own there too.
  * Invariant: async-signal-safe calls only; nothing here allocates.
  */
 #include "aegis_warden.h"
@@ -93,6 +93,24 @@ aegis_warden_clone(const aegis_warden_t *g)
     return (int) pid;
 }
 
+int
+aegis_warden_tmp(const char *options)
+{
+    size_t  i;
+
+    static const char *const  folders[] = { "/tmp", "/var/tmp", "/dev/shm" };
+
+    for (i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        if (mount("tmpfs", folders[i], "tmpfs", MS_NOSUID | MS_NODEV, options) != 0
+            && errno != ENOENT)
+        {
+            return errno;
+        }
+    }
+
+    return 0;
+}
+
 static void
 aegis_box_say(int fd, int kind, int value)
 {
@@ -104,7 +122,7 @@ aegis_box_say(int fd, int kind, int value)
 void
 aegis_warden_inside(const aegis_warden_t *g, int report, int report_read)
 {
-    int            i, status;
+    int            i, err, status;
     pid_t          pid, script;
     struct pollfd  p;
 
@@ -119,8 +137,20 @@ aegis_warden_inside(const aegis_warden_t *g, int report, int report_read)
         _exit(127);
     }
 
+    /* from here on the kernel knows all that descends from us by that group */
+    if (write(g->fd[AEGIS_WARDEN_CG_PROCS], "0", 1) != 1) {
+        aegis_box_say(report, AEGIS_BOX_ERRNO, errno);
+        _exit(127);
+    }
+
     if (getpid() != 1) {
         aegis_box_say(report, AEGIS_BOX_ERRNO, aegis_warden_become(g));
+        _exit(127);
+    }
+
+    err = g->tmp ? aegis_warden_tmp(g->tmp) : 0;
+    if (err != 0) {
+        aegis_box_say(report, AEGIS_BOX_ERRNO, err);
         _exit(127);
     }
 

@@ -144,8 +144,24 @@ aegis_warden_kill_session(int session)
     }
 }
 
+/* Is anybody left in the script's control group? */
+static int
+aegis_warden_populated(const aegis_warden_t *g)
+{
+    char     text[128];
+    ssize_t  n;
+
+    n = pread(g->fd[AEGIS_WARDEN_CG_EVENTS], text, sizeof(text) - 1, 0);
+    if (n <= 0) {
+        return 0;
+    }
+    text[n] = '\0';
+
+    return strstr(text, "populated 1") != NULL;
+}
+
 void
-aegis_warden_sweep(int group)
+aegis_warden_sweep(const aegis_warden_t *g, int group)
 {
     pid_t    pid;
     int64_t  deadline;
@@ -157,6 +173,7 @@ aegis_warden_sweep(int group)
         if (group > 0) {
             kill(-group, SIGKILL);
         }
+        (void) !write(g->fd[AEGIS_WARDEN_CG_KILL], "1", 1);
 
         do {
             pid = waitpid(-1, NULL, WNOHANG);
@@ -165,7 +182,7 @@ aegis_warden_sweep(int group)
             }
         } while (pid > 0 || (pid < 0 && errno == EINTR));
 
-        if (pid < 0 || aegis_warden_clock() >= deadline) {
+        if ((pid < 0 && !aegis_warden_populated(g)) || aegis_warden_clock() >= deadline) {
             return;
         }
 
