@@ -145,7 +145,8 @@ sub messages ($self, $name, $from = undef) {
 
 # What is published to a subject from now on, without a consumer: the bodies that
 # have arrived when the socket can be read.
-sub listen ($self, $subject) { $self->_send("SUB $subject 2\r\n") }
+# (each with a number of its own: the server takes no second one under the same)
+sub listen ($self, $subject) { $self->_send("SUB $subject " . (2 + $self->{listening}++) . "\r\n") }
 sub socket ($self) { return $self->{s} }
 
 sub heard ($self) {

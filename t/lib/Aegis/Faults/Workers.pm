@@ -223,7 +223,7 @@ Aegis::Faults::fault('F16', 'every message is delivered four times, out of order
     my $url = $f->stack->e('NATS_URL');
     my ($ears, $mouth) = map { Aegis::Nats->new($url) } 1, 2;
     $ears->listen($_) for 'cmd.>', 'evt.>';
-    my ($sent, $heard, $made, $tag, @later) = (0, 0, 0, "twice-$f->{mark}");
+    my ($sent, $heard, $facts, $made, $tag, @later) = (0, 0, 0, 0, "twice-$f->{mark}");
     my $closed = sub { $f->pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE status = 'CLOSED' AND tags @> jsonb_build_array(?::text)}, $tag) };
     my $until = time + 60 + $n / 20;
     my ($looked, $look_at) = (0, 0);
@@ -232,6 +232,7 @@ Aegis::Faults::fault('F16', 'every message is delivered four times, out of order
         while (my $m = $ears->_next(0.002)) {
             next if $m->{headers} =~ /^X-Again:/m;
             $heard++;
+            $facts++ if $m->{subject} =~ /^evt/;
             push @later, map { [time + $f->rand(2000) / 1000, $m] } 1 .. 3;
         }
         my @due = grep { $_->[0] <= time } @later;
@@ -244,6 +245,7 @@ Aegis::Faults::fault('F16', 'every message is delivered four times, out of order
     $_->close for $ears, $mouth;
     $f->must($looked == $made, "$looked of $made cases are CLOSED");
     $f->say(cases => $made);
+    $f->must($facts > $made && $heard - $facts > $made, "$facts facts and " . ($heard - $facts) . " commands of $made cases were heard");
     $f->say(messages => $heard);
     $f->say('delivered again' => $sent);
 });
