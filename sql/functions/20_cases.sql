@@ -334,7 +334,8 @@ BEGIN
     SELECT r.* FROM r;
 END $$;
 
--- The one statement that changes a case's state.
+-- The statement that changes a case's state for who asks for that (what moves a case
+-- because it was written: 22_advance.sql).
 --   consumer NULL   a request: key is its Idempotency-Key
 --   consumer set    a fact: key is the message id, fact_version the case
 --                   version that the fact answers to (NULL: not known)
@@ -388,6 +389,7 @@ BEGIN
         v_seen := aegis.seen_messages(p_tenant, p_consumer, p_key);
     END IF;
     IF v_from_bus AND v_late THEN
+        v_seen := aegis.seen_moves(p_tenant, p_consumer, p_case_id, p_key, p_fact_version, v_seen);
         v_stale := aegis.note_stale(p_tenant, p_principal, p_key, p_consumer, p_case_id,
             p_event, p_actor, p_reason, p_correlation_id, p_traceparent, p_meta,
             p_fact_version, v_got, v_seen, v_locked, v_twice);
@@ -451,7 +453,8 @@ BEGIN
                    row_to_json(ROW(u.case_id, u.tenant, u.version, u.plan_id, u.exec_id,
                        u.correlation)::aegis.command_data),
                    p_traceparent[u.n]
-              FROM upd u WHERE u.command <> '' AND u.mode = 'auto'),
+              FROM upd u WHERE u.command <> '' AND u.mode = 'auto'
+               AND strpos(coalesce(current_setting('aegis.here', true), ''), u.command) = 0),
         kept AS (
             INSERT INTO aegis.idempotency (tenant, principal, key, day, hash, status, code,
                    version, body, extra)

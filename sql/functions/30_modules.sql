@@ -2,7 +2,9 @@
 -- decided. Between the two the pure core decides (core/aegis_module.h); the
 -- gateway's routes and the worker roles use the same two statements.
 
--- The case, and what its modules need to know, as one json document.
+-- The case, and what its modules need to know, as one json document. Behind a colon
+-- p_module may name hashes of templates and policies that the caller has: their bodies
+-- are left out.
 CREATE OR REPLACE FUNCTION aegis.module_load(p_module text[], p_tenant text[],
     p_case_id uuid[], p_plan_id uuid[], p_template text[], p_request_id text[])
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
@@ -14,21 +16,22 @@ BEGIN
         CASE WHEN c.version IS NULL THEN 'not-found' ELSE 'ok' END, c.version,
         CASE WHEN c.version IS NULL THEN aegis.not_found_body(i.request_id)
         ELSE json_build_object(
-            'case', aegis.case_json(c), 'now', now(),
-            'planning', CASE WHEN i.module = 'plan' THEN aegis.plan_facts(c, i.template) END,
+            'case', aegis.case_json(c.row), 'now', now(),
+            'planning', CASE WHEN i.module = 'plan' THEN aegis.plan_facts(c.row, i.template, i.known) END,
             'plan', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN (
                  SELECT json_build_object('plan_id', p.plan_id, 'revision', p.revision,
                         'hash', p.hash, 'complete', p.complete, 'missing', p.missing,
                         'risk_score', p.risk_score, 'plan', p.plan)
                    FROM aegis.plan_proposed p
-                  WHERE p.tenant = c.tenant AND p.case_id = c.case_id
-                    AND p.plan_id = coalesce(i.plan_id, c.plan_id)) END,
+                  WHERE p.tenant = i.tenant AND p.case_id = i.case_id
+                    AND p.plan_id = coalesce(i.plan_id, (c.row).plan_id)) END,
             'policy', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN (
-                 SELECT json_build_object('revision', g.revision, 'hash', g.hash, 'body', g.body)
+                 SELECT json_build_object('revision', g.revision, 'hash', g.hash,
+                        'body', CASE WHEN strpos(i.known, g.hash) = 0 THEN g.body END)
                    FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1) END,
-            'verification', CASE WHEN i.module = 'verify' THEN aegis.verify_facts(c, i.plan_id) END,
+            'verification', CASE WHEN i.module = 'verify' THEN aegis.verify_facts(c.row, i.plan_id) END,
             'gate', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN
-                 aegis.gate_facts(c, coalesce(i.plan_id, c.plan_id)) END,
+                 aegis.gate_facts(c.row, coalesce(i.plan_id, (c.row).plan_id)) END,
             'metrics', CASE WHEN i.module = 'analyze' THEN (
                  SELECT coalesce(json_agg(json_build_object('resource', x.resource,
                         'metric', x.metric, 'samples', x.samples, 'avg', x.avg, 'max', x.max,
@@ -38,13 +41,16 @@ BEGIN
                                 max(m.max) AS max, max(m.p95) AS p95,
                                 min(m.bucket) AS t0, max(m.bucket) AS t1
                            FROM aegis.metric_1m m
-                          WHERE m.tenant = c.tenant AND m.resource = c.labels ->> 'resource'
+                          WHERE m.tenant = i.tenant AND m.resource = (c.row).labels ->> 'resource'
                             AND m.bucket > now() - interval '15 minutes'
                           GROUP BY m.resource, m.metric ORDER BY m.metric LIMIT 50) x) END
             )::text END, NULL::text
-      FROM unnest(p_module, p_tenant, p_case_id, p_plan_id, p_template, p_request_id)
-           WITH ORDINALITY AS i(module, tenant, case_id, plan_id, template, request_id, ord)
-      LEFT JOIN aegis.ops_case c ON c.tenant = i.tenant AND c.case_id = i.case_id;
+      FROM (SELECT u.*, split_part(u.asked, ':', 1) AS module, split_part(u.asked, ':', 2) AS known
+              FROM unnest(p_module, p_tenant, p_case_id, p_plan_id, p_template, p_request_id)
+                   WITH ORDINALITY AS u(asked, tenant, case_id, plan_id, template, request_id, ord)) i
+      LEFT JOIN LATERAL (
+           SELECT o AS row, o.version FROM aegis.ops_case o
+            WHERE o.tenant = i.tenant AND o.case_id = i.case_id OFFSET 0) c ON true;
 END $$;
 
 -- Commit what a module decided. doc is what the core made:
@@ -55,6 +61,9 @@ END $$;
 --   verify_run  a verification that goes on (33_verify.sql)
 --   id, body  what the client gets
 --   approval, counted, note: the gatekeeper's (32_gate.sql)
+--   move      what a command's fact does to the case (22_advance.sql)
+-- key NULL: no message asked, the transaction that holds the case goes on with it
+-- itself. For a command body is the state in which the case is now.
 -- states names the states in which a request may do this. A command's artefact
 -- is only made while the case is still at the command's version.
 CREATE OR REPLACE FUNCTION aegis.module_commit(
@@ -64,7 +73,10 @@ CREATE OR REPLACE FUNCTION aegis.module_commit(
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope  text := aegis.act_for(p_tenant);
-    v_claim  aegis.claim[] := aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer);
+    v_carry  boolean := p_key[1] IS NULL;
+    v_claim  aegis.claim[] := CASE WHEN v_carry
+        THEN array_fill(ROW('new', NULL, NULL, NULL, NULL, NULL)::aegis.claim, ARRAY[cardinality(p_tenant)])
+        ELSE aegis.claim_keys(p_tenant, p_principal, p_key, p_hash, p_consumer) END;
     v_locked int[] := aegis.lock_cases(p_tenant, p_case_id,
                           cardinality(p_tenant) = 1 AND (v_claim[1]).verdict = 'new');
     v_gate   boolean := array_to_string(p_doc, ' ') ~ '"(approval|counted|note)":';
@@ -72,6 +84,7 @@ DECLARE
     v_code   text[];
     v_table  text[]; v_row jsonb[]; v_more json[]; v_subject text[]; v_msg_id text[];
     v_data   json[]; v_run json[]; v_id text[]; v_status int[]; v_body text[];
+    v_move   json[]; v_facts int[]; v_plan uuid[]; v_moved int[];
     v_out    aegis.result[];
     v_n      int;
 BEGIN
@@ -107,12 +120,23 @@ BEGIN
            array_agg(d.msg_id ORDER BY u.n), array_agg(d.data ORDER BY u.n),
            array_agg(d.verify_run ORDER BY u.n),
            array_agg(d.id ORDER BY u.n), array_agg(d.status ORDER BY u.n),
-           array_agg(d.body::text ORDER BY u.n)
-      INTO v_table, v_row, v_more, v_subject, v_msg_id, v_data, v_run, v_id, v_status, v_body
+           array_agg(d.body::text ORDER BY u.n),
+           array_agg(CASE WHEN p_consumer[u.n] IS NOT NULL THEN d.move END ORDER BY u.n),
+           -- what is written here need not be looked up to be true
+           array_agg(CASE d."table"
+               WHEN 'plan_proposed' THEN (d.artefact -> 'complete')::boolean::int
+               WHEN 'gate_decision' THEN CASE WHEN d.artefact ->> 'verdict' = 'approved'
+                    AND now() >= (d.more #>> '{0,not_before}')::timestamptz
+                    AND now() < (d.more #>> '{0,not_after}')::timestamptz THEN 6 ELSE 0 END
+               WHEN 'verify_checkpoint' THEN CASE WHEN (d.artefact -> 'passed')::boolean THEN 8 ELSE 0 END
+               ELSE 0 END ORDER BY u.n),
+           array_agg((d.artefact ->> 'plan_id')::uuid ORDER BY u.n)
+      INTO v_table, v_row, v_more, v_subject, v_msg_id, v_data, v_run, v_id, v_status, v_body,
+           v_move, v_facts, v_plan
       FROM unnest(p_doc) WITH ORDINALITY AS u(doc, n)
      CROSS JOIN LATERAL json_to_record(CASE WHEN v_code[u.n] = 'ok' THEN u.doc ELSE '{}' END::json)
            AS d("table" text, artefact jsonb, more json, subject text, msg_id text, data json,
-                verify_run json, id text, status int, body json);
+                verify_run json, id text, status int, body json, move json);
 
     -- one query for each table that is written: starting one for all of them costs more
     IF 'plan_proposed' = ANY (v_table) THEN
@@ -161,10 +185,15 @@ BEGIN
          WHERE v_table[o] = 'event_envelope';
     END IF;
 
+    IF array_remove(p_consumer, NULL) <> '{}' THEN
+        v_moved := aegis.case_advance(p_tenant, p_case_id, p_for_version, v_move, v_subject,
+            v_msg_id, v_data, p_traceparent, v_facts, v_plan, NULL);
+    END IF;
     INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
     SELECT p_tenant[o], p_case_id[o], p_for_version[o], aegis.outbox_part(p_case_id[o]),
            v_msg_id[o], v_subject[o], v_data[o], p_traceparent[o]
-      FROM generate_subscripts(v_subject, 1) o WHERE v_subject[o] IS NOT NULL;
+      FROM generate_subscripts(v_subject, 1) o
+     WHERE v_subject[o] IS NOT NULL AND v_moved[o] IS NULL;
 
     IF strpos(array_to_string(p_doc, ''), '"verify_run":') > 0 THEN
         FOR v_n IN SELECT o FROM generate_subscripts(v_run, 1) o WHERE v_run[o] IS NOT NULL LOOP
@@ -182,7 +211,8 @@ BEGIN
                     WHEN i.code IN ('again', 'busy') THEN 0
                     ELSE (SELECT e.status FROM aegis.error_def e WHERE e.code = i.code) END,
                i.code, c.version,
-               CASE WHEN i.code = 'ok' THEN coalesce(v_body[i.ord], '')
+               CASE WHEN i.code = 'ok' AND p_consumer[i.ord] IS NOT NULL THEN c.status
+                    WHEN i.code = 'ok' THEN coalesce(v_body[i.ord], '')
                     WHEN i.code IN ('again', 'busy') THEN ''
                     ELSE aegis.problem(i.code, p_request_id[i.ord], NULL,
                          CASE WHEN c.case_id IS NULL THEN NULL ELSE jsonb_build_object(
@@ -198,7 +228,9 @@ BEGIN
             WHERE o.tenant = p_tenant[i.ord] AND o.case_id = p_case_id[i.ord] OFFSET 0) c ON true
      WHERE i.verdict = 'new';
 
-    PERFORM aegis.remember(p_tenant, p_principal, p_key, p_hash, p_consumer, v_claim, v_out);
+    IF NOT v_carry THEN
+        PERFORM aegis.remember(p_tenant, p_principal, p_key, p_hash, p_consumer, v_claim, v_out);
+    END IF;
     IF p_notify AND v_out IS NOT NULL THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
 
     RETURN QUERY SELECT * FROM unnest(v_out)

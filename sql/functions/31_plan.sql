@@ -23,16 +23,19 @@ BEGIN
     RETURN v_revision;
 END $$;
 
--- The template by this name in the set in force. Without it the names that there
--- are, for who asked.
-CREATE OR REPLACE FUNCTION aegis.plan_template_get(p_name text)
+DROP FUNCTION IF EXISTS aegis.plan_template_get(text);
+-- The template by this name in the set in force, without its body when p_known has its
+-- hash. When there is none, the names that there are, for who asked.
+CREATE OR REPLACE FUNCTION aegis.plan_template_get(p_name text, p_known text)
 RETURNS json LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_set  bigint := (SELECT s.revision FROM aegis.plan_template_set s ORDER BY s.revision DESC LIMIT 1);
-    v_body json   := (SELECT t.body FROM aegis.plan_template t WHERE t.revision = v_set AND t.name = p_name);
+    v_body json; v_hash text;
 BEGIN
-    IF v_body IS NOT NULL THEN
-        RETURN json_build_object('name', p_name, 'body', v_body);
+    SELECT t.hash, CASE WHEN strpos(p_known, t.hash) = 0 THEN t.body END INTO v_hash, v_body
+      FROM aegis.plan_template t WHERE t.revision = v_set AND t.name = p_name;
+    IF v_hash IS NOT NULL THEN
+        RETURN json_build_object('name', p_name, 'hash', v_hash, 'body', v_body);
     END IF;
     RETURN json_build_object('name', p_name, 'names', coalesce((
         SELECT string_agg(t.name, ', ' ORDER BY t.name) FROM aegis.plan_template t
@@ -67,7 +70,8 @@ END $$;
 
 -- Everything that a plan is made on, beside the case: the template is the one that
 -- was asked for, else the label's, else that of the last plan, else the kind's.
-CREATE OR REPLACE FUNCTION aegis.plan_facts(p_case aegis.ops_case, p_template text)
+DROP FUNCTION IF EXISTS aegis.plan_facts(aegis.ops_case, text);
+CREATE OR REPLACE FUNCTION aegis.plan_facts(p_case aegis.ops_case, p_template text, p_known text)
 RETURNS json LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_last json := aegis.plan_last(p_case.tenant, p_case.case_id);
@@ -75,8 +79,9 @@ BEGIN
     RETURN json_build_object(
         'next_revision', coalesce((v_last ->> 'revision')::int, 0) + 1,
         'last', v_last,
+        'quotes', EXISTS (SELECT FROM aegis.kb_tenant t WHERE t.tenant = p_case.tenant AND t.chunks > 0),
         'template', aegis.plan_template_get(coalesce(p_template, p_case.labels ->> 'template',
-            nullif(v_last ->> 'template', ''), p_case.kind)),
+            nullif(v_last ->> 'template', ''), p_case.kind), p_known),
         'evidence', (
             SELECT coalesce(json_agg(json_build_object('event_id', e.event_id,
                    'severity', e.severity, 'kind', e.kind, 'title', e.title,

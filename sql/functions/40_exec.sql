@@ -306,7 +306,8 @@ BEGIN
         SELECT u.tenant, (o.value->>'locator_id')::uuid, 'exec.' || o.key, o.value->>'bucket',
                o.value->>'key', u.started_at, now(), u.exec_id || ' ' || u.phase || ' '
                    || u.step_no || ' ' || u.attempt, (o.value->>'bytes')::bigint, u.case_id, 'aegis:exec'
-          FROM upd u, json_each(u.output) o WHERE u.output IS NOT NULL
+          FROM upd u, json_each(u.output) o
+         WHERE u.output IS NOT NULL AND o.value->>'locator_id' IS NOT NULL
             ON CONFLICT (tenant, locator_id) DO UPDATE SET t_to = excluded.t_to, bytes = excluded.bytes),
     ob AS (
         INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
@@ -325,38 +326,165 @@ BEGIN
     IF p_notify THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
 END $$;
 
--- End runs: DONE, FAILED or CANCELLED, and the fact that moves the case.
+-- Attempts that were over before anything was recorded of them, because they act
+-- nowhere: rows as of exec_step_begin() and exec_step_end() at once. Sending them
+-- again is the same as sending them once; several may be of one run.
+CREATE OR REPLACE FUNCTION aegis.exec_step_done(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
+    p_epoch int[], p_phase text[], p_step_no int[], p_attempt int[], p_action text[],
+    p_retry_safe boolean[], p_token text[], p_state text[], p_exit_code int[], p_error text[],
+    p_final boolean[], p_output text[], p_result text[], p_notify boolean)
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+    v_code  text[]; v_version int[]; v_correlation text[]; v_trace text[];
+BEGIN
+    SELECT array_agg(CASE WHEN r.exec_id IS NULL THEN 'fenced'
+               WHEN c.version IS DISTINCT FROM r.for_version THEN 'cancelled'
+               WHEN s.token <> p_token[u.n] THEN 'already-exists'
+               WHEN s.token IS NOT NULL THEN 'known' ELSE 'ok' END ORDER BY u.n),
+           array_agg(r.for_version ORDER BY u.n), array_agg(r.correlation_id ORDER BY u.n),
+           array_agg(r.traceparent ORDER BY u.n)
+      INTO v_code, v_version, v_correlation, v_trace
+      FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+      LEFT JOIN LATERAL (
+           SELECT r.exec_id, r.for_version, r.correlation_id, r.traceparent FROM aegis.exec_run r
+            WHERE r.tenant = p_tenant[u.n] AND r.case_id = p_case_id[u.n] AND r.exec_id = p_exec_id[u.n]
+              AND r.epoch = p_epoch[u.n] AND r.state = 'RUNNING' FOR NO KEY UPDATE) r ON true
+      LEFT JOIN LATERAL (
+           SELECT c.version FROM aegis.ops_case c
+            WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] OFFSET 0) c ON true
+      LEFT JOIN LATERAL (
+           SELECT s.token FROM aegis.exec_step s
+            WHERE s.tenant = p_tenant[u.n] AND s.exec_id = p_exec_id[u.n] AND s.phase = p_phase[u.n]
+              AND s.step_no = p_step_no[u.n] AND s.attempt = p_attempt[u.n] OFFSET 0) s ON true;
+
+    INSERT INTO aegis.exec_step (tenant, case_id, exec_id, phase, step_no, attempt, action, state,
+                retry_safe, token, exit_code, error, final, stdout_ref, stderr_ref, output, result,
+                finished_at)
+    SELECT p_tenant[n], p_case_id[n], p_exec_id[n], p_phase[n], p_step_no[n], p_attempt[n],
+           p_action[n], p_state[n], p_retry_safe[n], p_token[n], p_exit_code[n], p_error[n],
+           p_final[n], coalesce('oo_locator:' || (p_output[n]::json #>> '{stdout,locator_id}'), ''),
+           coalesce('oo_locator:' || (p_output[n]::json #>> '{stderr,locator_id}'), ''),
+           p_output[n]::json, p_result[n]::json, now()
+      FROM generate_subscripts(v_code, 1) n WHERE v_code[n] = 'ok';
+
+    IF strpos(array_to_string(p_output, ''), '"locator_id"') > 0 THEN
+        INSERT INTO aegis.oo_locator (tenant, locator_id, dataset, bucket, object_key, t_from, t_to,
+                    query_hint, bytes, case_id, created_by)
+        SELECT p_tenant[n], (o.value->>'locator_id')::uuid, 'exec.' || o.key, o.value->>'bucket',
+               o.value->>'key', now(), now(), p_exec_id[n] || ' ' || p_phase[n] || ' '
+                   || p_step_no[n] || ' ' || p_attempt[n], (o.value->>'bytes')::bigint, p_case_id[n],
+               'aegis:exec'
+          FROM generate_subscripts(v_code, 1) n, json_each(p_output[n]::json) o
+         WHERE v_code[n] = 'ok' AND o.value->>'locator_id' IS NOT NULL
+            ON CONFLICT (tenant, locator_id) DO UPDATE SET t_to = excluded.t_to, bytes = excluded.bytes;
+    END IF;
+
+    INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
+    SELECT p_tenant[n], p_case_id[n], v_version[n], aegis.outbox_part(p_case_id[n]),
+           p_exec_id[n] || ':' || p_phase[n] || ':' || p_step_no[n] || ':' || p_attempt[n],
+           'evt.exec.step_result.v1', json_build_object('case_id', p_case_id[n],
+               'tenant', p_tenant[n], 'case_version', v_version[n], 'exec_id', p_exec_id[n],
+               'phase', p_phase[n], 'step_no', p_step_no[n], 'attempt', p_attempt[n],
+               'action', p_action[n], 'state', p_state[n], 'exit_code', p_exit_code[n],
+               'error', p_error[n], 'result', p_result[n]::json,
+               'stdout_ref', coalesce('oo_locator:' || (p_output[n]::json #>> '{stdout,locator_id}'), ''),
+               'stderr_ref', coalesce('oo_locator:' || (p_output[n]::json #>> '{stderr,locator_id}'), ''),
+               'correlation_id', v_correlation[n], 'at', now()), v_trace[n]
+      FROM generate_subscripts(v_code, 1) n WHERE v_code[n] = 'ok';
+
+    IF p_notify THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+    RETURN QUERY SELECT n, 200, replace(v_code[n], 'known', 'ok'), NULL::int, '', NULL::text
+                   FROM generate_subscripts(v_code, 1) n;
+END $$;
+
+-- Begin the runs of cases that have just come to EXECUTING, in the transaction that
+-- brought them there: what cmd.exec.run would ask for.
+CREATE OR REPLACE FUNCTION aegis.exec_open(p_tenant text[], p_case_id uuid[], p_version int[],
+    p_traceparent text[])
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO aegis.exec_run (tenant, case_id, exec_id, plan_id, for_version, correlation_id,
+                traceparent, created_by)
+    SELECT c.tenant, c.case_id, gen_random_uuid(), c.plan_id, c.version, c.correlation_id,
+           coalesce(p_traceparent[u.n], ''), 'aegis:exec'
+      FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+     CROSS JOIN LATERAL (
+           SELECT c.tenant, c.case_id, c.plan_id, c.version, c.correlation_id FROM aegis.ops_case c
+            WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] AND c.version = p_version[u.n]
+              AND c.status = 'EXECUTING' AND c.mode = 'auto' OFFSET 0) c;
+    IF FOUND THEN PERFORM pg_notify('aegis_exec', ''); END IF;
+END $$;
+
+-- End runs: DONE, FAILED or CANCELLED; the fact of it moves the case at once, unless
+-- somebody else has the case just now: then the fact is the fsm role's. version and
+-- extra say where the case is.
 CREATE OR REPLACE FUNCTION aegis.exec_finish(p_tenant text[], p_case_id uuid[], p_exec_id uuid[],
     p_epoch int[], p_state text[], p_reason text[], p_notify boolean)
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
-    v_scope text := aegis.act_for(p_tenant);
-    n int; r aegis.exec_run;
+    v_scope  text := aegis.act_for(p_tenant);
+    -- the case first, as everybody locks
+    v_locked int[] := aegis.lock_cases(p_tenant, p_case_id, false);
+    v_run    aegis.exec_run[]; v_move json[]; v_moved int[]; n int;
+    v_subject text[]; v_msg_id text[]; v_data json[]; v_trace text[]; v_exec uuid[]; v_version int[];
 BEGIN
-    FOR n IN 1 .. cardinality(p_tenant) LOOP
+    WITH fin AS (
         UPDATE aegis.exec_run x
-           SET state = p_state[n], reason = p_reason[n], finished_at = now(),
+           SET state = p_state[u.n], reason = p_reason[u.n], finished_at = now(),
                waiting_for = '', lease_until = 'infinity'
-         WHERE x.tenant = p_tenant[n] AND x.case_id = p_case_id[n] AND x.exec_id = p_exec_id[n]
-           AND x.epoch = p_epoch[n] AND x.state = 'RUNNING'
-        RETURNING x.* INTO r;
-        IF r.exec_id = p_exec_id[n] THEN
-            -- a rollback for a verification is the verification's to speak of;
-            -- a case that still waits for the run is told however it ended
-            IF NOT r.dry AND r.phase = 'step' AND (p_state[n] <> 'CANCELLED' OR EXISTS (SELECT FROM aegis.ops_case c
-                   WHERE c.tenant = r.tenant AND c.case_id = r.case_id AND c.version = r.for_version))
-            THEN
-                PERFORM aegis.exec_announce(r, '');
-            END IF;
-            -- every attempt has a recorded end: a run that is cancelled right
-            -- after a take-over leaves the lost owner's attempt to be closed
-            UPDATE aegis.exec_step s
-               SET state = 'UNKNOWN', error = 'the run was ended', finished_at = now()
-             WHERE s.tenant = r.tenant AND s.exec_id = r.exec_id AND s.state = 'RUNNING';
+          FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+         WHERE x.tenant = p_tenant[u.n] AND x.case_id = p_case_id[u.n] AND x.exec_id = p_exec_id[u.n]
+           AND x.epoch = p_epoch[u.n] AND x.state = 'RUNNING'
+        RETURNING u.n, x AS run)
+    SELECT array_agg(f.run ORDER BY g.n) INTO v_run
+      FROM generate_series(1, cardinality(p_tenant)) AS g(n) LEFT JOIN fin f ON f.n = g.n;
+
+    -- every attempt has a recorded end: a run that is cancelled right after a
+    -- take-over leaves the lost owner's attempt to be closed
+    UPDATE aegis.exec_step s
+       SET state = 'UNKNOWN', error = 'the run was ended', finished_at = now()
+      FROM generate_subscripts(v_run, 1) u
+     WHERE s.tenant = (v_run[u]).tenant AND s.exec_id = (v_run[u]).exec_id AND s.state = 'RUNNING';
+
+    -- a dry run says nothing; a rollback for a verification is the verification's to
+    -- speak of; a case that still waits for the run is told however it ended
+    SELECT array_agg(CASE WHEN x.says AND u.n = ANY (v_locked) THEN json_build_object(
+               'event', CASE x.state WHEN 'DONE' THEN 'exec_done' ELSE 'exec_failed' END,
+               'actor', 'aegis:exec', 'reason', coalesce(nullif(x.reason, ''),
+                   CASE x.state WHEN 'DONE' THEN 'a run succeeded' ELSE 'a run failed' END),
+               'correlation_id', x.correlation_id,
+               'meta', json_build_object('plan_id', x.plan_id, 'exec_id', x.exec_id)) END ORDER BY u.n),
+           array_agg(CASE WHEN x.says THEN CASE x.state WHEN 'DONE' THEN 'evt.exec.done.v1'
+                          ELSE 'evt.exec.failed.v1' END END ORDER BY u.n),
+           array_agg(x.exec_id || CASE x.state WHEN 'DONE' THEN ':done' ELSE ':failed' END ORDER BY u.n),
+           array_agg(json_build_object('case_id', x.case_id, 'tenant', x.tenant,
+               'case_version', x.for_version, 'exec_id', x.exec_id, 'plan_id', x.plan_id,
+               'state', x.state, 'reason', x.reason, 'correlation_id', x.correlation_id,
+               'at', x.finished_at) ORDER BY u.n),
+           array_agg(x.traceparent ORDER BY u.n), array_agg(x.exec_id ORDER BY u.n),
+           array_agg(x.for_version ORDER BY u.n)
+      INTO v_move, v_subject, v_msg_id, v_data, v_trace, v_exec, v_version
+      FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+      LEFT JOIN LATERAL (
+           SELECT r.*, NOT r.dry AND r.phase = 'step' AND (r.state <> 'CANCELLED' OR EXISTS (
+                       SELECT FROM aegis.ops_case c WHERE c.tenant = r.tenant
+                          AND c.case_id = r.case_id AND c.version = r.for_version)) AS says
+             FROM (SELECT (v_run[u.n]).*) r) x ON true;
+
+    v_moved := aegis.case_advance(p_tenant, p_case_id, v_version, v_move, v_subject, v_msg_id,
+        v_data, v_trace, NULL, NULL, v_exec);
+    FOR n IN 1 .. cardinality(p_tenant) LOOP
+        IF v_subject[n] IS NOT NULL AND v_moved[n] IS NULL THEN
+            PERFORM aegis.exec_announce(v_run[n], '');
         END IF;
-        RETURN NEXT ROW(n, 200, CASE WHEN r.exec_id = p_exec_id[n] THEN 'ok' ELSE 'fenced' END,
-                        NULL, '', NULL)::aegis.result;
-        r := NULL;
     END LOOP;
     IF p_notify THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+
+    RETURN QUERY
+    SELECT u.n, 200, CASE WHEN v_exec[u.n] IS NULL THEN 'fenced' ELSE 'ok' END, c.version, '', c.status
+      FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+      LEFT JOIN LATERAL (
+           SELECT o.version, o.status FROM aegis.ops_case o
+            WHERE o.tenant = p_tenant[u.n] AND o.case_id = p_case_id[u.n] OFFSET 0) c ON true;
 END $$;

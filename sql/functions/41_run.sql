@@ -74,7 +74,7 @@ BEGIN
     SELECT s.tenant, (o.value->>'locator_id')::uuid, 'exec.' || o.key, o.value->>'bucket',
            o.value->>'key', s.started_at, now(), s.exec_id || ' ' || s.phase || ' ' || s.step_no
                || ' ' || s.attempt, (o.value->>'bytes')::bigint, s.case_id, 'aegis:exec'
-      FROM json_each(p_output) o
+      FROM json_each(p_output) o WHERE o.value->>'locator_id' IS NOT NULL
         ON CONFLICT (tenant, locator_id) DO UPDATE SET t_to = excluded.t_to, bytes = excluded.bytes;
 END $$;
 

@@ -40,6 +40,22 @@ BEGIN
     RETURN v_n;
 END $$;
 
+-- The same by where each row is: its day, its partition and its id, so that it is
+-- looked up once.
+CREATE OR REPLACE FUNCTION aegis.outbox_mark(p_parts smallint[], p_ids bigint[], p_at timestamptz[])
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for_all();
+    v_n     bigint;
+BEGIN
+    UPDATE aegis.outbox o SET published_at = clock_timestamp()
+      FROM generate_subscripts(p_ids, 1) n
+     WHERE o.published_at IS NULL AND o.part = p_parts[n] AND o.id = p_ids[n]
+       AND o.created_at = p_at[n];
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    RETURN v_n;
+END $$;
+
 -- Asked every two seconds, and most when the backlog is deep: so rows are
 -- counted up to 100000, and the oldest is the head of one of the partitions.
 -- The gateway asks as well: it may know how many there are, not what they are.

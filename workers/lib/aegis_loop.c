@@ -5,6 +5,7 @@
  * batch or a fifth of a second, and with the database or the bus away it waits
  * with growing delays, holding nothing.
  */
+#include "aegis_carry.h"
 #include "aegis_loop_impl.h"
 
 #include <poll.h>
@@ -17,6 +18,7 @@
 
 #define AEGIS_LOOP_FETCH_MS      200
 #define AEGIS_LOOP_LISTEN_MS     50     /* fetch of a role that also listens */
+#define AEGIS_LOOP_NOTIFIED_MS   10     /* the same, when it is told by its own process */
 #define AEGIS_LOOP_IDLE_MS       1000
 
 /* Messages come in bursts, as the relay publishes them: when there were so many
@@ -307,12 +309,17 @@ aegis_loop_round(aegis_loop_t *loop, int64_t due)
         return rc > 0 ? 0 : due;
     }
 
+    /* where other roles of the process do what a command would ask for, the word of
+     * it comes by notification, and commands come rarely */
+    rc = role.listen && aegis_carry_offered() & ~AEGIS_CARRY_EXEC ? AEGIS_LOOP_NOTIFIED_MS : 0;
+    rc = timeout < rc ? timeout : rc;
+
     /* a notification, or a connection that went away while idle */
-    if (aegis_pg_wait(loop->w.pg, -1, 0) > 0) {
+    if (aegis_pg_wait(loop->w.pg, -1, rc) > 0) {
         return 0;
     }
 
-    rc = role.listen ? AEGIS_LOOP_LISTEN_MS : AEGIS_LOOP_FETCH_MS;
+    rc = rc > 0 ? 0 : role.listen ? AEGIS_LOOP_LISTEN_MS : AEGIS_LOOP_FETCH_MS;
     return aegis_loop_messages(loop, timeout < rc ? timeout : rc) && role.tick ? 0 : due;
 }
 

@@ -257,6 +257,11 @@ aegis_pg_ready(aegis_pg_t *pg, aegis_error_t *err)
     }
 
     aegis_pg_drop(pg);
+    if (pg->in_tx) {
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE,
+                               "the connection was lost with its transaction");
+    }
+
     rc = aegis_pg_connect(pg, err);
     if (rc != AEGIS_E_OK) {
         return rc;

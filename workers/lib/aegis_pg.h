@@ -60,6 +60,21 @@ aegis_code_t aegis_pg_run_each(aegis_pg_t *pg, aegis_stmt_id_t stmt,
     const aegis_item_t *const *items, size_t n, int notify,
     const aegis_pg_row_t **ret_rows, aegis_error_t *err);
 
+/*
+ * Several statements in one transaction: begin, run_more…, commit or rollback, one
+ * of which has to follow whatever happens. here is what aegis.here is set to. Within
+ * it use aegis_pg_run_more only: rows are the caller's, and what they point to lives
+ * until aegis_pg_clear(). After an error only rollback is left; begin's own errors
+ * mean that nothing has begun. Of commit's, UNKNOWN_OUTCOME is what it says, and
+ * with any other nothing has happened.
+ */
+aegis_code_t aegis_pg_begin(aegis_pg_t *pg, const char *here, aegis_error_t *err);
+aegis_code_t aegis_pg_run_more(aegis_pg_t *pg, aegis_stmt_id_t stmt,
+    const aegis_item_t *const *items, size_t n, int notify, aegis_pg_row_t *rows,
+    aegis_error_t *err);
+aegis_code_t aegis_pg_commit(aegis_pg_t *pg, aegis_error_t *err);
+void aegis_pg_rollback(aegis_pg_t *pg);
+
 /* Run an AEGIS_SQL statement with text parameters (NULL: SQL NULL). The result
  * is read with aegis_pg_value() until aegis_pg_clear(). */
 aegis_code_t aegis_pg_sql(aegis_pg_t *pg, aegis_sql_id_t sql, int n_params,

@@ -22,6 +22,7 @@ struct aegis_pg_s {
     int              server;            /* of several: that answered last */
     unsigned long    timeline;          /* of it, 0: not asked */
     int              permanent;         /* the last INTERNAL would come again */
+    int              in_tx;             /* between begin and commit or rollback */
     char             detail[256];       /* why an item could not be settled */
     int64_t          notified_at;
     unsigned char    prepared[AEGIS_N_STMTS];

@@ -54,6 +54,10 @@ struct aegis_role_s {
      */
     aegis_code_t (*handle)(aegis_worker_t *w, aegis_delivery_t *d, size_t n);
 
+    /* Is there nothing to do for a message, by its bytes alone? It is acked and not
+     * even decoded then. NULL: there may always be. */
+    int (*skips)(const aegis_bus_msg_t *raw);
+
     /*
      * Between batches, at least every tick_ms: timers, leases, polling. Returns
      * the milliseconds after which it wants to run again (0: at once, there is

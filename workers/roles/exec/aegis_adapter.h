@@ -66,10 +66,12 @@ typedef enum { AEGIS_OUT, AEGIS_ERR, AEGIS_N_OUTPUTS } aegis_output_t;
 typedef struct aegis_adapter_s  aegis_adapter_t;
 typedef struct aegis_act_s      aegis_act_t;
 
-/* One output: a file in the spool, exec.object_dir/<exec_id>/. */
+/* One output: a file in the spool, exec.object_dir/<exec_id>/. What an idle adapter
+ * writes is kept in memory while it is short: all of it is stored with the attempt. */
 typedef struct {
-    int      fd;                        /* -1: nothing was written */
-    int64_t  size;                      /* kept */
+    int      fd;                        /* -1: there is no file */
+    char    *text;                      /* owned; NULL: it is a file, or nothing */
+    int64_t  size;                      /* kept; of text too */
     int64_t  lost;                      /* written, and beyond the limit */
 } aegis_sink_t;
 
@@ -109,6 +111,10 @@ struct aegis_act_s {
 
 struct aegis_adapter_s {
     const char  *name;
+
+    /* start() changes nothing but its outputs and is over when it returns: no intent
+     * is committed before it. */
+    int          idle;
 
     /* Take the settings that are the adapter's: at start and on SIGHUP. 0: they
      * are no good, err says why, and what was in force stays. NULL: none. */

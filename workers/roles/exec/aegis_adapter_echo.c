@@ -38,6 +38,7 @@ aegis_echo_check(aegis_act_t *act)
 
 const aegis_adapter_t  aegis_adapter_echo = {
     .name = "echo",
+    .idle = 1,
     .check = aegis_echo_check,
     .start = aegis_echo_start
 };

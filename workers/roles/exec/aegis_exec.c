@@ -9,6 +9,7 @@
  * over at once: a retry_safe step is made again, any other parks the case.
  * When it is killed, its scripts' wardens end them, and the lease runs out.
  */
+#include "aegis_carry.h"
 #include "aegis_exec.h"
 
 #include <errno.h>
@@ -151,6 +152,7 @@ aegis_exec_init(aegis_worker_t *w, aegis_error_t *err)
                                  "time from a step's start to its recorded end");
     x->busy = aegis_counter("aegis_exec_target_busy_total", "",
                             "attempts that had to wait for their target");
+    aegis_carry_offer(AEGIS_CARRY_EXEC, 1);
 
     return AEGIS_E_OK;
 }
@@ -232,7 +234,7 @@ aegis_exec_round(aegis_worker_t *w)
     if (!x->stopping) {
         moved += aegis_exec_db_commit(w, AEGIS_RUN_BEGIN, aegis_act_now());
     }
-    moved += aegis_exec_db_commit(w, AEGIS_RUN_FINISH, aegis_act_now());
+    moved += aegis_exec_end(w, aegis_act_now());
 
     aegis_exec_db_progress(w, aegis_act_now());
     x->storing = aegis_store_turn(x->store);
@@ -429,6 +431,7 @@ aegis_exec_done(aegis_worker_t *w)
     }
 
     x->stopping = 1;
+    aegis_carry_offer(AEGIS_CARRY_EXEC, 0);
 
     if (x->n_runs > 0) {
         aegis_exec_drain(w, AEGIS_EXEC_PATIENCE_MS);

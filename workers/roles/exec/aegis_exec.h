@@ -5,10 +5,13 @@
  *   aegis_exec_next.c  what comes next, by the plan and the attempts; pure
  *   aegis_exec_db.c    messages, claims and leases; cancels that come with them
  *   aegis_exec_commit.c  what runs wait for, over all that wait for the same
+ *   aegis_exec_made.c  attempts that act nowhere: made first, recorded together
+ *   aegis_exec_end.c   records them, ends runs, and moves their cases, at once
  *   aegis_exec_act.c   one attempt: its adapter's calls, its deadline, its outputs
  *   aegis_adapter.h    how a step acts
  * Invariant: nothing acts before its attempt is committed as RUNNING, under a
- * lease that is ours; nothing is done after it before its end is committed.
+ * lease that is ours; nothing is done after it before its end is committed. An
+ * attempt of an adapter that changes nothing needs no intent.
  */
 #ifndef AEGIS_EXEC_H
 #define AEGIS_EXEC_H
@@ -76,14 +79,35 @@ typedef enum {
     AEGIS_RUN_START,                    /* it is: act */
     AEGIS_RUN_ACT,                      /* the adapter is at work (or recovers) */
     AEGIS_RUN_END,                      /* the outcome is to be committed */
-    AEGIS_RUN_FINISH,                   /* the run's end is to be committed */
+    AEGIS_RUN_RECORD,                   /* what was made is to be committed */
+    AEGIS_RUN_FINISH,                   /* the run's end is; and what was made before */
     AEGIS_RUN_DYING,                    /* not ours any more, its act is being ended */
     AEGIS_RUN_GONE
 } aegis_run_at_t;
 
+/* An attempt that was over before anything was recorded of it. */
+typedef struct {
+    const char   *phase;
+    const char   *action;               /* of the plan */
+    const char   *state;
+    int           retry_safe;
+    int           final;
+    int           has_exit;
+    char          step_text[12];
+    char          attempt_text[12];
+    char          exit_text[12];
+    char          token[AEGIS_EXEC_ID];
+    char          error[256];
+    char         *output;               /* owned; NULL: none */
+    char         *result;
+} aegis_exec_made_t;
+
+typedef enum { AEGIS_MADE_OK, AEGIS_MADE_FENCED, AEGIS_MADE_LEFT } aegis_exec_verdict_t;
+
 typedef struct {
     aegis_run_at_t      at;
     char               *tenant;
+    char               *traceparent;
     char                case_id[AEGIS_EXEC_ID];
     char                exec_id[AEGIS_EXEC_ID];
     int                 epoch;
@@ -111,6 +135,10 @@ typedef struct {
     aegis_exec_want_t   want;
     int                 cancel_heard;   /* what is under way was decided with it */
     char                cancel_text[AEGIS_EXEC_REASON];
+    aegis_exec_made_t  *made;           /* owned */
+    size_t              n_made;
+    size_t              size_made;
+    aegis_exec_verdict_t  verdict;      /* of the statement that records them */
     const char         *state;          /* of the run, when at FINISH */
     char                reason[AEGIS_EXEC_REASON];
 
@@ -188,7 +216,7 @@ int64_t aegis_exec_jitter(aegis_exec_t *x, int64_t ms);
 
 /* A run out of what exec_claim says of it; NULL: no memory. */
 aegis_exec_run_t *aegis_exec_run_new(const char *tenant, const char *case_id,
-    const char *exec_id, int epoch, const char *body);
+    const char *exec_id, int epoch, const char *traceparent, const char *body);
 void aegis_exec_run_free(aegis_exec_run_t *run);
 
 /* Go on without the database. 1: something has changed. */
@@ -204,9 +232,27 @@ void aegis_exec_run_cancel(aegis_worker_t *w, aegis_exec_run_t *run, const json_
 /* The attempt's end is committed. */
 void aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now);
 
+/* The attempt of run->next has ended: count it and add it to the log. 0: no memory. */
+int aegis_exec_run_logged(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now);
+
 /* "OK", "FAILED", … of exec_step.state. */
 const char *aegis_act_state_name(aegis_act_state_t state);
 aegis_act_state_t aegis_act_state_by_name(const char *name);
+
+/* --- aegis_exec_made.c */
+
+/* Make the attempt that was prepared, when it changes nothing and takes no time; its
+ * end is in run->made then. 0: it has to begin as others do. */
+int aegis_exec_made(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now);
+void aegis_exec_made_item(const aegis_exec_run_t *run, const aegis_exec_made_t *made,
+    aegis_item_t *item);
+void aegis_exec_made_clear(aegis_exec_run_t *run);
+
+/* --- aegis_exec_end.c */
+
+/* Commit what was made, and what is to finish, and carry the cases on as far as this
+ * process goes. Returns how many runs it has moved on. */
+size_t aegis_exec_end(aegis_worker_t *w, int64_t now);
 
 /* --- aegis_exec_span.c: the run's span, below it one an attempt that acted */
 
@@ -224,7 +270,10 @@ void aegis_exec_db_heartbeat(aegis_worker_t *w, int lease_s);
 
 /* --- aegis_exec_commit.c */
 
-/* Commit what all runs at this point wait for: BEGIN, END or FINISH. */
+/* It was not committed: not before a growing time. */
+void aegis_exec_later(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now);
+
+/* Commit what all runs at this point wait for: BEGIN or END. */
 size_t aegis_exec_db_commit(aegis_worker_t *w, aegis_run_at_t at, int64_t now);
 
 /* Tell what the acts at work have written meanwhile. */

@@ -236,7 +236,7 @@ aegis_exec_act_outputs(aegis_exec_t *x, aegis_exec_run_t *run, int last)
     for (i = 0; i < AEGIS_N_OUTPUTS; i++) {
         size = aegis_sink_size(&run->act, i);
         run->told[i] = size;
-        if (put && size > 0) {
+        if (put && size > 0 && run->act.sink[i].fd >= 0) {
             aegis_sink_key(&run->act, i, key);
             (void) aegis_store_put(x->store, key, run->act.sink[i].fd, size, last);
             run->stored_at = now;

@@ -44,12 +44,6 @@ aegis_exec_fill(aegis_exec_t *x, aegis_item_t *item, aegis_exec_run_t *run)
     v[AEGIS_C_exec_id] = aegis_exec_text(run->exec_id);
     v[AEGIS_C_epoch] = aegis_exec_text(run->epoch_text);
 
-    if (run->at == AEGIS_RUN_FINISH) {
-        v[AEGIS_C_state] = aegis_exec_text(run->state);
-        v[AEGIS_C_reason] = aegis_exec_text(run->reason);
-        return;
-    }
-
     name = aegis_json_str(aegis_exec_step(run->plan, run->next.phase, run->next.step_no),
                           "action");
     v[AEGIS_C_phase] = aegis_exec_text(run->act.phase);
@@ -79,22 +73,7 @@ aegis_exec_fill(aegis_exec_t *x, aegis_item_t *item, aegis_exec_run_t *run)
     }
 }
 
-static void
-aegis_exec_finished(aegis_exec_run_t *run)
-{
-    char  labels[48];
-
-    snprintf(labels, sizeof(labels), "state=\"%s\"", run->state);
-    aegis_metric_add(aegis_counter("aegis_exec_runs_total", labels,
-                                   "runs that ended, by outcome"), 1);
-    aegis_log(AEGIS_LOG_INFO, "exec", "run.finished", "exec_id", "%s", run->exec_id,
-              "case_id", "%s", run->case_id, "state", "%s", run->state,
-              "reason", "%s", run->reason, NULL);
-    aegis_exec_span_end(run);
-    run->at = AEGIS_RUN_GONE;
-}
-
-static void
+void
 aegis_exec_later(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
 {
     int64_t  ms;
@@ -173,20 +152,11 @@ aegis_exec_settle(aegis_worker_t *w, aegis_exec_run_t *run, const aegis_pg_row_t
 
     run->tries = 0;
 
-    switch (run->at) {
-
-    case AEGIS_RUN_BEGIN:
+    if (run->at == AEGIS_RUN_BEGIN) {
         run->at = AEGIS_RUN_START;
-        break;
-
-    case AEGIS_RUN_END:
+    } else {
         aegis_exec_span_step(run, now);
         aegis_exec_run_ended(x, run, now);
-        break;
-
-    default:
-        aegis_exec_finished(run);
-        break;
     }
 
     return 1;
@@ -242,8 +212,7 @@ aegis_exec_db_commit(aegis_worker_t *w, aegis_run_at_t at, int64_t now)
     aegis_exec_run_t  *runs[AEGIS_EXEC_GROUP];
 
     x = w->data;
-    stmt = at == AEGIS_RUN_BEGIN ? AEGIS_STMT_EXEC_STEP_BEGIN
-           : at == AEGIS_RUN_END ? AEGIS_STMT_EXEC_STEP_END : AEGIS_STMT_EXEC_FINISH;
+    stmt = at == AEGIS_RUN_BEGIN ? AEGIS_STMT_EXEC_STEP_BEGIN : AEGIS_STMT_EXEC_STEP_END;
 
     for (i = 0, n = 0, moved = 0; i < x->n_runs; i++) {
         if (x->runs[i]->at == at && now >= x->runs[i]->wake_at) {

@@ -210,7 +210,8 @@ aegis_exec_db_claim(aegis_worker_t *w, size_t limit)
         }
         run = aegis_exec_run_new(aegis_pg_value(w->pg, i, 0), aegis_pg_value(w->pg, i, 1),
                                  aegis_pg_value(w->pg, i, 2),
-                                 atoi(aegis_pg_value(w->pg, i, 3)), body ? body : "");
+                                 atoi(aegis_pg_value(w->pg, i, 3)),
+                                 aegis_pg_value(w->pg, i, 4), body ? body : "");
         if (run == NULL) {
             break;                      /* its lease ends */
         }

@@ -124,7 +124,7 @@ aegis_exec_run_want(aegis_exec_run_t *run, const json_t *cancel)
 
 aegis_exec_run_t *
 aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id, int epoch,
-    const char *body)
+    const char *traceparent, const char *body)
 {
     aegis_str_t        text;
     aegis_error_t      err = AEGIS_ERROR_INIT;
@@ -136,6 +136,7 @@ aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id,
     }
 
     run->tenant = strdup(tenant);
+    run->traceparent = strdup(traceparent ? traceparent : "");
     run->epoch = epoch;
     snprintf(run->case_id, sizeof(run->case_id), "%s", case_id);
     snprintf(run->exec_id, sizeof(run->exec_id), "%s", exec_id);
@@ -154,7 +155,7 @@ aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id,
     aegis_exec_run_want(run, json_object_get(run->body, "cancel"));
     aegis_sink_init(&run->act);
 
-    if (run->tenant == NULL
+    if (run->tenant == NULL || run->traceparent == NULL
         || !aegis_exec_log_read(&run->log, json_object_get(run->body, "steps")))
     {
         aegis_exec_run_free(run);
@@ -172,6 +173,9 @@ void
 aegis_exec_run_free(aegis_exec_run_t *run)
 {
     aegis_exec_act_release(run);
+    aegis_exec_made_clear(run);
+    free(run->made);
+    free(run->traceparent);
     json_decref(run->body);
     json_decref(run->no_params);
     free(run->log.v);
@@ -241,34 +245,44 @@ aegis_exec_run_decide(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
         return 1;
     }
 
-    run->cancel_heard = run->want.cancel != NULL;
-    aegis_exec_next(run->plan, &run->log, &run->want, &run->next);
+    for ( ;; ) {
+        run->cancel_heard = run->want.cancel != NULL;
+        aegis_exec_next(run->plan, &run->log, &run->want, &run->next);
 
-    switch (run->next.kind) {
-
-    case AEGIS_NEXT_DONE:
-        aegis_exec_run_finish(run, "DONE", "");
-        return 1;
-
-    case AEGIS_NEXT_FAILED:
-        aegis_exec_run_finish(run, run->next.cancelled ? "CANCELLED" : "FAILED",
-                              run->next.reason);
-        return 1;
-
-    case AEGIS_NEXT_RECOVER:
-        aegis_exec_run_recover(w, run);
-        return 1;
-
-    default:
+        if (run->next.kind == AEGIS_NEXT_DONE) {
+            aegis_exec_run_finish(run, "DONE", "");
+            return 1;
+        }
+        if (run->next.kind == AEGIS_NEXT_FAILED) {
+            aegis_exec_run_finish(run, run->next.cancelled ? "CANCELLED" : "FAILED",
+                                  run->next.reason);
+            return 1;
+        }
+        if (run->next.kind == AEGIS_NEXT_ACT && !x->stopping) {
+            aegis_exec_run_token(run);
+            aegis_exec_act_prepare(w, run);
+            if (aegis_exec_made(w, run, now)) {
+                continue;
+            }
+        }
         break;
     }
 
+    if (run->at == AEGIS_RUN_GONE) {
+        return 1;
+    }
+    if (run->n_made > 0) {
+        run->at = AEGIS_RUN_RECORD;
+        return 1;
+    }
+    if (run->next.kind == AEGIS_NEXT_RECOVER) {
+        aegis_exec_run_recover(w, run);
+        return 1;
+    }
     if (x->stopping) {
         return 0;
     }
 
-    aegis_exec_run_token(run);
-    aegis_exec_act_prepare(w, run);
     run->at = AEGIS_RUN_BEGIN;
 
     if (run->next.delay_ms > 0) {
@@ -436,26 +450,18 @@ aegis_exec_run_cancel(aegis_worker_t *w, aegis_exec_run_t *run, const json_t *wh
     }
 }
 
-void
-aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
+int
+aegis_exec_run_logged(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
 {
     char                   labels[96];
     aegis_act_t           *act;
     aegis_exec_attempt_t  *a;
 
     act = &run->act;
-    (void) AEGIS_FP(exec_after_record, "exec");
-
-    if (run->next.kind == AEGIS_NEXT_RECOVER) {
-        aegis_exec_run_recovered(run);
-        a = &run->log.v[run->next.index];
-    } else {
-        a = aegis_exec_log_add(&run->log);
-    }
-
+    a = run->next.kind == AEGIS_NEXT_RECOVER ? &run->log.v[run->next.index]
+        : aegis_exec_log_add(&run->log);
     if (a == NULL) {
-        run->at = AEGIS_RUN_GONE;       /* the lease ends, and the log is read again */
-        return;
+        return 0;
     }
 
     a->phase = run->next.phase;
@@ -475,6 +481,22 @@ aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
                                    "attempts of steps that ended, by outcome"), 1);
     aegis_metric_observe(x->seconds, (double) (now - run->acted_at) / 1000);
     aegis_exec_act_release(run);
+    return 1;
+}
+
+void
+aegis_exec_run_ended(aegis_exec_t *x, aegis_exec_run_t *run, int64_t now)
+{
+    (void) AEGIS_FP(exec_after_record, "exec");
+
+    if (run->next.kind == AEGIS_NEXT_RECOVER) {
+        aegis_exec_run_recovered(run);
+    }
+
+    if (!aegis_exec_run_logged(x, run, now)) {
+        run->at = AEGIS_RUN_GONE;       /* the lease ends, and the log is read again */
+        return;
+    }
 
     run->at = AEGIS_RUN_NEXT;
     run->wake_at = 0;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -45,6 +46,8 @@ aegis_sink_close(aegis_act_t *act)
             close(act->sink[i].fd);
             act->sink[i].fd = -1;
         }
+        free(act->sink[i].text);
+        act->sink[i].text = NULL;
     }
 }
 
@@ -120,6 +123,40 @@ aegis_act_reopen(aegis_act_t *act, aegis_output_t stream)
     return aegis_sink_open(act, stream, 0);
 }
 
+/* Keep it in memory. 0: it has to be a file, and what was kept is in it. */
+static int
+aegis_sink_keep(aegis_act_t *act, aegis_output_t stream, const char *data, size_t len)
+{
+    char          *text;
+    int64_t        size;
+    aegis_sink_t  *s;
+
+    s = &act->sink[stream];
+    if (act->adapter == NULL || !act->adapter->idle || s->fd >= 0) {
+        return 0;
+    }
+
+    if (s->text == NULL && s->size == 0) {
+        s->text = malloc(AEGIS_SINK_TAIL);
+    }
+    if (s->text && s->size + (int64_t) len <= AEGIS_SINK_TAIL
+        && s->size + (int64_t) len <= act->output_max)
+    {
+        memcpy(s->text + s->size, data, len);
+        s->size += (int64_t) len;
+        return 1;
+    }
+
+    text = s->text;
+    size = s->size;
+    s->text = NULL;
+    if (text && size > 0 && aegis_act_open(act, stream) >= 0) {
+        (void) aegis_act_write(act, stream, text, (size_t) size);
+    }
+    free(text);
+    return 0;
+}
+
 int
 aegis_act_write(aegis_act_t *act, aegis_output_t stream, const char *data, size_t len)
 {
@@ -128,7 +165,7 @@ aegis_act_write(aegis_act_t *act, aegis_output_t stream, const char *data, size_
     aegis_sink_t  *s;
 
     s = &act->sink[stream];
-    if (len == 0) {
+    if (len == 0 || aegis_sink_keep(act, stream, data, len)) {
         return 0;
     }
     if (s->fd < 0 && aegis_act_open(act, stream) < 0) {
@@ -160,6 +197,9 @@ aegis_sink_size(aegis_act_t *act, aegis_output_t output)
 {
     struct stat  st;
 
+    if (act->sink[output].text) {
+        return act->sink[output].size;
+    }
     if (act->sink[output].fd < 0 || fstat(act->sink[output].fd, &st) != 0) {
         return 0;
     }
@@ -196,9 +236,14 @@ aegis_sink_tail(aegis_act_t *act, aegis_output_t output, int64_t size,
     uint32_t  cp;
     int64_t   at;
 
-    at = size > AEGIS_SINK_TAIL ? size - AEGIS_SINK_TAIL : 0;
-    got = pread(act->sink[output].fd, text, AEGIS_SINK_TAIL, (off_t) at);
-    len = got > 0 ? (size_t) got : 0;
+    if (act->sink[output].text) {
+        len = (size_t) size;
+        memcpy(text, act->sink[output].text, len);
+    } else {
+        at = size > AEGIS_SINK_TAIL ? size - AEGIS_SINK_TAIL : 0;
+        got = pread(act->sink[output].fd, text, AEGIS_SINK_TAIL, (off_t) at);
+        len = got > 0 ? (size_t) got : 0;
+    }
 
     for (i = 0; i < len; i += n) {
         n = aegis_utf8_next(text + i, len - i, &cp);
@@ -231,6 +276,12 @@ aegis_sink_json(aegis_act_t *act, const char *bucket, const char *prefix)
         }
 
         aegis_sink_tail(act, i, size, tail);
+        if (act->sink[i].text) {
+            all = all ? all : json_object();
+            json_object_set_new(all, aegis_sink_names[i], json_pack("{s:I, s:s}", "bytes",
+                                (json_int_t) size, "tail", tail));
+            continue;
+        }
         aegis_sink_key(act, i, key);
         snprintf(full, sizeof(full), "%s%s", prefix, key);
         snprintf(name, sizeof(name), "%s:%s", act->token, aegis_sink_names[i]);

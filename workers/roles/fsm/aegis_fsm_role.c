@@ -12,11 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "aegis_carry.h"
 #include "aegis_json.h"
-
-static const char *const  aegis_fsm_artefacts[] = {
-    "plan_id", "exec_id", "decision_id", "checkpoint_id", "event_id"
-};
+#include "aegis_move.h"
 
 aegis_str_t
 aegis_fsm_text(const char *s)
@@ -24,43 +22,16 @@ aegis_fsm_text(const char *s)
     return (aegis_str_t) { strlen(s), s };
 }
 
-/* The ids of what the fact is about, for the timeline; NULL when it names
- * none. plan_id among them is what plan_ready asks for. */
 static char *
 aegis_fsm_meta(const json_t *data)
 {
     char    *text;
-    size_t   i;
-    json_t  *meta, *v;
+    json_t  *meta;
 
-    meta = json_object();
-
-    for (i = 0; i < sizeof(aegis_fsm_artefacts) / sizeof(aegis_fsm_artefacts[0]); i++) {
-        v = json_object_get(data, aegis_fsm_artefacts[i]);
-        if (json_is_string(v)) {
-            (void) json_object_set(meta, aegis_fsm_artefacts[i], v);
-        }
-    }
-
-    text = json_object_size(meta) ? aegis_json_text(meta) : NULL;
+    meta = aegis_move_meta(data);
+    text = meta ? aegis_json_text(meta) : NULL;
     json_decref(meta);
     return text;
-}
-
-/* What the fact says, else what its subject stands for. */
-static char *
-aegis_fsm_reason(const aegis_message_t *msg)
-{
-    json_t      *v;
-    const char  *text;
-
-    v = json_object_get(msg->data, "reason");
-    text = json_string_value(v);
-    if (text == NULL || text[0] == '\0') {
-        text = aegis_subject(msg->subject)->sentence;
-    }
-
-    return strndup(text, aegis_utf8_cut(text, strlen(text), AEGIS_FSM_REASON));
 }
 
 int
@@ -71,7 +42,7 @@ aegis_fsm_ask(aegis_worker_t *w, aegis_delivery_t *d, const char *event,
     ask->d = d;
     ask->event = event;
     ask->meta = aegis_fsm_meta(d->msg.data);
-    ask->reason = aegis_fsm_reason(&d->msg);
+    ask->reason = aegis_move_reason(d->msg.subject, d->msg.data);
     snprintf(ask->actor, sizeof(ask->actor), "aegis:%s",
              aegis_subject(d->msg.subject)->producer);
     snprintf(ask->version, sizeof(ask->version), "%d", d->msg.case_version);
@@ -187,7 +158,7 @@ aegis_fsm_judge(aegis_delivery_t *d, const aegis_pg_row_t *row)
         return;
     }
 
-    d->code = aegis_error_by_code(row->code)->id;
+    d->code = strcmp(row->code, "again") == 0 ? AEGIS_E_BUSY : aegis_error_by_code(row->code)->id;
 
     if (d->code == AEGIS_E_NOT_FOUND) {
         snprintf(d->reason, sizeof(d->reason), "The tenant %.*s has no case %.*s.",
@@ -325,44 +296,143 @@ aegis_fsm_run(aegis_worker_t *w, aegis_fsm_ask_t *asks, size_t n)
     return rc == AEGIS_E_OK && parks ? aegis_fsm_park(w, asks, parks) : rc;
 }
 
+/* Transitions that begin a case's way, and the way as far as this process goes, in
+ * one transaction. 0: nothing has happened, and they are to be asked for alone. */
+static int
+aegis_fsm_carry(aegis_worker_t *w, aegis_fsm_ask_t *asks, size_t n)
+{
+    int                   ok;
+    size_t                i;
+    unsigned              here;
+    aegis_error_t         err = AEGIS_ERROR_INIT;
+    aegis_pg_row_t       *rows;
+    aegis_carried_t      *cases;
+    const aegis_item_t  **items;
+
+    here = aegis_carry_offered();
+    if (n > AEGIS_CARRY_MAX || (here & AEGIS_CARRY_BIT(AEGIS_MODULE_analyze)) == 0) {
+        return 0;
+    }
+
+    ok = 0;
+    rows = calloc(n, sizeof(aegis_pg_row_t));
+    cases = calloc(n, sizeof(aegis_carried_t));
+    items = calloc(n, sizeof(aegis_item_t *));
+    for (i = 0; items && i < n; i++) {
+        items[i] = &asks[i].item;
+    }
+
+    if (rows == NULL || cases == NULL || items == NULL
+        || aegis_carry_begin(w, here, &err) != AEGIS_E_OK)
+    {
+        goto done;
+    }
+
+    ok = aegis_pg_run_more(w->pg, AEGIS_STMT_CASE_TRANSITION, items, n, 0, rows, &err)
+         == AEGIS_E_OK;
+
+    for (i = 0; ok && i < n; i++) {
+        cases[i].tenant = asks[i].d->msg.tenant;
+        cases[i].case_id = asks[i].d->msg.case_id;
+        cases[i].traceparent = asks[i].d->msg.traceparent;
+        cases[i].correlation_id = asks[i].d->msg.correlation_id;
+        cases[i].version = rows[i].version;
+        cases[i].state = strcmp(rows[i].code, "ok") == 0 ? AEGIS_STATE_ANALYZING
+                         : AEGIS_N_STATES;
+    }
+
+    ok = ok && aegis_carry(w, here, cases, n, &err) == AEGIS_E_OK;
+    if (ok) {
+        ok = aegis_pg_commit(w->pg, &err) == AEGIS_E_OK;
+    } else {
+        aegis_pg_rollback(w->pg);
+    }
+
+    /* what was locked, or in the group twice, comes again by itself */
+    for (i = 0; ok && i < n; i++) {
+        aegis_fsm_judge(asks[i].d, &rows[i]);
+    }
+
+done:
+
+    if (err.code != AEGIS_E_OK) {
+        aegis_log(AEGIS_LOG_WARN, "fsm", "carry-failed", "code", "%s",
+                  aegis_error_def(err.code)->code, "error", "%s", err.detail, NULL);
+    }
+    aegis_pg_clear(w->pg);
+    aegis_error_clear(&err);
+    free(rows);
+    free(cases);
+    free(items);
+    return ok;
+}
+
 static aegis_code_t
 aegis_fsm_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
 {
-    size_t            i, k;
+    size_t            i, k[2], of;
     const char       *event;
     aegis_code_t      rc;
     aegis_fsm_ask_t  *asks;
 
-    asks = calloc(n, sizeof(aegis_fsm_ask_t));
+    asks = calloc(2 * n, sizeof(aegis_fsm_ask_t));
     if (asks == NULL) {
         return AEGIS_E_UNAVAILABLE;
     }
 
     rc = AEGIS_E_OK;
+    k[0] = k[1] = 0;
 
-    for (i = 0, k = 0; i < n && rc == AEGIS_E_OK; i++) {
+    for (i = 0; i < n && rc == AEGIS_E_OK; i++) {
         if (aegis_fsm_opens(&d[i].msg)) {
             rc = aegis_fsm_open(w, &d[i]);
         } else if (aegis_fsm_wanted(&d[i], &event)) {
-            rc = aegis_fsm_ask(w, &d[i], event, "", &asks[k]) ? AEGIS_E_OK
+            of = strcmp(event, "start_analysis") != 0;
+            rc = aegis_fsm_ask(w, &d[i], event, "", &asks[of * n + k[of]]) ? AEGIS_E_OK
                  : AEGIS_E_UNAVAILABLE;
-            k += rc == AEGIS_E_OK;
+            k[of] += rc == AEGIS_E_OK;
         }
     }
 
-    if (rc == AEGIS_E_OK && k) {
-        rc = aegis_fsm_run(w, asks, k);
+    if (rc == AEGIS_E_OK && k[0] && !aegis_fsm_carry(w, asks, k[0])) {
+        rc = aegis_fsm_run(w, asks, k[0]);
+    }
+    if (rc == AEGIS_E_OK && k[1]) {
+        rc = aegis_fsm_run(w, asks + n, k[1]);
     }
 
-    for (i = 0; i < k; i++) {
+    for (i = 0; i < 2 * n; i++) {
         aegis_fsm_ask_free(&asks[i]);
     }
     free(asks);
     return rc;
 }
 
+/* A fact that has moved its case, in the transaction that wrote it, ends with
+ * "moved_to" (sql/functions/22_advance.sql). */
+static int
+aegis_fsm_skips(const aegis_bus_msg_t *raw)
+{
+    size_t       i;
+    const char  *p;
+
+    static const char  moved[] = ",\"moved_to\":";
+
+    p = raw->body.data;
+    i = raw->body.len;
+    if (i < sizeof(moved) + 2 || p[i - 1] != '}' || p[i - 2] != '}') {
+        return 0;
+    }
+
+    for (i -= 2; i > 0 && p[i - 1] >= '0' && p[i - 1] <= '9'; i--) { /* void */ }
+
+    return i < raw->body.len - 2 && i >= sizeof(moved) - 1
+           && memcmp(p + i - (sizeof(moved) - 1), moved, sizeof(moved) - 1) == 0;
+}
+
 const aegis_role_t  aegis_role_fsm = {
     .name = "fsm",
     .sentence = "turns facts into transitions of their cases",
-    .handle = aegis_fsm_handle
+    .handle = aegis_fsm_handle,
+    .skips = aegis_fsm_skips
 };

@@ -7,7 +7,6 @@
 #include "aegis_fsm.h"
 #include "aegis_role.h"
 
-#define AEGIS_FSM_REASON  2000          /* bytes of a reason that are kept */
 
 /* One transition that a delivery asks for. item points into the rest. */
 typedef struct {

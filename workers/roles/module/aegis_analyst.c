@@ -124,6 +124,7 @@ aegis_analyst_init(aegis_worker_t *w, aegis_error_t *err)
     rc = aegis_analyst_rules(w->conf, &a->rules, err);
     aegis_metric_set(a->ok, rc == AEGIS_E_OK);
     aegis_metric_set(a->rules_n, (double) aegis_detect_rules_count(a->rules));
+    aegis_carry_offer(AEGIS_CARRY_BIT(AEGIS_MODULE_analyze), rc == AEGIS_E_OK);
 
     return rc;
 }

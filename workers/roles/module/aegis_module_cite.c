@@ -35,6 +35,11 @@ aegis_module_cite_probe(const aegis_pg_row_t *row)
     json_t         *facts;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
+    /* as aegis.plan_facts() says it where there is nothing to quote from */
+    if (memmem(row->body.data, row->body.len, "\"quotes\" : false", 16) != NULL) {
+        return NULL;
+    }
+
     if (strcmp(row->code, "ok") != 0 || aegis_json_parse(row->body, &facts, &err) != AEGIS_E_OK) {
         aegis_error_clear(&err);
         return NULL;

@@ -138,17 +138,3 @@ aegis_module_policy_free(aegis_module_policy_t *policy)
     free(policy->body);
     free(policy);
 }
-
-void
-aegis_module_count_verdict(const char *verdict)
-{
-    char  labels[64];
-
-    if (verdict[0] == '\0') {
-        return;
-    }
-
-    snprintf(labels, sizeof(labels), "verdict=\"%s\"", verdict);
-    aegis_metric_add(aegis_counter("aegis_gate_decisions_total", labels,
-                                   "decisions that the gate role stored, by verdict"), 1);
-}

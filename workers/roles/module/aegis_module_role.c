@@ -12,55 +12,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "aegis_failpoint.h"
-#include "aegis_gate.h"
+#include "aegis_fsm.h"
 #include "aegis_http.h"
 #include "aegis_json.h"
 
-/* Not decided, because the case is not where the command thinks: the commit
- * still goes out, so that SQL says stale-fact and the inbox knows the command. */
-#define AEGIS_MODULE_NO_DOC  "{}"
-
 #define AEGIS_MODULE_POLICY_RETRY_MS  1000
 
-/* One command on its way through a batch. */
-typedef struct {
-    aegis_delivery_t  *d;
-    aegis_item_t      *item;
-    char              *doc;             /* malloc'ed by jansson; NULL: NO_DOC */
-    char               version[12];
-    char               verdict[16];     /* the gate's, for its counter */
-} aegis_module_work_t;
-
-static aegis_str_t
+aegis_str_t
 aegis_module_text(const char *s)
 {
     return (aegis_str_t) { strlen(s), s };
 }
 
-static aegis_str_t
+aegis_str_t
 aegis_module_or_empty(aegis_str_t s)
 {
     return s.data == NULL ? aegis_str("") : s;
-}
-
-void
-aegis_module_uuid(char out[AEGIS_UUID_LEN + 1])
-{
-    unsigned char    random[10];
-    struct timespec  ts;
-
-    /* up to 256 bytes never fail and never come short once seeded */
-    while (getrandom(random, sizeof(random), 0) != (ssize_t) sizeof(random)) {
-        continue;
-    }
-
-    clock_gettime(CLOCK_REALTIME, &ts);
-    aegis_uuid_v7((uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000, random,
-                  out);
 }
 
 static void
@@ -70,8 +40,8 @@ aegis_module_say(aegis_delivery_t *d, aegis_code_t code, const char *reason)
     snprintf(d->reason, sizeof(d->reason), "%s", reason);
 }
 
-/* The detail of a problem document, or of what run_each says instead. */
-static void
+
+void
 aegis_module_refused(aegis_delivery_t *d, const aegis_pg_row_t *row)
 {
     json_t         *body;
@@ -101,26 +71,15 @@ aegis_module_refused(aegis_delivery_t *d, const aegis_pg_row_t *row)
     d->code = code;
 }
 
-static void
-aegis_module_count(const aegis_module_worker_t *mw, const char *code)
-{
-    char  labels[96];
-
-    snprintf(labels, sizeof(labels), "role=\"%s\",code=\"%s\"", mw->module->role, code);
-    aegis_metric_add(aegis_counter("aegis_module_commands_total", labels,
-                                   "commands that a module role settled, by outcome"), 1);
-}
-
 /* Let the core decide on the facts that were loaded. 0: the command is settled. */
 static int
 aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_row_t *row)
 {
-    char                    id[AEGIS_UUID_LEN + 1], *correlation;
-    json_t                 *facts, *doc;
+    char                   *correlation;
+    json_t                 *facts;
     aegis_str_t             c;
     aegis_code_t            rc;
     aegis_error_t           err = AEGIS_ERROR_INIT;
-    aegis_module_ctx_t      ctx;
     aegis_module_worker_t  *mw;
 
     mw = w->data;
@@ -142,22 +101,8 @@ aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_ro
         return 0;
     }
 
-    aegis_module_uuid(id);
-
-    ctx.id = id;
-    ctx.actor = mw->actor;
-    ctx.correlation_id = correlation;
-    ctx.scopes = NULL;
-
-    if (mw->earlier) {
-        aegis_gate_earlier(facts, mw->earlier);
-    }
-
-    rc = mw->module->decide(facts, k->d->msg.data, &ctx, &doc, &err);
-
-    if (rc == AEGIS_E_OK && mw->earlier) {
-        aegis_gate_made(facts, doc, mw->earlier);
-    }
+    rc = aegis_carry_decide(mw->module, facts, k->d->msg.data, mw->actor, correlation,
+                            mw->earlier, &k->doc, &k->said, &err);
 
     json_decref(facts);
     free(correlation);
@@ -170,15 +115,6 @@ aegis_module_decide(aegis_worker_t *w, aegis_module_work_t *k, const aegis_pg_ro
         k->d->code = aegis_error_def(rc)->verdict == AEGIS_VERDICT_DONE
                      ? AEGIS_E_SCHEMA : rc;
         aegis_error_clear(&err);
-        return 0;
-    }
-
-    snprintf(k->verdict, sizeof(k->verdict), "%.15s",
-             aegis_json_str(json_object_get(doc, "artefact"), "verdict"));
-    k->doc = aegis_json_text(doc);
-    json_decref(doc);
-    if (k->doc == NULL) {
-        aegis_module_say(k->d, AEGIS_E_UNAVAILABLE, "no memory for the document");
         return 0;
     }
 
@@ -288,54 +224,6 @@ aegis_module_load(aegis_worker_t *w, aegis_module_work_t *works, size_t *n,
     return AEGIS_E_OK;
 }
 
-static aegis_code_t
-aegis_module_commit(aegis_worker_t *w, aegis_module_work_t *works, size_t n,
-    aegis_error_t *err)
-{
-    size_t                 i;
-    const char            *code;
-    aegis_str_t           *v;
-    aegis_code_t           rc;
-    const aegis_item_t    *items[AEGIS_MODULE_BATCH];
-    const aegis_pg_row_t  *rows;
-
-    for (i = 0; i < n; i++) {
-        snprintf(works[i].version, sizeof(works[i].version), "%d",
-                 works[i].d->msg.case_version);
-
-        v = works[i].item->v;
-        v[AEGIS_C_for_version] = aegis_module_text(works[i].version);
-        v[AEGIS_C_doc] = aegis_module_text(works[i].doc ? works[i].doc
-                                                        : AEGIS_MODULE_NO_DOC);
-        items[i] = works[i].item;
-    }
-
-    rc = aegis_pg_run_each(w->pg, AEGIS_STMT_MODULE_COMMIT, items, n,
-                           aegis_pg_notify_due(w->pg), &rows, err);
-    if (rc != AEGIS_E_OK) {
-        return rc;
-    }
-
-    for (i = 0; i < n; i++) {
-        code = rows[i].code;
-
-        if (strcmp(code, "ok") == 0 || strcmp(code, "replay") == 0
-            || strcmp(code, "stale-fact") == 0)
-        {
-            works[i].d->code = AEGIS_E_OK;
-            if (strcmp(code, "ok") == 0) {
-                aegis_module_count_verdict(works[i].verdict);
-            }
-        } else {
-            aegis_module_refused(works[i].d, &rows[i]);
-        }
-
-        aegis_module_count(w->data, code);
-    }
-
-    return AEGIS_E_OK;
-}
-
 aegis_code_t
 aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n, aegis_error_t *err)
 {
@@ -350,7 +238,7 @@ aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n, aegis_error
         works[left].d = &d[i];
         works[left].item = &mw->items[left];
         works[left].doc = NULL;
-        works[left].verdict[0] = '\0';
+        memset(&works[left].said, 0, sizeof(works[left].said));
         left += (size_t) aegis_module_fill(w, &works[left]);
     }
 
@@ -426,6 +314,9 @@ aegis_module_done(aegis_worker_t *w)
         return;
     }
 
+    if (mw->module) {
+        aegis_carry_offer(AEGIS_CARRY_BIT(mw->module->id), 0);
+    }
     aegis_module_policy_free(mw->policy);
     json_decref(mw->earlier);
     aegis_verifier_free(mw->verifier);
@@ -512,6 +403,7 @@ aegis_module_tick_gate(aegis_worker_t *w)
     }
 
     aegis_error_clear(&err);
+    aegis_carry_offer(AEGIS_CARRY_BIT(AEGIS_MODULE_gate), mw->policy->stored);
     return aegis_module_expire(w) ? 0 : AEGIS_MODULE_POLICY_RETRY_MS;
 }
 
@@ -536,6 +428,7 @@ aegis_module_init_verify(aegis_worker_t *w, aegis_error_t *err)
         mw = w->data;
         mw->verifier = aegis_verifier_new(w, err);
         rc = mw->verifier ? AEGIS_E_OK : err->code;
+        aegis_carry_offer(AEGIS_CARRY_BIT(AEGIS_MODULE_verify), rc == AEGIS_E_OK);
     }
 
     return rc;

@@ -5,6 +5,7 @@
 #ifndef AEGIS_MODULE_ROLE_H
 #define AEGIS_MODULE_ROLE_H
 
+#include "aegis_carry.h"
 #include "aegis_http.h"
 #include "aegis_module.h"
 #include "aegis_role.h"
@@ -38,11 +39,27 @@ typedef struct {
 /* Statements take up to 512 items, the loop fetches up to 256 messages. */
 #define AEGIS_MODULE_BATCH  256
 
+/* One command on its way through a batch. */
+typedef struct {
+    aegis_delivery_t  *d;
+    aegis_item_t      *item;
+    char              *doc;             /* malloc'ed by jansson; NULL: NO_DOC */
+    char               version[12];
+    aegis_carry_said_t   said;          /* for the counters */
+} aegis_module_work_t;
+
+aegis_str_t aegis_module_text(const char *s);
+aegis_str_t aegis_module_or_empty(aegis_str_t s);
+
+/* The detail of a problem document, or of what run_each says instead. */
+void aegis_module_refused(aegis_delivery_t *d, const aegis_pg_row_t *row);
+
+/* Commit what was decided on n commands, and judge them. */
+aegis_code_t aegis_module_commit(aegis_worker_t *w, aegis_module_work_t *works, size_t n,
+    aegis_error_t *err);
+
 /* What every module's role begins with. */
 aegis_code_t aegis_module_init(aegis_worker_t *w, aegis_module_id_t id, aegis_error_t *err);
-
-/* A new id: a UUID of version 7. */
-void aegis_module_uuid(char out[AEGIS_UUID_LEN + 1]);
 
 /* Read and check the file. On failure the policy stays as it was. */
 aegis_code_t aegis_module_policy_read(aegis_module_policy_t *policy,
@@ -75,9 +92,6 @@ void aegis_module_cited_free(aegis_module_cited_t *cited, size_t n);
 /* Decide and commit up to AEGIS_MODULE_BATCH commands; sets their codes. */
 aegis_code_t aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n,
     aegis_error_t *err);
-
-/* One more decision of the gate; "" is none. */
-void aegis_module_count_verdict(const char *verdict);
 
 /* The gate's clock: questions to people whose time is over are decided, and what
  * waits is measured. 1: there is more to do. */

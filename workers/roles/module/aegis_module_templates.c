@@ -120,6 +120,8 @@ aegis_module_templates_tick(aegis_worker_t *w)
     }
 
     aegis_error_clear(&err);
+    aegis_carry_offer(AEGIS_CARRY_BIT(AEGIS_MODULE_plan),
+                      ((aegis_module_worker_t *) w->data)->templates->stored);
     return AEGIS_MODULE_TEMPLATES_RETRY_MS;
 }
 

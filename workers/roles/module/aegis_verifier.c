@@ -252,7 +252,7 @@ aegis_verifier_judge(aegis_verifier_claim_t *c)
     aegis_error_t        err = AEGIS_ERROR_INIT;
     aegis_module_ctx_t   ctx;
 
-    aegis_module_uuid(id);
+    aegis_carry_uuid(id);
     ctx.id = id;
     ctx.actor = "aegis:verify";
     ctx.correlation_id = "";
@@ -276,6 +276,7 @@ aegis_verifier_judge(aegis_verifier_claim_t *c)
     if (rc == AEGIS_E_OK) {
         snprintf(c->outcome, sizeof(c->outcome), "%s",
                  aegis_json_str(json_object_get(doc, "run"), "outcome"));
+        aegis_carry_move(doc);
         c->doc = doc ? aegis_json_text(doc) : strdup("{}");
     }
 
@@ -325,6 +326,7 @@ static void
 aegis_verifier_settled(aegis_verifier_t *v, const aegis_verifier_claim_t *c,
     const aegis_pg_row_t *row)
 {
+    int          passed;
     const char  *state;
 
     if (strcmp(row->code, "fenced") == 0) {
@@ -348,6 +350,13 @@ aegis_verifier_settled(aegis_verifier_t *v, const aegis_verifier_claim_t *c,
     if (strncmp(state, "RUNNING", row->extra.len) != 0
         && strncmp(state, "ROLLBACK", row->extra.len) != 0)
     {
+        if (row->version > json_integer_value(json_object_get(
+                json_object_get(c->facts, "case"), "version")))
+        {
+            passed = strcmp(c->outcome, "pass") == 0;
+            aegis_carry_count_move(AEGIS_STATE_VERIFYING, passed ? AEGIS_STATE_CLOSED
+                                   : AEGIS_STATE_PARKED, passed ? "verify_pass" : "verify_failed");
+        }
         aegis_verifier_count("aegis_verify_verdicts_total", c->outcome,
                              "verdicts of verifications that take time, by outcome");
         aegis_verifier_span(c, aegis_verifier_now());

@@ -218,6 +218,8 @@ aegis_relay_row(aegis_worker_t *w, int i, aegis_relay_row_t *row, aegis_error_t 
     row->id = field[0];
     row->tenant = field[1];
     row->case_id = field[2];
+    row->part = field[4];
+    row->at = field[9];
     row->msg_id = field[5];
     row->subject = field[6];
     row->out.subject = aegis_relay_text(field[6]);
@@ -290,69 +292,6 @@ aegis_relay_fetch(aegis_worker_t *w, aegis_error_t *err)
     aegis_pg_clear(w->pg);
     return rc == AEGIS_E_OK && r->n && AEGIS_FP(relay_after_fetch, "relay")
            ? aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the rows are lost") : rc;
-}
-
-/* Order is kept within a case on one transport. */
-static int
-aegis_relay_same_case(aegis_worker_t *w, const aegis_relay_row_t *a,
-    const aegis_relay_row_t *b)
-{
-    return strcmp(a->case_id, b->case_id) == 0 && strcmp(a->tenant, b->tenant) == 0
-           && strcmp(aegis_conf_transport(w->conf, a->out.subject),
-                     aegis_conf_transport(w->conf, b->out.subject)) == 0;
-}
-
-/* Mark what is published: of each case only what stands before its first
- * failure on that transport, so that the rest is published again in order. */
-static aegis_code_t
-aegis_relay_mark(aegis_worker_t *w, int *ret_marked, aegis_error_t *err)
-{
-    int                 i, k, n, n_failed, marked;
-    char                parts[128], *ids, *p;
-    aegis_code_t        rc;
-    aegis_relay_t      *r;
-    const char         *params[2];
-    aegis_relay_row_t  *row;
-
-    r = w->data;
-    *ret_marked = marked = n_failed = 0;
-    ids = malloc((size_t) r->n * 21 + 3);
-    if (ids == NULL) {
-        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
-    }
-
-    for (i = 0, p = ids, *p++ = '{'; i < r->n; i++) {
-        row = &r->rows[i];
-        for (k = 0; k < n_failed
-                    && !aegis_relay_same_case(w, &r->rows[r->failed[k]], row); k++)
-        {
-            /* void */
-        }
-
-        if (k < n_failed) {
-            continue;
-        }
-        if (!row->out.published) {
-            r->failed[n_failed++] = i;
-            continue;
-        }
-        p += sprintf(p, "%s%s", marked ? "," : "", row->id);
-        marked++;
-    }
-    strcpy(p, "}");
-
-    rc = AEGIS_E_OK;
-    if (marked) {
-        aegis_relay_parts(r, parts, sizeof(parts));
-        params[0] = parts;
-        params[1] = ids;
-        rc = aegis_pg_sql(w->pg, AEGIS_SQL_OUTBOX_MARK, 2, params, &n, err);
-        aegis_pg_clear(w->pg);
-    }
-
-    free(ids);
-    *ret_marked = marked;
-    return rc;
 }
 
 /* Bury what cannot be published, publish the rest. */

@@ -14,7 +14,7 @@ typedef struct aegis_relay_trace_s  aegis_relay_trace_t;
 /* One outbox row; the strings are in copy. */
 typedef struct {
     char             *copy;
-    const char       *id, *tenant, *case_id, *msg_id, *subject;
+    const char       *id, *tenant, *case_id, *part, *msg_id, *subject, *at;
     aegis_bus_out_t   out;          /* owns body */
 } aegis_relay_row_t;
 
@@ -71,5 +71,9 @@ int aegis_relay_house(aegis_worker_t *w, int64_t now);
 
 /* The outbox's lag into the metrics. */
 void aegis_relay_lag(aegis_worker_t *w);
+
+/* --- aegis_relay_mark.c */
+
+aegis_code_t aegis_relay_mark(aegis_worker_t *w, int *ret_marked, aegis_error_t *err);
 
 #endif

@@ -1,0 +1,107 @@
+# 34carry.t: all roles in one process (`aegis-worker all`): a case is carried on in
+# the transaction that moved it (docs/adr/0015). What it leaves behind is what the bus
+# would have left: each transition with its row and its facts, each artefact, no
+# command that nobody needs; and a process that is killed in the middle of it loses
+# nothing and does nothing twice.
+use v5.36;
+use lib 't/lib';
+use Test::More;
+use Aegis::Case;
+use Aegis::Def;
+use Aegis::Invariants;
+use Aegis::Stack;
+use Aegis::Test;
+
+my $stack = Aegis::Stack->own('carry', env => { ROLES => 'all' });
+my $pg = $stack->pg;
+my $http = $stack->http;
+my $inv = Aegis::Invariants->new($pg->dbh);
+my $effects = $stack->effect_file;
+$stack->add_script('t-effect.sh', "#!/bin/sh\n# leaves one line for each time that it acts\n"
+    . "printf '%s %s %s %s\\n' \"\$AEGIS_EXEC_ID\" \"\$AEGIS_PHASE\" \"\$AEGIS_STEP\" \"\$AEGIS_ATTEMPT\" >>$effects\n");
+my $way = ['1 create NEW', '2 start_analysis ANALYZING', '3 analysis_done PLANNING', '4 plan_ready WAIT_GATE',
+    '5 gate_approved EXECUTING', '6 exec_done VERIFYING', '7 verify_pass CLOSED'];
+
+sub way ($c) { [ map { "$_->{version} $_->{event} $_->{to_status}" } $c->timeline ] }
+
+# Answers of so many creations at once.
+sub crowd ($n, $name, @labels) {
+    return $http->crowd([ map { { method => 'POST', path => '/case/create', headers => ['Idempotency-Key', "$name-$$-$_"],
+        json => { title => "case $_ of $name", labels => { env => 'staging', service => "s$_", @labels ? %{ $labels[$_ % @labels] } : () } } } } 1 .. $n ],
+        connections => 20);
+}
+
+subtest 'one case is carried to its end' => sub {
+    my $c = Aegis::Case->create($http, title => 'carried', correlation_id => 'c-34', reason => 'paged', labels => { env => 'staging' });
+    my $id = $c->id;
+    ok($c->wait_state('CLOSED', 60), 'it is closed') or return;
+    is_deeply(way($c), $way, 'through every state');
+    my @t = $c->timeline;
+    for my $row (@t[1 .. 6]) {
+        is($row->{principal}, 'aegis:fsm', "$row->{event}: on whose authority");
+        like($row->{actor}, qr/^aegis:(gateway|analyst|planner|gate|exec|verify)$/, "$row->{event}: by $row->{actor}");
+        is($row->{correlation_id}, 'c-34', "$row->{event}: under its correlation id");
+        ok(length $row->{reason}, "$row->{event}: says why: $row->{reason}");
+    }
+    my %tx = map { $_->{version} => $_->{audit_xid} } @{ $pg->rows('SELECT version, audit_xid FROM aegis.case_timeline WHERE case_id = ?', $id) };
+    is(scalar(keys %{ { map { $_ => 1 } @tx{2 .. 5} } }), 1, 'one transaction brought it to EXECUTING');
+    is($tx{6}, $tx{7}, 'one recorded what was done and verified it');
+    isnt($tx{5}, $tx{6}, 'what it was approved by was committed before anything was done');
+    is($pg->one("SELECT count(*) FROM aegis.$_ WHERE case_id = ?", $id), 1, "one row of $_")
+        for qw(event_envelope plan_proposed gate_decision plan_approved exec_run verify_checkpoint);
+    is($pg->one(q{SELECT string_agg(DISTINCT state, ' ') FROM aegis.exec_step WHERE case_id = ?}, $id), 'OK', 'its steps are recorded');
+
+    $stack->quiet;
+    my %n = map { $_->{subject} => $_ } @{ $pg->rows(q{SELECT subject, count(*) AS n, min((data->>'moved_to')::int) AS moved, min(version) AS version
+        FROM aegis.outbox WHERE case_id = ? GROUP BY 1}, $id) };
+    is_deeply([ grep { /^cmd/ } sort keys %n ], [], 'no command was published: nobody waits for one');
+    for (map { $_->[0] } grep { $_->[4] ne '' && $_->[0] !~ /failed|created/ } def_rows('subjects', 'AEGIS_SUBJECT')) {
+        is($n{$_}{n}, 1, "one $_");
+        is($n{$_}{moved}, $n{$_}{version} + 1, '… which says where it has moved the case');
+    }
+    is($n{'evt.case.transition.v1'}{n}, 6, 'six transitions were told');
+};
+
+subtest 'a role of before asks once more' => sub {
+    my $c = Aegis::Case->create($http, labels => { env => 'staging' });
+    ok($c->wait_state('CLOSED', 60), 'a case is closed') or return;
+    my $fact = $pg->row(q{SELECT msg_id, version FROM aegis.outbox WHERE case_id = ? AND subject = 'evt.plan.proposed.v1'}, $c->id);
+    $stack->publish_fact('evt.plan.proposed.v1', id => $fact->{msg_id}, nats_id => new_key('old'), case_id => $c->id, version => $fact->{version});
+    $stack->quiet;
+    is_deeply(way($c), $way, 'its fact, without the word that it has moved the case, changes and notes nothing');
+    is($pg->one('SELECT count(*) FROM aegis.dead_letter WHERE case_id = ?', $c->id), 0, 'and is no dead letter');
+};
+
+subtest 'what is refused is parked, with the reason' => sub {
+    my $c = Aegis::Case->create($http, labels => { env => 'nowhere' });
+    my $end = $c->wait_state('PARKED', 60);
+    ok($end, 'the policy refuses an environment that it does not know') or return;
+    is_deeply([ map { /^\d+ (\S+)/ } @{ way($c) } ], [qw(create start_analysis analysis_done plan_ready gate_rejected)], 'at the gate');
+    ok(length $end->{reason}, "it says why: $end->{reason}");
+
+    $c = Aegis::Case->create($http, labels => { env => 'staging', template => 'none-such' });
+    $end = $c->wait_state('PARKED', 60);
+    ok($end, 'without a template there is no plan') or return;
+    like($end->{reason}, qr/no plan could be made.*none-such/, "it says why: $end->{reason}");
+};
+
+subtest 'killed in the middle' => sub {
+    my @a = crowd(120, 'killed', {}, { script => 't-effect.sh', retry_safe => 'true' }, {}, {});
+    is((grep { $_->status != 201 } @a), 0, '120 cases are created');
+    my $open = sub { $pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE status NOT IN ('CLOSED', 'PARKED')}) };
+    for my $left (110, 60, 20) {
+        wait_for("at most $left to be left", 60, sub { $open->() <= $left });
+        $stack->wait_worker('all', $stack->kill_worker('all'));
+    }
+    ok(wait_for('the others to come to their end', 120, sub { $open->() == 0 }), 'after three kills all come to their end')
+        or diag(map { json_encode($_) . "\n" } @{ $pg->rows('SELECT status, count(*) AS n, max(reason) AS reason FROM aegis.ops_case GROUP BY 1') });
+    is($pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE title LIKE '%of killed' AND status <> 'CLOSED'}), 0, 'and none is parked');
+};
+
+$stack->quiet(60);
+$inv->bus_nats($stack->nats);
+$inv->effects(-e $effects ? slurp($effects) : '');
+$inv->check;
+is($pg->one('SELECT count(*) FROM aegis.dead_letter'), 0, 'no message became a dead letter');
+$stack->finish(allow => [qr/exited on signal 9/]);
+done_testing;
