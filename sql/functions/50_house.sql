@@ -32,10 +32,15 @@ CREATE OR REPLACE FUNCTION aegis.outbox_mark(p_parts smallint[], p_ids bigint[])
 LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for_all();
+    v_first bigint := (SELECT min(i) FROM unnest(p_ids) i);
+    v_last  bigint := (SELECT max(i) FROM unnest(p_ids) i);
     v_n     bigint;
 BEGIN
+    -- they stand together in each part: without the ends of the range the planner
+    -- reads the whole day once its backlog is deep
     UPDATE aegis.outbox o SET published_at = clock_timestamp()
-     WHERE o.published_at IS NULL AND o.part = ANY (p_parts) AND o.id = ANY (p_ids);
+     WHERE o.published_at IS NULL AND o.part = ANY (p_parts)
+       AND o.id >= v_first AND o.id <= v_last AND o.id = ANY (p_ids);
     GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_n;
 END $$;
