@@ -49,9 +49,13 @@ subtest 'a backlog is worked off batch by batch' => sub {
     is($rows->[99]{id}, $pg->one('SELECT max(id) FROM (SELECT id FROM aegis.outbox ORDER BY id LIMIT 100) x'), 'without a gap');
     cmp_ok($n, '<=', 16 * 33, 'a batch of 100 does not read the 30000 behind it, nor all that its parts may have');
     my @ids = map { $_->{id} } @$rows;
-    my ($read, $marked) = rows_read($w, 'outbox', 'SELECT aegis.outbox_mark(?::smallint[], ?::bigint[]) AS n', $parts, \@ids);
-    is($marked->[0]{n}, 100, 'it is marked');
-    cmp_ok($read, '<=', 300, 'which does not read them either');
+    my ($at, $part) = map { my $k = $_; [map { $_->{$k} } @$rows] } qw(created_at part);
+    for my $mark (['SELECT aegis.outbox_mark(?::smallint[], ?::bigint[]) AS n', $parts, \@ids],
+        ['SELECT aegis.outbox_mark(?::smallint[], ?::bigint[], ?::timestamptz[]) AS n', $part, \@ids, $at]) {
+        my ($read, $marked) = rows_read($w, 'outbox', @$mark);
+        is($marked->[0]{n}, 100, 'it is marked');
+        cmp_ok($read, '<=', 300, 'which does not read them either');
+    }
     my ($some) = $w->selectrow_array(q{SELECT count(*) FROM aegis.outbox_fetch('{3,5}', 1000) WHERE part NOT IN (3, 5)});
     is($some, 0, 'and none of a partition that is another relay\'s');
 

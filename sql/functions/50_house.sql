@@ -51,12 +51,16 @@ CREATE OR REPLACE FUNCTION aegis.outbox_mark(p_parts smallint[], p_ids bigint[],
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for_all();
+    v_first bigint := (SELECT min(i) FROM unnest(p_ids) i);
+    v_last  bigint := (SELECT max(i) FROM unnest(p_ids) i);
     v_n     bigint;
 BEGIN
+    -- and the ends of the range, as above: a join alone reads the day as well
     UPDATE aegis.outbox o SET published_at = clock_timestamp()
       FROM generate_subscripts(p_ids, 1) n
-     WHERE o.published_at IS NULL AND o.part = p_parts[n] AND o.id = p_ids[n]
-       AND o.created_at = p_at[n];
+     WHERE o.published_at IS NULL AND o.part = ANY (p_parts)
+       AND o.id >= v_first AND o.id <= v_last
+       AND o.part = p_parts[n] AND o.id = p_ids[n] AND o.created_at = p_at[n];
     GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_n;
 END $$;
