@@ -1,7 +1,10 @@
 #!/usr/bin/perl
 # loop.pl: `make bench-loop`: the whole loop with every worker, at 1, 16 and 64
 # cases at once; README.md says what is measured. With PEERS=1 the same number of
-# cases on other systems, in turns. Writes run/bench-loop.json.
+# cases on other systems, in turns. Writes run/bench-loop.json. Closed cases do not
+# become documents of the knowledge base meanwhile: else each plan would be made on a
+# search in what the run has left there, which is measured by `make bench-kb`.
+# CONCS="64=500": so many cases at these numbers at once instead.
 use v5.36;
 use Aegis::Bench;
 use Aegis::BenchLoop;
@@ -11,6 +14,8 @@ use Aegis::Test;
 $| = 1;
 my $rounds = $ENV{ROUNDS} || 3;
 my %total = (1 => 60, 16 => 600, 64 => 1500);
+%total = map { /^(\d+)=(\d+)$/ } split ' ', $ENV{CONCS} if $ENV{CONCS};
+$ENV{AEGIS_KB_CASES} //= 0;
 my $bench = Aegis::Bench->start(cases => 1000, roles => 'all', name => 'bench-loop');
 say $bench->machine;
 my $loop = Aegis::BenchLoop->new($bench);

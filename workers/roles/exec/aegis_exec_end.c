@@ -36,7 +36,8 @@ aegis_exec_end_group(aegis_worker_t *w, aegis_exec_run_t **of, size_t n,
         items[i] = &x->items[i];
     }
 
-    rc = aegis_pg_run_more(w->pg, AEGIS_STMT_EXEC_STEP_DONE, items, n, 0, rows, err);
+    rc = aegis_pg_run_more(w->pg, AEGIS_STMT_EXEC_STEP_DONE, items, n,
+                           aegis_pg_notify_due(w->pg), rows, err);
 
     for (i = 0; rc == AEGIS_E_OK && i < n; i++) {
         if (strcmp(rows[i].code, "cancelled") == 0) {
@@ -109,7 +110,8 @@ aegis_exec_end_finish(aegis_worker_t *w, unsigned here, aegis_exec_run_t **runs,
         return AEGIS_E_OK;
     }
 
-    rc = aegis_pg_run_more(w->pg, AEGIS_STMT_EXEC_FINISH, items, k, 0, rows, err);
+    rc = aegis_pg_run_more(w->pg, AEGIS_STMT_EXEC_FINISH, items, k,
+                           aegis_pg_notify_due(w->pg), rows, err);
 
     for (i = 0; rc == AEGIS_E_OK && i < k; i++) {
         memset(&cases[i], 0, sizeof(cases[i]));

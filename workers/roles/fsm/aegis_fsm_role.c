@@ -328,8 +328,8 @@ aegis_fsm_carry(aegis_worker_t *w, aegis_fsm_ask_t *asks, size_t n)
         goto done;
     }
 
-    ok = aegis_pg_run_more(w->pg, AEGIS_STMT_CASE_TRANSITION, items, n, 0, rows, &err)
-         == AEGIS_E_OK;
+    ok = aegis_pg_run_more(w->pg, AEGIS_STMT_CASE_TRANSITION, items, n,
+                           aegis_pg_notify_due(w->pg), rows, &err) == AEGIS_E_OK;
 
     for (i = 0; ok && i < n; i++) {
         cases[i].tenant = asks[i].d->msg.tenant;

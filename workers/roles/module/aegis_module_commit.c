@@ -80,7 +80,8 @@ aegis_module_on(aegis_worker_t *w, aegis_module_work_t *works,
         return 0;
     }
 
-    rc = aegis_pg_run_more(w->pg, AEGIS_STMT_MODULE_COMMIT, items, n, 0, rows, &err);
+    rc = aegis_pg_run_more(w->pg, AEGIS_STMT_MODULE_COMMIT, items, n,
+                           aegis_pg_notify_due(w->pg), rows, &err);
 
     for (i = 0, ok = rc == AEGIS_E_OK; ok && i < n; i++) {
         msg = &works[i].d->msg;
