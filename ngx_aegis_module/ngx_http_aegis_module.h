@@ -591,7 +591,6 @@ ngx_http_aegis_cview(const char *s)
     return v;
 }
 
-
 static ngx_inline ngx_uint_t
 ngx_http_aegis_equal(aegis_str_t s, const char *text)
 {
