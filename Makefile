@@ -265,7 +265,7 @@ $(FP)/aegisctl $(FP)/t/tools/fault_proxy $(FP)/t/tools/kafka_mock: $(FP)/%: $(B)
 	@ln -sf $(abspath $<) $@
 
 # --- tests
-.PHONY: test test-build test-built asan-test reload-storm faults faults-full faults-oracle soak ha-test restore-test upgrade-test
+.PHONY: test test-build test-built asan-test reload-storm faults faults-full faults-oracle soak ha-test restore-test upgrade-test kafka-sasl-test
 test: ## install, build and run everything in t/
 	@$(MAKE) --no-print-directory test-deps
 	@$(MAKE) --no-print-directory -j$(shell nproc) test-build
@@ -292,8 +292,10 @@ reload-storm: ## 200 reloads under load, an upgrade and a roll-back
 	@AEGIS_T_RELOADS=200 $(MAKE) --no-print-directory test-built T=t/62upgrade.t V=1
 restore-test: ## a base backup and archived WAL, back to a moment
 	@AEGIS_T_RESTORE=1 $(MAKE) --no-print-directory test-built T=t/72restore.t V=1
+kafka-sasl-test: ## events over a real Kafka broker with TLS and SCRAM (needs Java, maven, kcat)
+	@AEGIS_T_KAFKA_SASL=1 $(MAKE) --no-print-directory test-built T=t/77kafka_sasl.t V=1
 ha-test: ## as root: deploy/ha in network namespaces: kill, cut and promote under load
-	@AEGIS_T_HA=1 $(MAKE) --no-print-directory test-built T=t/71ha.t V=1
+	@AEGIS_T_HA=1 $(MAKE) --no-print-directory test-built T="t/71ha.t t/76patroni.t" V=1
 # what reads the chart and the compose file: helm and Compose's own
 # loader from their Go modules, Kubernetes' schemas from PyPI
 DEPLOY_BIN := build/deploy-test

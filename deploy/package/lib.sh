@@ -92,9 +92,14 @@ in_root() {
     local dir=$1
     shift
     cp -L /etc/resolv.conf "$dir/etc/resolv.conf" 2>/dev/null || true
+    # npm there trusts whom this machine trusts
+    if [ -n "${NODE_EXTRA_CA_CERTS:-}" ]; then
+        cp -L "$NODE_EXTRA_CA_CERTS" "$dir/etc/ssl/node-ca.pem"
+    fi
     # shellcheck disable=SC2016 # expanded inside
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb \
         DEBIAN_FRONTEND=noninteractive OVER="$over" ${CI:+CI="$CI"} ${ROOT_BIND:+ROOT_BIND="$ROOT_BIND"} \
+        ${NODE_EXTRA_CA_CERTS:+NODE_EXTRA_CA_CERTS=/etc/ssl/node-ca.pem} \
         unshare --mount --pid --fork --kill-child bash -euc '
             dir=$1; shift
             mount --make-rprivate /

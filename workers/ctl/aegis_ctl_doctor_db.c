@@ -79,6 +79,14 @@ static const question_t  questions[] = {
       " 'fsync ' || current_setting('fsync') || ', synchronous_commit '"
       " || current_setting('synchronous_commit')",
       "set fsync, full_page_writes and synchronous_commit to on: a crash loses cases else" },
+    { "standby",
+      "SELECT CASE WHEN n > 0 AND NOT waits THEN 'warn' ELSE 'ok' END, CASE WHEN n = 0"
+      " THEN 'none' WHEN waits THEN 'commits wait for it' ELSE 'commits do not wait for it: what it"
+      " has not got yet is lost when it is promoted' END FROM (SELECT count(*) AS n,"
+      " current_setting('synchronous_standby_names') <> '' AND"
+      " current_setting('synchronous_commit') NOT IN ('off', 'local') AS waits"
+      " FROM pg_stat_replication) x",
+      "set synchronous_standby_names, see docs/high-availability.md" },
     { "clock",
       "SELECT CASE WHEN abs(extract(epoch FROM clock_timestamp()) - $1::float8) < 2"
       " THEN 'ok' ELSE 'warn' END, 'differs from this machine by '"

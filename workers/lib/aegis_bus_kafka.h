@@ -53,6 +53,7 @@ typedef struct {
     size_t                    n_answered;
     unsigned                  generation;
     char                      why[160];
+    char                      trouble[256]; /* what the producer last said of its brokers */
 
     /* consuming */
     const aegis_consumer_t   *spec;

@@ -32,6 +32,19 @@ aegis_kafka_log(const rd_kafka_t *rk, int level, const char *fac, const char *te
               text, NULL);
 }
 
+/* A broker that cannot be reached, or refuses: librdkafka says why only here, the
+ * message's own end is that it timed out. Runs inside rd_kafka_poll(). */
+static void
+aegis_kafka_producer_trouble(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    aegis_kafka_t  *kafka;
+
+    kafka = opaque;
+    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || kafka->trouble[0] == '\0') {
+        snprintf(kafka->trouble, sizeof(kafka->trouble), "%s", reason);
+    }
+}
+
 rd_kafka_conf_t *
 aegis_kafka_conf(aegis_kafka_t *kafka, const char *const *settings, aegis_error_t *err)
 {
@@ -235,6 +248,7 @@ aegis_kafka_producer(aegis_kafka_t *kafka, aegis_error_t *err)
     }
 
     rd_kafka_conf_set_dr_msg_cb(conf, aegis_kafka_report);
+    rd_kafka_conf_set_error_cb(conf, aegis_kafka_producer_trouble);
     kafka->producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
     if (kafka->producer == NULL) {
         rd_kafka_conf_destroy(conf);
@@ -334,10 +348,12 @@ aegis_kafka_publish(void *self, aegis_bus_out_t *out, size_t n, int timeout_ms,
 
     for (i = 0; i < n && out[i].published; i++) { /* void */ }
     if (i == n) {
+        kafka->trouble[0] = '\0';
         return AEGIS_E_OK;
     }
 
-    return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "kafka: %.*s: %s",
+    return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "kafka: %.*s: %s%s%s",
         (int) out[i].subject.len, out[i].subject.data,
-        kafka->why[0] ? kafka->why : "no delivery report in time");
+        kafka->why[0] ? kafka->why : "no delivery report in time",
+        kafka->trouble[0] ? "; " : "", kafka->trouble);
 }

@@ -123,7 +123,7 @@ sub _files ($self) {
     $tls->cert('postgres', san => join(',', map { "IP:$_" } @IP{qw(db-a db-b)}), owner => 'postgres');
     $tls->cert($_, owner => 'nobody') for qw(aegis_gateway aegis_worker);
     $tls->cert('aegis_replication', owner => 'postgres');
-    spew("$d/etc/$_", slurp(root . "/conf/$_")) for qw(aegis.yaml policy.yaml aegis_gateway.conf aegis_ingest.conf aegis_log.conf);
+    spew("$d/etc/$_", slurp(root . "/conf/$_")) for qw(aegis.yaml policy.yaml detectors.yaml aegis_gateway.conf aegis_ingest.conf aegis_log.conf);
     spew("$d/etc/plans/$_", slurp(root . "/conf/plans/$_")) for map { m{([^/]+)$} } glob root . '/conf/plans/*.yaml';
     make_path("$d/etc/scripts");
     spew("$d/etc/scripts/$_", slurp(root . "/conf/scripts/$_")) for 'SHA256SUMS', map { m{([^/]+)$} } glob root . '/conf/scripts/*.sh';

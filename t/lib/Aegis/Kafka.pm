@@ -9,10 +9,12 @@ use Test::More ();
 use Aegis::Def;
 use Aegis::Test;
 
-# brokers: how many a mock has (1).
+# brokers: how many a mock has (1). sasl => [tls folder, user, password]: a real one
+# that wants both; there is no mock of it.
 sub new ($class, %opt) {
-    my $self = bless { n => $opt{brokers} // 1 }, $class;
+    my $self = bless { n => $opt{brokers} // 1, sasl => $opt{sasl} }, $class;
     my $why = $self->_real;
+    die "no Kafka with SASL: $why\n" if $why && $opt{sasl};
     $self->_mock($why) if $why;
     return $self;
 }
@@ -35,16 +37,24 @@ sub _real ($self) {
     }
     my ($port, $controller) = (free_port(), free_port());
     my $data = scratch('kafka');
-    $self->{proc} = start_process('kafka', ["$dir/start.sh", $data, $port, $controller], env => { AEGIS_KAFKA_LIBS => $libs });
+    $self->{proc} = start_process('kafka', ["$dir/start.sh", $data, $port, $controller, $self->{sasl} ? (free_port(), @{ $self->{sasl} }) : ()], env => { AEGIS_KAFKA_LIBS => $libs });
     my ($jar) = glob "$libs/kafka_2.13-*.jar";
     $self->{brokers} = "127.0.0.1:$port";
     $self->{kind} = 'a real Kafka broker (KRaft), ' . ($jar =~ s{.*/(.*)\.jar}{$1}r);
     return '' if wait_for('Kafka to answer', 60, sub {
         die slurp($self->{proc}{log}) if !alive($self->{proc}{pid});
-        run(['kcat', '-L', '-m', '2', '-b', $self->{brokers}], timeout => 5)->{rc} eq '0';
+        run(['kcat', '-L', '-m', '2', $self->_client], timeout => 5)->{rc} eq '0';
     });
     stop_process($self->{proc});
     return 'the broker did not start: ' . substr slurp($self->{proc}{log}), -500;
+}
+
+# How kcat gets in.
+sub _client ($self) {
+    return ('-b', $self->{brokers}) if !$self->{sasl};
+    my ($tls, $user, $password) = @{ $self->{sasl} };
+    return ('-b', $self->{brokers}, map { ('-X', $_) } 'security.protocol=sasl_ssl', "ssl.ca.location=$tls/ca.pem",
+        'sasl.mechanism=SCRAM-SHA-512', "sasl.username=$user", "sasl.password=$password");
 }
 
 sub _mock ($self, $why) {
@@ -79,7 +89,7 @@ sub dump ($self) {
     my $out = '';
     for my $row (def_rows('subjects', 'AEGIS_SUBJECT')) {
         next unless $row->[0] =~ /^evt\./;
-        my $r = run(['kcat', '-C', '-q', '-e', '-o', 'beginning', '-b', $self->{brokers}, '-t', $row->[0], '-f', '%t %p %o %s\n'], timeout => 60);
+        my $r = run(['kcat', '-C', '-q', '-e', '-o', 'beginning', $self->_client, '-t', $row->[0], '-f', '%t %p %o %s\n'], timeout => 60);
         die "kcat $row->[0]: $r->{err}" if $r->{rc} ne '0' && $r->{err} !~ /Unknown topic/;
         $out .= $r->{out};
     }

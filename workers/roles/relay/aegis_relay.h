@@ -46,7 +46,7 @@ typedef struct {
 
     aegis_metric_t     *published, *errors, *dead_letters, *reconciled;
     aegis_metric_t     *sealed, *unsealed;
-    aegis_metric_t     *pending, *oldest, *partitions, *bus_up, *publish_seconds;
+    aegis_metric_t     *pending, *oldest, *async, *partitions, *bus_up, *publish_seconds;
 } aegis_relay_t;
 
 int64_t aegis_relay_now(void);

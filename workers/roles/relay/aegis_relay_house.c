@@ -114,6 +114,8 @@ aegis_relay_house_init(aegis_relay_t *r)
         "Rows of timelines and decisions that were sealed into the audit's chain.");
     r->unsealed = aegis_gauge("aegis_audit_unsealed_seconds", "",
         "Age of the oldest timeline row that is not sealed.");
+    r->async = aegis_gauge("aegis_db_standby_asynchronous", "",
+        "1 when PostgreSQL has a standby that commits do not wait for.");
 }
 
 /* Chain what was committed; each root is logged, so that it is kept elsewhere too.
@@ -208,6 +210,7 @@ aegis_relay_lag(aegis_worker_t *w)
     if (n == 1 && aegis_pg_value(w->pg, 0, 0) && aegis_pg_value(w->pg, 0, 1)) {
         aegis_metric_set(r->pending, strtod(aegis_pg_value(w->pg, 0, 0), NULL));
         aegis_metric_set(r->oldest, strtod(aegis_pg_value(w->pg, 0, 1), NULL));
+        aegis_metric_set(r->async, strtod(aegis_pg_value(w->pg, 0, 2), NULL));
     }
 
     aegis_pg_clear(w->pg);
