@@ -496,7 +496,7 @@ void ngx_http_aegis_pg_recycle(ngx_http_aegis_pg_t *pg, const char *why);
 ngx_uint_t ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane,
     const aegis_stmt_t *stmt);
 
-/* pg_server.c: one of several servers; pg_scout.c: is another the one by now? */
+/* pg_server.c: one of several servers */
 const char *ngx_http_aegis_pg_server_sql(ngx_http_aegis_db_t *db);
 PGconn *ngx_http_aegis_pg_server_connect(ngx_http_aegis_pg_t *pg);
 ngx_msec_t ngx_http_aegis_pg_server_next(ngx_http_aegis_pg_t *pg,
@@ -505,6 +505,8 @@ ngx_int_t ngx_http_aegis_pg_server_judge(ngx_http_aegis_pg_t *pg, PGresult *res)
 void ngx_http_aegis_pg_server_up(ngx_http_aegis_pg_t *pg);
 void ngx_http_aegis_pg_server_stay(ngx_http_aegis_pg_t *pg);
 void ngx_http_aegis_pg_server_check(ngx_http_aegis_db_t *db);
+
+/* pg_scout.c: is another server the one by now? */
 ngx_int_t ngx_http_aegis_scout_create(ngx_http_aegis_db_t *db, ngx_pool_t *pool);
 void ngx_http_aegis_scout_sent(ngx_http_aegis_db_t *db);
 void ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why);

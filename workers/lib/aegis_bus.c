@@ -5,6 +5,7 @@
  * the other one; a message is settled by the transport that delivered it.
  */
 #include "aegis_bus.h"
+#include "aegis_log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,6 +162,10 @@ aegis_bus_open(aegis_bus_t *bus, aegis_bus_side_t *side, aegis_error_t *err)
 
     side->self = NULL;
     aegis_bus_rest(bus, side, err->detail);
+    if (bus->in == NULL) {          /* the other one goes on, and its caller with it */
+        aegis_log(AEGIS_LOG_WARN, "bus", "transport-away", "transport", "%s", side->t->name,
+                  "error", "%s", err->detail, NULL);
+    }
     return rc == AEGIS_E_BAD_GATEWAY ? AEGIS_E_UNAVAILABLE : rc;
 }
 

@@ -173,8 +173,10 @@ aegis_kafka_topics(aegis_kafka_t *kafka, rd_kafka_t *rk, aegis_error_t *err)
 
     e = rd_kafka_metadata(rk, 1, NULL, &md, 5000);
     if (e != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "kafka: %s: %s",
-                               kafka->brokers, rd_kafka_err2str(e));
+        (void) rd_kafka_poll(rk, 0);        /* what it says of its brokers */
+        return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "kafka: %s: %s%s%s",
+                               kafka->brokers, rd_kafka_err2str(e),
+                               kafka->trouble[0] ? "; " : "", kafka->trouble);
     }
 
     for (i = 0, n = 0; i < kafka->n_topics; i++) {

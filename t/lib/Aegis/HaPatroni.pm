@@ -72,11 +72,14 @@ sub _says ($self, $host, $sql) {
     return $v;
 }
 
-# A standby is there, and commits wait for it.
+# A standby is there, commits wait for it, and Patroni has written down that it is the
+# one that may be promoted, which it does a moment later.
 sub joined ($self) {
     return wait_for('the synchronous standby', 120, sub {
         my $p = $self->leader or return;
-        return $self->_says($p, q{SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')});
+        my ($standby) = grep { $_ ne $p } qw(db-a db-b);
+        return $self->_says($p, q{SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state IN ('sync', 'quorum')})
+            && run([$self->_enter($p), 'curl', '-sk', '-o', '/dev/null', '-w', '%{http_code}', "https://$Aegis::Ha::IP{$standby}:8008/synchronous"])->{out} eq '200';
     });
 }
 
