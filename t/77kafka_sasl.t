@@ -67,7 +67,7 @@ for my $wrong (['password', sub { password('not-mine') }, sub { password('a-secr
 
 ok($stack->quiet(60), 'everything is published and consumed');
 my $inv = Aegis::Invariants->new($pg->dbh);
-$inv->bus('AEGIS_CMD', $_->{seq}, $_->{body}) for $stack->nats->messages('AEGIS_CMD');
+$inv->bus(map { ['AEGIS_CMD', $_->{seq}, $_->{body}] } $stack->nats->messages('AEGIS_CMD'));
 $inv->bus_kafka($kafka->dump);
 cmp_ok($inv->{n}{t_bus}, '>', 500, "the brokers hold $inv->{n}{t_bus} messages");
 $inv->check;
