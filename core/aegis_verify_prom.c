@@ -14,6 +14,8 @@
 
 #include "aegis_json.h"
 
+#define AEGIS_VERIFY_PROM_KIND  20      /* bytes of an errorType that are said */
+
 
 static json_t *
 aegis_verify_prom_error(const char *what, const char *more)
@@ -152,6 +154,7 @@ aegis_verify_prom_parse(int status, aegis_str_t body, const aegis_verify_ask_t *
 {
     char            text[64];
     json_t         *json, *ret;
+    const char     *kind;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
     json = NULL;
@@ -161,8 +164,9 @@ aegis_verify_prom_parse(int status, aegis_str_t body, const aegis_verify_ask_t *
         ret = aegis_verify_prom_error(text, err.detail);
 
     } else if (strcmp(aegis_json_str(json, "status"), "error") == 0) {
-        snprintf(text, sizeof(text), "Prometheus refuses the query, %.20s",
-                 aegis_json_str(json, "errorType"));
+        kind = aegis_json_str(json, "errorType");
+        snprintf(text, sizeof(text), "Prometheus refuses the query, %.*s",
+                 (int) aegis_utf8_cut(kind, strlen(kind), AEGIS_VERIFY_PROM_KIND), kind);
         ret = aegis_verify_prom_error(text, aegis_json_str(json, "error"));
 
     } else if (status != 200 || strcmp(aegis_json_str(json, "status"), "success") != 0) {

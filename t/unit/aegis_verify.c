@@ -428,6 +428,8 @@ test_prometheus(void **state)
           "'matrix','result':[]}}", "{'points': []}" },
         { 400, "{'status':'error','errorType':'bad_data','error':'parse\\u0007 it'}",
           "{'error': 'Prometheus refuses the query, bad_data: parse  it" },
+        { 400, "{'status':'error','errorType':'nineteen bytes and \xc3\xa4','error':'e'}",
+          "{'error': 'Prometheus refuses the query, nineteen bytes and : e" },
         { 503, "{'status':'success'}", "{'error': 'Prometheus answered 503" },
         { 200, "[]", "{'error': 'Prometheus answered 200 with no JSON object" },
         { 302, "<html>", "{'error': 'Prometheus answered 302 with no JSON object" },
