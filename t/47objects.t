@@ -43,7 +43,9 @@ sub begin (@steps) {
 }
 sub over ($id) { return wait_for('the run to end', 60, sub { my $r = $http->get("/exec/$id")->json; $r->{finished_at} ? $r : undef }) // die "the run does not end\n" }
 sub slowly () { return { name => 'slowly', action => 'script.exec', params => { script => 't-slowly.sh' } } }
-sub say_it ($text) { return { name => 'say', action => 'echo', params => { message => $text } } }
+# more than is kept with the step itself
+my $LONG = '.' x 3000;
+sub say_it ($text) { return { name => 'say', action => 'echo', params => { message => $text . $LONG } } }
 
 subtest 'while it runs and when it is over' => sub {
     executor();
@@ -73,7 +75,7 @@ subtest 'a store that is away' => sub {
     ok(wait_for('a failure to be counted', 10, sub { $metrics->get('/metrics')->body =~ /^aegis_store_puts_total\{outcome="failed"\} [1-9]/m }), 'is counted');
     ok(-s "$spool/$id/step-1-1.out", 'and the file stays');
     $s3->mode('');
-    ok(wait_for('the object', 30, sub { ($s3->object("runs/$id/step-1-1.out") // '') eq "kept\n" }), 'until it is back');
+    ok(wait_for('the object', 30, sub { ($s3->object("runs/$id/step-1-1.out") // '') eq "kept$LONG\n" }), 'until it is back');
     $s3->mode('down');
     my $two = begin(say_it('later'));
     is(over($two)->{state}, 'DONE', 'another run');
@@ -81,7 +83,7 @@ subtest 'a store that is away' => sub {
     ok(-s "$spool/$two/step-1-1.out", 'leaves its file');
     $s3->mode('');
     executor();
-    ok(wait_for('the object', 30, sub { ($s3->object("runs/$two/step-1-1.out") // '') eq "later\n" }), 'for the next executor to put');
+    ok(wait_for('the object', 30, sub { ($s3->object("runs/$two/step-1-1.out") // '') eq "later$LONG\n" }), 'for the next executor to put');
 };
 
 subtest 'a wrong secret' => sub {
