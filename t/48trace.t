@@ -54,8 +54,8 @@ subtest 'one trace from the request to the step' => sub {
         'publish cmd.analyze.run', 'process cmd.analyze.run', 'publish cmd.plan.generate', 'process cmd.plan.generate',
         'publish cmd.gate.eval', 'process cmd.gate.eval', 'publish cmd.exec.run', 'process cmd.exec.run', 'run', 'step echo'],
         'the step that ran is below all that led to it');
-    my $late = grep { $up[$_]{startTimeUnixNano} lt $up[$_ - 1]{startTimeUnixNano} } 1 .. $#up;
-    is($late, 0, 'and none of them begins before what it stands below');
+    is_deeply([ map { "$up[$_]{name} $up[$_]{startTimeUnixNano}, $up[$_ - 1]{name} $up[$_ - 1]{startTimeUnixNano}" }
+        grep { $up[$_]{startTimeUnixNano} lt $up[$_ - 1]{startTimeUnixNano} } 1 .. $#up ], [], 'and none of them begins before what it stands below');
     is_deeply([ grep { $_->{status}{code} } @s ], [], 'nothing failed in it');
     is_deeply({ map { $_ => $up[0]{attributes}{$_} } qw(http.request.method http.route http.response.status_code) },
         { 'http.request.method' => 'POST', 'http.route' => '/case/create', 'http.response.status_code' => 201 }, 'the request says what it was');

@@ -64,7 +64,13 @@ aegis_exec_span_step(const aegis_exec_run_t *run, int64_t now)
         return;
     }
 
+    /* acted_at counts whole milliseconds: a step that begins with its run would seem
+     * to begin before it */
     span.start_ns -= (uint64_t) (now - run->acted_at) * 1000000u;
+    if (span.start_ns < run->span->start_ns) {
+        span.start_ns = run->span->start_ns;
+    }
+
     aegis_exec_span_ids(&span, run);
     aegis_span_str(&span, "aegis.step.phase", aegis_exec_span_text(act->phase));
     aegis_span_int(&span, "aegis.step.no", act->step_no);
