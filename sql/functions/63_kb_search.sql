@@ -205,7 +205,7 @@ DECLARE
     v_v      real[] := (p_probe ->> 'vector')::real[];
     v_signs  bit varying := (p_probe ->> 'signs')::bit varying;
     v_mask   bit varying := (p_probe ->> 'mask')::bit varying;
-    v_few    bigint[];
+    v_few    bigint[]; v_near bigint[]; v_at int[]; v_x real[];
 BEGIN
     IF p_filtered THEN -- few that fit are looked at one by one: an index might stop before it met them
         v_few := ARRAY(SELECT c.chunk_id FROM aegis.kb_chunk c WHERE c.tsv @@ p_facets LIMIT 2001);
@@ -231,29 +231,29 @@ BEGIN
         END IF;
     END IF;
 
-    SELECT array_agg(y.chunk_id ORDER BY y.cosine DESC), array_agg(y.cosine ORDER BY y.cosine DESC)
-      INTO ids, cosines
-      FROM (SELECT v.chunk_id, (SELECT sum(u.a * u.b)::real FROM unnest(v.v, v_v) AS u(a, b)) AS cosine
-              FROM aegis.kb_vector v
-              JOIN (SELECT w.chunk_id FROM unnest(coalesce(v_few, p_among)) a(chunk_id)
-                      JOIN aegis.kb_vector w ON w.embedder_id = p_embedder_id AND w.chunk_id = a.chunk_id
-                     WHERE v_few IS NOT NULL OR p_among IS NOT NULL
-                     ORDER BY bit_count((w.signs # v_signs) & v_mask) LIMIT 64) x
-                ON v.embedder_id = p_embedder_id AND v.chunk_id = x.chunk_id OFFSET 0) y;
     IF v_few IS NOT NULL OR p_among IS NOT NULL THEN
-        RETURN;
+        v_near := ARRAY(SELECT w.chunk_id FROM unnest(coalesce(v_few, p_among)) a(chunk_id)
+                          JOIN aegis.kb_vector w ON w.embedder_id = p_embedder_id AND w.chunk_id = a.chunk_id
+                         ORDER BY bit_count((w.signs # v_signs) & v_mask) LIMIT 64);
+    ELSE
+        v_near := ARRAY(SELECT w.chunk_id FROM aegis.kb_vector w
+                         WHERE w.embedder_id = p_embedder_id AND w.tenant = p_tenant
+                           AND (NOT p_filtered OR EXISTS (SELECT FROM aegis.kb_chunk c
+                                    WHERE c.chunk_id = w.chunk_id AND c.tsv @@ p_facets))
+                         ORDER BY bit_count((w.signs # v_signs) & v_mask) LIMIT 64);
     END IF;
 
+    -- a lexical question has some 30 numbers of 384 that are not 0: only these are multiplied
+    SELECT array_agg(u.n), array_agg(u.x) INTO v_at, v_x
+      FROM unnest(v_v) WITH ORDINALITY AS u(x, n) WHERE u.x <> 0;
     SELECT array_agg(y.chunk_id ORDER BY y.cosine DESC), array_agg(y.cosine ORDER BY y.cosine DESC)
       INTO ids, cosines
-      FROM (SELECT v.chunk_id, (SELECT sum(u.a * u.b)::real FROM unnest(v.v, v_v) AS u(a, b)) AS cosine
-              FROM aegis.kb_vector v
-              JOIN (SELECT w.chunk_id FROM aegis.kb_vector w
-                     WHERE w.embedder_id = p_embedder_id AND w.tenant = p_tenant
-                       AND (NOT p_filtered OR EXISTS (SELECT FROM aegis.kb_chunk c
-                                WHERE c.chunk_id = w.chunk_id AND c.tsv @@ p_facets))
-                     ORDER BY bit_count((w.signs # v_signs) & v_mask) LIMIT 64) x
-                ON v.embedder_id = p_embedder_id AND v.chunk_id = x.chunk_id OFFSET 0) y;
+      FROM (SELECT w.chunk_id, sum(w.v[u.at] * u.x)::real AS cosine
+              -- || makes one plain copy: a long vector would be unpacked at each subscript
+              FROM (SELECT v.chunk_id, v.v || '{}'::real[] AS v FROM unnest(v_near) a(chunk_id)
+                      JOIN aegis.kb_vector v ON v.embedder_id = p_embedder_id AND v.chunk_id = a.chunk_id OFFSET 0) w,
+                   unnest(v_at, v_x) AS u(at, x)
+             GROUP BY w.chunk_id) y;
 END $$;
 
 -- The p_k best passages for a probe (core/aegis_kb_query.c). matched: the part of the
@@ -268,7 +268,7 @@ DECLARE
     v_filtered boolean := json_array_length(p_probe -> 'facets') > 0;
     v_all    bigint; v_length real; v_whole real;
     v_q tsquery[]; v_w real[]; v_n bigint[]; v_take int := 0; v_sum bigint := 0;
-    v_cand bigint[]; v_tid bigint[]; v_tm real[]; v_vid bigint[]; v_vc real[];
+    v_cand bigint[]; v_known real[]; v_any tsquery; v_rest tsquery[]; v_restw real[]; v_tid bigint[]; v_tm real[]; v_vid bigint[]; v_vc real[];
     e aegis.kb_embedder; v_probe json;
 BEGIN
     IF strpos(current_setting('aegis.tenants', true), E'\x1f' || p_tenant || E'\x1f') = 0 THEN
@@ -292,25 +292,38 @@ BEGIN
               LEFT JOIN aegis.kb_term t ON t.tenant = p_tenant AND t.term = q.term) x;
 
     FOR i IN 1 .. coalesce(cardinality(v_q), 0) LOOP
-        EXIT WHEN v_sum >= 600;
-        v_take := i;
-        v_sum := v_sum + v_n[i];
+        CONTINUE WHEN v_n[i] = 0;
+        v_any := CASE WHEN v_any IS NULL THEN v_q[i] ELSE v_any || v_q[i] END;
+        IF v_sum < 600 THEN
+            v_take := i;
+            v_sum := v_sum + v_n[i];
+        END IF;
+        -- whether a passage has one of the others is known when they have been looked up
+        IF v_take < i OR v_n[i] > 600 THEN
+            v_rest := v_rest || v_q[i];
+            v_restw := v_restw || v_w[i];
+        END IF;
     END LOOP;
     -- the 300 that have most of them are looked at again, with all words
-    v_cand := ARRAY(SELECT x.chunk_id FROM (
-        SELECT q, w FROM unnest(v_q[1:v_take], v_w[1:v_take], v_n[1:v_take]) a(q, w, n) WHERE n > 0
-        UNION ALL SELECT v_q[v_take] && v_q[v_take + 1], v_w[v_take + 1]
-         WHERE v_sum > 600 AND v_take < cardinality(v_q)) a(q, w),
+    SELECT array_agg(y.chunk_id), array_agg(y.m) INTO v_cand, v_known
+      FROM (SELECT x.chunk_id, coalesce(sum(a.w) FILTER (WHERE a.whole), 0)::real AS m FROM (
+        SELECT q, w, n <= 600 AS whole FROM unnest(v_q[1:v_take], v_w[1:v_take], v_n[1:v_take]) a(q, w, n) WHERE n > 0
+        UNION ALL SELECT v_q[v_take] && v_q[v_take + 1], v_w[v_take + 1], false
+         WHERE v_sum > 600 AND v_take < cardinality(v_q)) a(q, w, whole),
         LATERAL (SELECT c.chunk_id FROM aegis.kb_chunk c WHERE c.tsv @@ (a.q && v_facets) LIMIT 600) x
-        GROUP BY x.chunk_id ORDER BY sum(a.w) DESC, x.chunk_id LIMIT 300);
+        GROUP BY x.chunk_id ORDER BY sum(a.w) DESC, x.chunk_id LIMIT 300) y;
+    v_cand := coalesce(v_cand, '{}');
 
     SELECT array_agg(x.chunk_id ORDER BY x.w DESC, x.chunk_id), array_agg((x.m / v_whole)::real ORDER BY x.w DESC, x.chunk_id)
       INTO v_tid, v_tm
-      FROM (SELECT c.chunk_id, s.m, s.w / (0.7 + 0.3 * length(c.tsv) / greatest(v_length, 1)) AS w
-              FROM unnest(v_cand) k(chunk_id)
+      FROM (SELECT c.chunk_id, s.m, (s.m + s.head) / (0.7 + 0.3 * length(c.tsv) / greatest(v_length, 1)) AS w
+              FROM unnest(v_cand, v_known) k(chunk_id, m)
               JOIN aegis.kb_chunk c ON c.chunk_id = k.chunk_id AND c.tenant = p_tenant,
-                   LATERAL (SELECT sum(u.w) AS m, sum(CASE WHEN c.heads @@ u.q THEN 1.6 * u.w ELSE u.w END) AS w
-                              FROM unnest(v_q, v_w) AS u(q, w) WHERE c.tsv @@ u.q OFFSET 0) s
+                   LATERAL (SELECT k.m + CASE WHEN v_rest IS NULL THEN 0 ELSE coalesce(
+                                (SELECT sum(u.w) FROM unnest(v_rest, v_restw) AS u(q, w) WHERE c.tsv @@ u.q), 0) END AS m,
+                                CASE WHEN c.heads @@ v_any THEN 0.6 * (SELECT sum(u.w)
+                                       FROM unnest(v_q, v_w) AS u(q, w) WHERE c.heads @@ u.q) ELSE 0 END AS head
+                            OFFSET 0) s
              ORDER BY 3 DESC, 1 LIMIT 64) x;
 
     SELECT * INTO e FROM aegis.kb_embedder x WHERE x.state = 'ACTIVE';
