@@ -13,6 +13,35 @@ RETURNS int LANGUAGE sql IMMUTABLE AS $$
              WHERE i.n <= p_limit) x
 $$;
 
+-- The cursor of a page that is ordered by a time and an id: where the next one begins,
+-- and what says so of a row. down: newest first.
+CREATE OR REPLACE FUNCTION aegis.page_after(p_after text, p_down boolean, OUT at timestamptz, OUT id uuid)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF p_after IS NULL THEN
+        at := CASE WHEN p_down THEN 'infinity' ELSE '-infinity' END;
+        id := CASE WHEN p_down THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff' ELSE '00000000-0000-0000-0000-000000000000' END;
+    ELSE
+        at := 'epoch'::timestamptz + split_part(p_after, '.', 1)::bigint * interval '1 microsecond';
+        id := split_part(p_after, '.', 2)::uuid;
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION aegis.page_key(p_at timestamptz, p_id uuid) RETURNS text
+LANGUAGE sql STABLE AS $$
+    SELECT (extract(epoch FROM p_at) * 1000000)::bigint || '.' || p_id
+$$;
+
+-- The page itself: the items that fit of those found, one more than was asked for.
+CREATE OR REPLACE FUNCTION aegis.page(p_ord int, p_items json[], p_keys text[], p_limit int)
+RETURNS aegis.result LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_fits int := aegis.page_fits(p_items, p_limit);
+BEGIN
+    RETURN ROW(p_ord, 200, 'ok', NULL, coalesce(array_to_json(p_items[1:v_fits]), '[]')::text,
+               CASE WHEN cardinality(p_items) > v_fits THEN p_keys[v_fits] END)::aegis.result;
+END $$;
+
 -- A page of cases, newest first. after is "<microseconds>.<case_id>" of the
 -- last item seen. body is the array of items, extra the next position or NULL.
 -- Planned for each call, unlike all others: which index is right depends on the

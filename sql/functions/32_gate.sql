@@ -222,18 +222,12 @@ CREATE OR REPLACE FUNCTION aegis.gate_waiting(p_tenant text[], p_limit int[], p_
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid; v_fits int;
+    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
-        v_at := '-infinity';
-        v_id := '00000000-0000-0000-0000-000000000000';
-        IF p_after[n] IS NOT NULL THEN
-            v_at := 'epoch'::timestamptz + split_part(p_after[n], '.', 1)::bigint * interval '1 microsecond';
-            v_id := split_part(p_after[n], '.', 2)::uuid;
-        END IF;
+        SELECT a.at, a.id INTO v_at, v_id FROM aegis.page_after(p_after[n], false) a;
         SELECT array_agg(x.item ORDER BY x.created_at, x.request_id),
-               array_agg((extract(epoch FROM x.created_at) * 1000000)::bigint || '.' || x.request_id
-                         ORDER BY x.created_at, x.request_id)
+               array_agg(aegis.page_key(x.created_at, x.request_id) ORDER BY x.created_at, x.request_id)
           INTO v_items, v_keys
           FROM (SELECT q.created_at, q.request_id, json_build_object('case_id', q.case_id,
                        'title', c.title, 'kind', c.kind, 'plan', p.plan,
@@ -245,10 +239,7 @@ BEGIN
                  WHERE q.tenant = p_tenant[n] AND q.state = 'OPEN' AND q.expires_at > now()
                    AND (q.created_at, q.request_id) > (v_at, v_id)
                  ORDER BY q.created_at, q.request_id LIMIT p_limit[n] + 1) x;
-        v_fits := aegis.page_fits(v_items, p_limit[n]);
-        RETURN NEXT ROW(n, 200, 'ok', NULL,
-            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
-            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
+        RETURN NEXT aegis.page(n, v_items, v_keys, p_limit[n]);
     END LOOP;
 END $$;
 

@@ -251,27 +251,36 @@ END $$;
 CREATE OR REPLACE FUNCTION aegis.findings_put(p_findings json, p_window int, p_evidence int)
 RETURNS jsonb LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
-    f json; v_t text; v_decision text; v_n jsonb := '{"opened": 0, "joined": 0, "held": 0}';
+    f json; v_t text; v_id uuid; v_decision text; v_tenants text[]; v_ids uuid[]; v_n jsonb := '{"opened": 0, "joined": 0, "held": 0}';
 BEGIN
     -- in one order, so that two who hold several never wait for each other
     FOR v_t IN SELECT DISTINCT x ->> 'tenant' FROM json_array_elements(p_findings) x ORDER BY 1 LOOP
         PERFORM pg_advisory_xact_lock(hashtextextended('aegis.finding:' || v_t, 0));
     END LOOP;
-    FOR f IN SELECT e.x FROM (
-                SELECT DISTINCT ON (j ->> 'tenant', j ->> 'finding_id') j AS x, ord
-                  FROM json_array_elements(p_findings) WITH ORDINALITY AS i(j, ord)
-                 ORDER BY j ->> 'tenant', j ->> 'finding_id', ord) e
-              LEFT JOIN aegis.finding k ON k.tenant = e.x ->> 'tenant'
-               AND k.finding_id = (e.x ->> 'finding_id')::uuid
-             WHERE k.finding_id IS NULL ORDER BY (e.x ->> 'at')::double precision, e.ord LOOP
-        v_decision := aegis.finding_put(f ->> 'tenant', f, p_window, p_evidence);
+    -- OFFSET 0: members are read once a finding, and rows looked up one by one. A join of
+    -- the two reads each finding's text once a row of the other side.
+    FOR f, v_t, v_id IN SELECT e.x, e.tenant, e.id FROM (
+                SELECT DISTINCT ON (i.tenant, i.id) i.* FROM (
+                    SELECT j AS x, j ->> 'tenant' AS tenant, (j ->> 'finding_id')::uuid AS id,
+                           (j ->> 'at')::double precision AS at, ord
+                      FROM json_array_elements(p_findings) WITH ORDINALITY AS i(j, ord) OFFSET 0) i
+                 ORDER BY i.tenant, i.id, i.ord) e
+              LEFT JOIN LATERAL (SELECT true AS found FROM aegis.finding k
+                    WHERE k.tenant = e.tenant AND k.finding_id = e.id OFFSET 0) k ON true
+             WHERE k.found IS NULL ORDER BY e.at, e.ord LOOP
+        v_decision := aegis.finding_put(v_t, f, p_window, p_evidence);
         v_n := jsonb_set(v_n, ARRAY[v_decision], to_jsonb((v_n ->> v_decision)::int + 1));
+        IF v_decision <> 'held' THEN
+            v_tenants := v_tenants || v_t;
+            v_ids := v_ids || v_id;
+        END IF;
     END LOOP;
     UPDATE aegis.finding_group g SET findings = g.findings + n.n, last_at = greatest(g.last_at, n.last_at)
-      FROM (SELECT x.tenant, x.group_id, count(*) AS n, max(x.at) AS last_at
-              FROM json_array_elements(p_findings) e
-              JOIN aegis.finding x ON x.tenant = e ->> 'tenant' AND x.finding_id = (e ->> 'finding_id')::uuid
-             WHERE x.created_at = now() AND x.decision <> 'held' GROUP BY 1, 2) n
+      FROM (SELECT u.tenant, x.group_id, count(*) AS n, max(x.at) AS last_at
+              FROM unnest(v_tenants, v_ids) AS u(tenant, id),
+                   LATERAL (SELECT k.group_id, k.at FROM aegis.finding k
+                             WHERE k.tenant = u.tenant AND k.finding_id = u.id OFFSET 0) x
+             GROUP BY 1, 2) n
      WHERE g.tenant = n.tenant AND g.group_id = n.group_id;
     RETURN v_n;
 END $$;
@@ -436,26 +445,17 @@ CREATE OR REPLACE FUNCTION aegis.finding_list(p_tenant text[], p_limit int[], p_
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid; v_fits int;
+    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
-        v_at := 'infinity';
-        v_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
-        IF p_after[n] IS NOT NULL THEN
-            v_at := 'epoch'::timestamptz + split_part(p_after[n], '.', 1)::bigint * interval '1 microsecond';
-            v_id := split_part(p_after[n], '.', 2)::uuid;
-        END IF;
+        SELECT a.at, a.id INTO v_at, v_id FROM aegis.page_after(p_after[n], true) a;
         SELECT array_agg(aegis.finding_json(x) ORDER BY x.created_at DESC, x.finding_id DESC),
-               array_agg((extract(epoch FROM x.created_at) * 1000000)::bigint || '.' || x.finding_id
-                         ORDER BY x.created_at DESC, x.finding_id DESC)
+               array_agg(aegis.page_key(x.created_at, x.finding_id) ORDER BY x.created_at DESC, x.finding_id DESC)
           INTO v_items, v_keys
           FROM (SELECT f.* FROM aegis.finding f
                  WHERE f.tenant = p_tenant[n] AND (f.created_at, f.finding_id) < (v_at, v_id)
                  ORDER BY f.created_at DESC, f.finding_id DESC LIMIT p_limit[n] + 1) x;
-        v_fits := aegis.page_fits(v_items, p_limit[n]);
-        RETURN NEXT ROW(n, 200, 'ok', NULL,
-            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
-            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
+        RETURN NEXT aegis.page(n, v_items, v_keys, p_limit[n]);
     END LOOP;
 END $$;
 

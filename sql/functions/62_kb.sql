@@ -164,25 +164,17 @@ CREATE OR REPLACE FUNCTION aegis.kb_list(p_tenant text[], p_limit int[], p_after
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid; v_fits int;
+    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
-        v_at := 'infinity';
-        v_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
-        IF p_after[n] IS NOT NULL THEN
-            v_at := 'epoch'::timestamptz + split_part(p_after[n], '.', 1)::bigint * interval '1 microsecond';
-            v_id := split_part(p_after[n], '.', 2)::uuid;
-        END IF;
+        SELECT a.at, a.id INTO v_at, v_id FROM aegis.page_after(p_after[n], true) a;
         SELECT array_agg(aegis.kb_doc_json(x) ORDER BY x.created_at DESC, x.doc_id DESC),
-               array_agg((extract(epoch FROM x.created_at) * 1000000)::bigint || '.' || x.doc_id
-                         ORDER BY x.created_at DESC, x.doc_id DESC)
+               array_agg(aegis.page_key(x.created_at, x.doc_id) ORDER BY x.created_at DESC, x.doc_id DESC)
           INTO v_items, v_keys
           FROM (SELECT * FROM aegis.kb_doc d WHERE d.tenant = p_tenant[n]
                    AND d.created_at <= v_at AND (d.created_at, d.doc_id) < (v_at, v_id)
                  ORDER BY d.created_at DESC, d.doc_id DESC LIMIT p_limit[n] + 1) x;
-        v_fits := aegis.page_fits(v_items, p_limit[n]);
-        RETURN NEXT ROW(n, 200, 'ok', NULL, coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
-            CASE WHEN v_fits < cardinality(v_items) THEN v_keys[v_fits] END)::aegis.result;
+        RETURN NEXT aegis.page(n, v_items, v_keys, p_limit[n]);
     END LOOP;
 END $$;
 
