@@ -160,7 +160,7 @@ $(B)/t/ingest/ingest: t/ingest/ingest.c
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(CFLAGS) $< -o $@ $(LDFLAGS) -lsnappy -lpthread
-.PHONY: bench bench-pages bench-gate bench-loop bench-detect bench-built
+.PHONY: bench bench-pages bench-gate bench-loop bench-detect bench-analyst bench-built
 bench: all bench-built ## measure transition, create and get against pgbench and a peer
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" SECS="$(SECS)" WORKS="$(WORKS)" perl -It/lib t/bench/run.pl
 bench-pages: ## the same for pages, on 10 million timeline rows
@@ -170,6 +170,8 @@ bench-gate: all ## how long the gatekeeper takes to decide
 bench-detect: tools ## the detectors: time for a point of 1000 series x 30 days, reports of nothing
 	@$(B)/t/tools/detect_bench time 1000 30
 	@for step in 60 300 3600; do $(B)/t/tools/detect_bench rate $$step 14 8; done
+bench-analyst: all ## the analyst from PostgreSQL to findings, SERIES= DAYS=
+	@B="$(abspath $(B))" SERIES="$(SERIES)" DAYS="$(DAYS)" perl -It/lib t/bench/analyst.pl
 bench-loop: all $(LOAD) $(if $(PEERS),$(PEERS_BIN)) ## measure the whole loop, with all workers, at 1, 16 and 64 cases at once; PEERS=1: pg-boss and DBOS beside it
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" PEERS="$(PEERS)" perl -It/lib t/bench/loop.pl
 $(PEERS_BIN): $(wildcard t/bench/peers/*)
