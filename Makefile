@@ -353,10 +353,10 @@ $(ONNX)/embed: t/onnx/embed.c $(call obj,$(wildcard workers/roles/librarian/*.c)
 # --- spans, to the real OpenTelemetry Collector, which Go builds from its modules
 OTELCOL ?= build/otelcol
 .PHONY: otel-test
-otel-test: all $(OTELCOL) ## the trace of a case in the real OpenTelemetry Collector (needs Go 1.25)
-	@AEGIS_T_OTELCOL=$(abspath $(OTELCOL)) $(MAKE) --no-print-directory test-built T=t/49otelcol.t V=1
+otel-test: all $(OTELCOL) ## the real OpenTelemetry Collector: telemetry from it, traces to it (needs Go 1.26)
+	@AEGIS_T_OTELCOL=$(abspath $(OTELCOL)) $(MAKE) --no-print-directory test-built T='t/49otelcol.t t/49signal_loop.t' V=1
 $(OTELCOL): t/otel/main.go t/otel/go.mod t/otel/go.sum
-	@command -v go >/dev/null || { echo "error: the Collector needs Go 1.25 or newer" >&2; exit 1; }
+	@command -v go >/dev/null || { echo "error: the Collector needs Go 1.26 or newer" >&2; exit 1; }
 	$(SAY) GO $@
 	$(Q)cd t/otel && nice -n 19 go build -trimpath -ldflags "-s -w" -o $(abspath $@) .
 

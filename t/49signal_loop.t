@@ -9,6 +9,7 @@ use Test::More;
 use IO::Socket::INET;
 use POSIX ();
 use Aegis::Case;
+use Aegis::Otelcol;
 use Aegis::Proto qw(snappy write_request);
 use Aegis::Stack;
 use Aegis::Test;
@@ -46,6 +47,36 @@ sub serve ($port, $dir) {
     }
 }
 
+sub attr (%a) { return [ map { { key => $_, value => { stringValue => $a{$_} } } } sort keys %a ] }
+
+# The service as an SDK reports it: its gauge, lines of its log, and its calls to a bank.
+sub through_a_collector ($otelcol, $end, @points) {
+    my $of = { attributes => attr('k8s.namespace.name', 'shop', 'service.name', $name) };
+    my $bank = { attributes => attr('k8s.namespace.name', 'shop', 'service.name', "$name-bank") };
+    my $ns = sub ($ms) { return sprintf '%d000000', $ms };
+    my %say = (
+        metrics => { resourceMetrics => [{ resource => $of, scopeMetrics => [{ scope => {}, metrics => [{ name => 'error_rate',
+            gauge => { dataPoints => [ map { { timeUnixNano => $ns->($_->[0]), asDouble => $_->[1] } } @points ] } }] }] }] },
+        logs => { resourceLogs => [{ resource => $of, scopeLogs => [{ scope => {}, logRecords => [ map { { timeUnixNano => $ns->($_->[0]),
+            severityText => 'INFO', body => { stringValue => "payment $_->[0] was sent to the bank" } } } @points ] }] }] },
+        traces => { resourceSpans => [ map { my ($who, $kind) = @$_; { resource => $who, scopeSpans => [{ scope => {}, spans => [ map { {
+            traceId => sprintf('%032x', $_->[0]), spanId => sprintf('%016x', $_->[0] * 4 + $kind), name => 'pay', kind => $kind,
+            ($kind == 2 ? (parentSpanId => sprintf('%016x', $_->[0] * 4 + 3)) : ()), startTimeUnixNano => $ns->($_->[0]), endTimeUnixNano => $ns->($_->[0] + 40),
+            status => { code => $_->[1] > 0.1 ? 2 : 0 } } } @points ] }] } } [$of, 3], [$bank, 2] ] });
+    is($otelcol->say_otlp($_, $say{$_}), 200, "the service sends $_ to the Collector") for sort keys %say;
+    for (['minutes of the metric', 20, 'SELECT count(*) FROM aegis.metric_1m WHERE resource = ?'],
+        ['lines of its log', scalar @points, 'SELECT sum(count) FROM aegis.log_pattern_5m WHERE resource = ?'],
+        ['calls of the bank', scalar @points, 'SELECT sum(calls) FROM aegis.service_call_5m WHERE caller = ?'])
+    {
+        my ($what, $n, $sql) = @$_;
+        my $got;
+        ok(wait_for($what, 90, sub { ($got = $pg->one($sql, $res) // 0) >= $n }), "the Collector sends $n $what on");
+        is($got, $n, 'each once');
+    }
+    unlike($otelcol->log, qr/\t(?:error|warn)\t/, 'and complains of nothing') or diag($otelcol->log);
+    $otelcol->stop;
+}
+
 my $dir = scratch('prometheus');
 if ($full) {
     my ($port, $pport) = (free_port(), free_port());
@@ -66,10 +97,12 @@ else {
     my $end = time;
     $end -= $end % 60;
     $began = $end - 3 * 60;
+    my $otelcol = Aegis::Otelcol::binary() && Aegis::Otelcol->into($stack);
     my @points = map { my $m = $_; map { [($end - $m * 60 + $_) * 1000, $m > 3 ? 0.01 + $m % 3 * 0.001 : 0.4] } 5, 35 } reverse 1 .. 20;
-    my $r = $http->request('POST', '/api/v1/write', body => snappy(write_request([{ __name__ => 'error_rate', namespace => 'shop', service => $name }, @points])),
+    through_a_collector($otelcol, $end, @points) if $otelcol;
+    my $r = $otelcol ? undef : $http->request('POST', '/api/v1/write', body => snappy(write_request([{ __name__ => 'error_rate', namespace => 'shop', service => $name }, @points])),
         headers => ['Content-Type', 'application/x-protobuf', 'Content-Encoding', 'snappy']);
-    is($r->status, 204, 'the sensor takes what Prometheus would send') or diag($r->brief);
+    is($r->status, 204, 'the sensor takes what Prometheus would send') or diag($r->brief) if $r;
 }
 
 my $f;

@@ -1,6 +1,7 @@
-// main.go: the OpenTelemetry Collector with the one receiver and the one exporter that
-// t/48trace.t needs: spans come in by OTLP, and go as text to standard error. Only
-// `make otel-test` builds it; all of it is the Collector's own code.
+// main.go: the OpenTelemetry Collector with what the tests need: OTLP comes in, is
+// batched, and goes as text to standard error (t/49otelcol.t) or on as OTLP/HTTP
+// (t/49signal_loop.t). Only `make otel-test` builds it; all of it is the Collector's
+// own code.
 package main
 
 import (
@@ -11,18 +12,23 @@ import (
 	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/debugexporter"
+	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
 	"go.opentelemetry.io/collector/otelcol"
+	"go.opentelemetry.io/collector/processor"
+	"go.opentelemetry.io/collector/processor/batchprocessor"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
 	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 )
 
 func factories() (otelcol.Factories, error) {
-	in, out := otlpreceiver.NewFactory(), debugexporter.NewFactory()
+	in, batch := otlpreceiver.NewFactory(), batchprocessor.NewFactory()
+	text, on := debugexporter.NewFactory(), otlphttpexporter.NewFactory()
 	return otelcol.Factories{
-		Receivers: map[component.Type]receiver.Factory{in.Type(): in},
-		Exporters: map[component.Type]exporter.Factory{out.Type(): out},
-		Telemetry: otelconftelemetry.NewFactory(),
+		Receivers:  map[component.Type]receiver.Factory{in.Type(): in},
+		Processors: map[component.Type]processor.Factory{batch.Type(): batch},
+		Exporters:  map[component.Type]exporter.Factory{text.Type(): text, on.Type(): on},
+		Telemetry:  otelconftelemetry.NewFactory(),
 	}, nil
 }
 
@@ -31,6 +37,7 @@ func main() {
 		BuildInfo: component.BuildInfo{Command: "otelcol", Description: "OpenTelemetry Collector", Version: "test"},
 		Factories: factories,
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{ResolverSettings: confmap.ResolverSettings{
+			DefaultScheme:     "file",
 			ProviderFactories: []confmap.ProviderFactory{fileprovider.NewFactory()},
 		}},
 	})
