@@ -393,24 +393,22 @@ build/fuzz/libaegis_core.a: $(FUZZ_OBJ)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
-# the whole door under the sanitizers: t/27wire.t for FUZZ_S seconds
 # the sensor's decoders and aggregates, in memory that is small enough to be filled
-SENSOR_FUZZ := $(filter-out %aegis_fold_write.c,$(wildcard workers/roles/sensor/aegis_decode_*.c workers/roles/sensor/aegis_fold*.c) \
+SENSOR_FUZZ  := $(filter-out %aegis_fold_write.c,$(wildcard workers/roles/sensor/aegis_decode_*.c workers/roles/sensor/aegis_fold*.c) \
     $(addprefix workers/roles/sensor/,aegis_arena.c aegis_otlp.c aegis_otlp_json.c aegis_resource.c aegis_signal.c aegis_unpack.c))
-.PHONY: fuzz-sensor
-fuzz-sensor: build/fuzz/sensor-decoders ## fuzz the sensor's decoders, all in one, FUZZ_S seconds
-	@mkdir -p build/fuzz/found/sensor build/fuzz/bad && perl -It/lib t/fuzz/sensor/seeds.pl build/fuzz/found/sensor
-	build/fuzz/sensor-decoders -max_total_time=$(FUZZ_S) -max_len=4096 -timeout=600 -rss_limit_mb=2048 \
-	    -artifact_prefix=build/fuzz/bad/sensor- build/fuzz/found/sensor >build/fuzz/sensor.log 2>&1 \
-	    || { tail -40 build/fuzz/sensor.log; exit 1; }
-	@tail -1 build/fuzz/sensor.log
-build/fuzz/sensor-decoders: t/fuzz/sensor/sensor.c $(SENSOR_FUZZ) $(PROTO).h
+SENSOR_CC    := -DAEGIS_FOLD_SLOTS=64 -DAEGIS_FOLD_SMALL=64 $(ROLE_INC) -Iworkers/roles/sensor -It/fuzz
+SENSOR_KINDS := $(shell sed -n 's/^    { "\([a-z0-9_]*\)",.*/sensor-\1/p' t/fuzz/sensor/sensor.c)
+.PHONY: fuzz-sensor $(SENSOR_KINDS:%=fuzz-%)
+fuzz-sensor: $(SENSOR_KINDS:%=fuzz-%) ## fuzz each of the sensor's decoders, FUZZ_S seconds each
+$(SENSOR_KINDS:%=fuzz-%): fuzz-%: build/fuzz/sensor
+	@t/fuzz/run.sh $* $(FUZZ_S)
+build/fuzz/sensor: t/fuzz/sensor/sensor.c $(SENSOR_FUZZ) $(PROTO).h $(FUZZ_DEPS) build/fuzz/libaegis_core.a
 	@mkdir -p $(@D)
 	$(SAY) FUZZ $@
-	$(Q)clang -std=gnu11 -O1 -g -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-	    -DAEGIS_FOLD_SLOTS=64 -DAEGIS_FOLD_SMALL=64 $(ROLE_INC) -Iworkers/roles/sensor $< $(SENSOR_FUZZ) $(PROTO).c \
-	    $(CORE_SRC) -o $@ $(CORE_LIBS) -lprotobuf-c -lsnappy -lz -lpthread
+	$(Q)clang -std=gnu11 -O1 -g -D_GNU_SOURCE -DAEGIS_FUZZ_MUTATE -fsanitize=fuzzer $(FUZZ_ONE) $(SENSOR_CC) $< $(SENSOR_FUZZ) $(PROTO).c \
+	    build/fuzz/libaegis_core.a -o $@ $(CORE_LIBS) -lprotobuf-c -lsnappy -lz -lpthread
 
+# the whole door under the sanitizers: t/27wire.t for FUZZ_S seconds
 .PHONY: fuzz-http
 fuzz-http: ## the same for the gateway as a whole, over TCP
 	@$(MAKE) --no-print-directory SAN=1 -j$(shell nproc) all tables-built
@@ -421,7 +419,7 @@ REPLAY_BIN := $(FUZZ:%=build/replay/%)
 REPLAY_CC  := -std=gnu11 -O1 -g $(WARN) -Wno-format-truncation -D_GNU_SOURCE $(FUZZ_ONE)
 REPLAY_OBJ := $(patsubst core/%.c,build/replay/core/%.o,$(CORE_SRC))
 .PHONY: replays
-replays: $(REPLAY_BIN) ## build what replays the fuzzers' corpus
+replays: $(REPLAY_BIN) build/replay/sensor ## build what replays the fuzzers' corpus
 $(REPLAY_OBJ): build/replay/core/%.o: core/%.c $(FUZZ_DEPS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(REPLAY_CC) $(CORE_INC) -c $< -o $@
@@ -431,6 +429,16 @@ build/replay/libaegis_core.a: $(REPLAY_OBJ)
 $(REPLAY_BIN): build/replay/%: t/fuzz/%.c t/fuzz/replay.c $(FUZZ_DEPS) build/replay/libaegis_core.a
 	$(SAY) REPLAY $@
 	$(Q)$(CC) $(REPLAY_CC) $(CORE_INC) $< t/fuzz/replay.c build/replay/libaegis_core.a -o $@ $(CORE_LIBS)
+SENSOR_REPLAY := $(SENSOR_FUZZ:workers/roles/sensor/%.c=build/replay/sensor.o/%.o) build/replay/sensor.o/otlp.o
+build/replay/sensor.o/%.o: workers/roles/sensor/%.c $(PROTO).h $(FUZZ_DEPS) $(wildcard workers/roles/sensor/*.h)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(REPLAY_CC) $(SENSOR_CC) -c $< -o $@
+build/replay/sensor.o/otlp.o: $(PROTO).h
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(REPLAY_CC) -w $(SENSOR_CC) -c $(PROTO).c -o $@
+build/replay/sensor: t/fuzz/sensor/sensor.c t/fuzz/replay.c $(SENSOR_REPLAY) build/replay/libaegis_core.a
+	$(SAY) REPLAY $@
+	$(Q)$(CC) $(REPLAY_CC) $(SENSOR_CC) $^ -o $@ $(CORE_LIBS) -lprotobuf-c -lsnappy -lz -lpthread
 
 .PHONY: clean
 clean: ## remove build/

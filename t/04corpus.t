@@ -22,6 +22,10 @@ sub fault ($bin, @files) {
 }
 
 my @targets = grep { $_ ne 'replay' } map { m{([^/]+)\.c$} } glob root . '/t/fuzz/*.c';
+# the sensor's decoders are one program, which is told which one it is
+my %kind = map { ("sensor-$_" => $_) } slurp(root . '/t/fuzz/sensor/sensor.c') =~ /^    \{ "(\w+)",/mg;
+cmp_ok(scalar keys %kind, '>', 10, 'and those of the sensor');
+push @targets, sort keys %kind;
 cmp_ok(scalar @targets, '>', 10, 'there are targets');
 
 for my $t (@targets) {
@@ -30,7 +34,8 @@ for my $t (@targets) {
     $bytes += -s $_ for @files;
     cmp_ok(scalar @files, '>', 0, "$t has a corpus") or next;
     ok(@files < 100 && $bytes < 200 * 1024, "$t: it is small") or diag(@files . " files, $bytes bytes");
-    is(fault("$dir/$t", @files), '', "$t: " . @files . ' inputs hold');
+    local $env{AEGIS_FUZZ_KIND} = $kind{$t} // '';
+    is(fault($kind{$t} ? "$dir/sensor" : "$dir/$t", @files), '', "$t: " . @files . ' inputs hold');
 }
 
 my %is = map { $_ => 1 } @targets;

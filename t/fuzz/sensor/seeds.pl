@@ -1,9 +1,11 @@
-# seeds.pl <folder>: one body of each kind for the fuzzer of the sensor: the first byte says
-# which decoder (t/fuzz/sensor/sensor.c), the rest is as a sender makes it.
+# seeds.pl <folder>: a body for each target of t/fuzz/sensor/sensor.c, as a sender makes
+# it, in <folder>/sensor-<name>/seed.
 
 use v5.36;
 use lib 't/lib';
 use Compress::Zlib ();
+use File::Path 'make_path';
+use Aegis::Test 'slurp';
 use Aegis::Proto qw(bytes_field int_field double_field fixed_field snappy write_request write_request2 push_request);
 my $t=1700000000000; my $kv = sub ($k, $v) { bytes_field(1, $k) . bytes_field(2, bytes_field(1, $v)) };
 my $res = bytes_field(1, bytes_field(1, $kv->('service.name', 'web')) . bytes_field(1, $kv->('k8s.namespace.name', 'shop')));
@@ -18,5 +20,8 @@ my @s=( write_request([{__name__=>'a_total',service=>'w',namespace=>'n'},[$t,1],
  '{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"A","severity":"critical","service":"w"},"annotations":{"summary":"x"},"startsAt":"2026-11-26T05:00:00Z","fingerprint":"ff"}]}',
  '{"kind":"Event","metadata":{"uid":"u","name":"x"},"type":"Warning","reason":"BackOff","count":4,"message":"m","involvedObject":{"kind":"Pod","namespace":"shop","name":"web-1"},"firstTimestamp":"2026-11-26T05:00:00Z"}',
  '{"specversion":"1.0","id":"1","source":"/ci","type":"d","time":"2026-11-26T05:00:00Z","data":{"title":"x","labels":{"service":"w"}}}');
-push @s, Compress::Zlib::memGzip('hello 'x100), snappy('hello 'x100);
-for my $i (0..$#s) { open my $f,'>:raw', "$ARGV[0]/seed$i" or die $!; print $f chr($i).$s[$i]; }
+push @s, "ce-specversion: 1.0\nCE-Id: 1\nce-source: /ci\nce-type: d%20e\nce-time: 2026-11-26T05:00:00Z\ncontent-type: application/json\n\n{\"title\":\"x\",\"labels\":{\"service\":\"w\"}}",
+ Compress::Zlib::memGzip('hello 'x100), snappy('hello 'x100);
+my @names = slurp('t/fuzz/sensor/sensor.c') =~ /^    \{ "(\w+)",/mg;
+die 'names and seeds differ' unless @names == @s;
+for my $i (0..$#s) { my $d = "$ARGV[0]/sensor-$names[$i]"; make_path($d); open my $f,'>:raw', "$d/seed" or die $!; print $f $s[$i]; }

@@ -1,12 +1,15 @@
 /*
  * aegis_decode_events.c: what senders say happened: Alertmanager's webhook (version
  * 4), events of Kubernetes (one, or a list), CloudEvents in structured form (one, or
- * a batch). Each becomes one row of signal_event.
+ * a batch) or in binary form, which is made structured first. Each becomes one row of signal_event.
  * Invariant: the same alert in the same state has the same dedupe and beginning, so
  * that it is one row however often it is sent.
  */
+#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "aegis_hash.h"
 #include "aegis_json.h"
@@ -370,6 +373,56 @@ aegis_cloud_event(aegis_signals_t *s, const json_t *e, aegis_error_t *err)
     s->taken++;
 
     return 1;
+}
+
+/* A header of an event in binary form; others are not looked at. */
+void
+aegis_cloudevent_attribute(aegis_cloudevent_t *b, const char *name, const char *value)
+{
+    char         key[64], text[2048], hex[3];
+    size_t       i, n;
+
+    if (strncasecmp(name, "ce-", 3) != 0 || value == NULL) {
+        return;
+    }
+
+    for (i = 0; name[i + 3] && i + 1 < sizeof(key); i++) {
+        key[i] = (char) (name[i + 3] >= 'A' && name[i + 3] <= 'Z' ? name[i + 3] | 0x20 : name[i + 3]);
+    }
+    key[i] = '\0';
+
+    for (n = 0; *value && n + 1 < sizeof(text); value++) {
+        if (*value == '%' && isxdigit((unsigned char) value[1]) && isxdigit((unsigned char) value[2])) {
+            memcpy(hex, value + 1, 2);
+            hex[2] = '\0';
+            text[n++] = (char) strtoul(hex, NULL, 16);
+            value += 2;
+        } else {
+            text[n++] = *value;
+        }
+    }
+    text[n] = '\0';
+    b->ok &= json_object_set_new(b->event, key, json_string(text)) == 0;
+}
+
+/* The same event in structured form; NULL when it is none. Ends b. */
+char *
+aegis_cloudevent_text(aegis_cloudevent_t *b, aegis_str_t body)
+{
+    char    *text;
+    json_t  *data;
+
+    if (body.len) {
+        data = json_loadb(body.data, body.len, JSON_DECODE_ANY, NULL);
+        data = data ? data : json_stringn(body.data, body.len);
+        b->ok &= data != NULL && json_object_set_new(b->event, "data", data) == 0;
+    }
+
+    text = b->ok ? json_dumps(b->event, JSON_COMPACT) : NULL;
+    json_decref(b->event);
+    b->event = NULL;
+
+    return text;
 }
 
 aegis_code_t

@@ -24,16 +24,16 @@ typedef struct {
     const char       *name;
     const char       *dataset;              /* of its objects */
     aegis_decode_pt   decode;
-} aegis_kind_t;
+} aegis_sensor_kind_t;
 
-const aegis_kind_t *aegis_kind_by_name(const char *name);
+const aegis_sensor_kind_t *aegis_sensor_kind_by_name(const char *name);
 
 typedef struct aegis_job_s  aegis_job_t;
 
 /* A request between its last byte and its answer. */
 struct aegis_job_s {
     aegis_job_t         *next;
-    const aegis_kind_t  *kind;
+    const aegis_sensor_kind_t  *kind;
     const char          *encoding;
     char                 tenant[64];
     char                 hash[AEGIS_SENSOR_HASH];
@@ -132,7 +132,7 @@ int aegis_sensor_http_start(aegis_sensor_t *x, aegis_error_t *err);
 void aegis_sensor_http_stop(aegis_sensor_t *x);
 
 /* Unpack and decode a body; signals and arena are the caller's. */
-aegis_code_t aegis_sensor_decode(const aegis_kind_t *kind, const char *encoding,
+aegis_code_t aegis_sensor_decode(const aegis_sensor_kind_t *kind, const char *encoding,
     aegis_str_t body, size_t max, aegis_signals_t *s, aegis_error_t *err);
 
 void aegis_sensor_trouble(aegis_sensor_t *x, const char *event, aegis_error_t *err);

@@ -23,7 +23,7 @@
 #define AEGIS_HTTP_TIMEOUT  60
 #define AEGIS_HTTP_FIRST    65536
 
-static const aegis_kind_t  aegis_kinds[] = {
+static const aegis_sensor_kind_t  aegis_kinds[] = {
     { "prw1", "metrics", aegis_decode_prw1 },
     { "prw2", "metrics", aegis_decode_prw2 },
     { "otlp-metrics", "metrics", aegis_decode_metrics },
@@ -50,8 +50,8 @@ static const aegis_path_t  aegis_paths[] = {
     { "/ingest/cloudevents", AEGIS_EVENTS, "cloudevents", "cloudevents" }
 };
 
-const aegis_kind_t *
-aegis_kind_by_name(const char *name)
+const aegis_sensor_kind_t *
+aegis_sensor_kind_by_name(const char *name)
 {
     size_t  i;
 
@@ -65,7 +65,7 @@ aegis_kind_by_name(const char *name)
 }
 
 aegis_code_t
-aegis_sensor_decode(const aegis_kind_t *kind, const char *encoding, aegis_str_t body,
+aegis_sensor_decode(const aegis_sensor_kind_t *kind, const char *encoding, aegis_str_t body,
     size_t max, aegis_signals_t *s, aegis_error_t *err)
 {
     aegis_code_t  rc;
@@ -122,7 +122,7 @@ aegis_call_media(aegis_call_t *c)
         return 415;
     }
 
-    c->job.kind = aegis_kind_by_name((c->path->family == AEGIS_PRW ? c->v2 : json)
+    c->job.kind = aegis_sensor_kind_by_name((c->path->family == AEGIS_PRW ? c->v2 : json)
                                      ? c->path->second : c->path->first);
     c->job.encoding = strcasecmp(enc, "gzip") == 0 ? "gzip" : strcasecmp(enc, "snappy") == 0 ? "snappy" : "";
     if (enc[0] && c->job.encoding[0] == '\0' && strcasecmp(enc, "identity") != 0) {

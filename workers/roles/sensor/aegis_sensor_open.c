@@ -76,11 +76,11 @@ aegis_open_row(aegis_sensor_t *x, aegis_fold_t *fold, const aegis_lane_t *l, int
     aegis_code_t         rc;
     aegis_arena_t       *arena;
     aegis_signals_t      s;
-    const aegis_kind_t  *kind;
+    const aegis_sensor_kind_t  *kind;
 
     *ret_seq = strtoull(aegis_pg_value(x->w->pg, row, 0), NULL, 10);
     tenant = aegis_pg_value(x->w->pg, row, 1);
-    kind = aegis_kind_by_name(aegis_pg_value(x->w->pg, row, 2));
+    kind = aegis_sensor_kind_by_name(aegis_pg_value(x->w->pg, row, 2));
     encoding = aegis_pg_value(x->w->pg, row, 3);
     hex = aegis_pg_value(x->w->pg, row, 4);
 

@@ -22,61 +22,29 @@ aegis_call_refuse(aegis_call_t *c, unsigned status, const char *why)
 
 /* --- CloudEvents in binary form */
 
-typedef struct {
-    json_t  *event;
-    int      ok;
-} aegis_reply_binary_t;
-
 static enum MHD_Result
 aegis_call_attribute(void *data, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-    char                   key[64], text[2048];
-    size_t                 i, n;
-    unsigned               byte;
-    aegis_reply_binary_t  *b;
-
-    b = data;
-    if (strncasecmp(name, "ce-", 3) != 0 || value == NULL) {
-        return MHD_YES;
-    }
-
-    for (i = 0; name[i + 3] && i + 1 < sizeof(key); i++) {
-        key[i] = (char) (name[i + 3] >= 'A' && name[i + 3] <= 'Z' ? name[i + 3] | 0x20 : name[i + 3]);
-    }
-    key[i] = '\0';
-
-    for (n = 0; *value && n + 1 < sizeof(text); value++) {
-        if (*value == '%' && sscanf(value + 1, "%2x", &byte) == 1 && value[1] && value[2]) {
-            text[n++] = (char) byte;
-            value += 2;
-        } else {
-            text[n++] = *value;
-        }
-    }
-    text[n] = '\0';
-    b->ok &= json_object_set_new(b->event, key, json_string(text)) == 0;
-
+    (void) kind;
+    aegis_cloudevent_attribute(data, name, value);
     return MHD_YES;
 }
 
 int
 aegis_call_structured(aegis_call_t *c)
 {
-    char                  *text;
-    json_t                *data;
-    aegis_reply_binary_t   b = { json_object(), 1 };
+    int                  ok;
+    char                *text;
+    aegis_cloudevent_t   b = { json_object(), 1 };
 
     (void) MHD_get_connection_values(c->connection, MHD_HEADER_KIND, aegis_call_attribute, &b);
 
-    if (c->len) {
-        data = json_loadb(c->body, c->len, JSON_DECODE_ANY, NULL);
-        data = data ? data : json_stringn(c->body, c->len);
-        b.ok &= data != NULL && c->job.encoding[0] == '\0'
-                && json_object_set_new(b.event, "data", data) == 0;
+    ok = c->len == 0 || c->job.encoding[0] == '\0';
+    text = aegis_cloudevent_text(&b, (aegis_str_t) { c->len, c->body });
+    if (!ok) {
+        free(text);
+        text = NULL;
     }
-
-    text = b.ok ? json_dumps(b.event, JSON_COMPACT) : NULL;
-    json_decref(b.event);
     if (text == NULL) {
         return 0;
     }

@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include <jansson.h>
+
 #include "aegis.h"
 #include "aegis_error.h"
 
@@ -167,6 +169,16 @@ aegis_code_t aegis_decode_loki_json(aegis_signals_t *s, aegis_str_t body, aegis_
 aegis_code_t aegis_decode_alerts(aegis_signals_t *s, aegis_str_t body, aegis_error_t *err);
 aegis_code_t aegis_decode_kube(aegis_signals_t *s, aegis_str_t body, aegis_error_t *err);
 aegis_code_t aegis_decode_cloudevents(aegis_signals_t *s, aegis_str_t body, aegis_error_t *err);
+
+/* An event in binary form (its attributes are headers) becomes the text that
+ * aegis_decode_cloudevents() takes. event begins as an object, ok as 1. */
+typedef struct {
+    json_t  *event;
+    int      ok;
+} aegis_cloudevent_t;
+
+void aegis_cloudevent_attribute(aegis_cloudevent_t *b, const char *name, const char *value);
+char *aegis_cloudevent_text(aegis_cloudevent_t *b, aegis_str_t body);
 
 /* Bodies: what is compressed as what it says; at most max bytes come out. */
 aegis_code_t aegis_unpack_gzip(aegis_arena_t *arena, aegis_str_t body, size_t max,
