@@ -43,7 +43,7 @@ my %room = (
                              'openssl/err.h', 'openssl/sha.h', 'openssl/evp.h', 'openssl/x509v3.h', 'openssl/x509.h', 'openssl/bio.h' ] },
     act     => { from => ['core', 'workers/lib', 'workers/roles/exec'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', 'curl/curl.h' ] },
-    decoders => { from => ['core', 'workers/roles/sensor'], system => [ map { "$_.h" } @libc ] },
+    decoders => { from => ['core', 'workers/roles/sensor', 't/fuzz'], system => [ map { "$_.h" } @libc ] },
     onnx    => { from => ['core', 'workers/lib', 'workers/roles/librarian'], system => [ (map { "$_.h" } @libc) ] },
     unit    => { from => ['core', 't/unit', undef],
                  system => [ (map { "$_.h" } @libc, @posix, 'setjmp'), 'jansson.h', 'cmocka.h',
