@@ -471,9 +471,13 @@ sub undocumented ($self) {
 # Under SAN=1: processes that run without the sanitizer, so that "no report" means
 # something.
 sub unwatched ($self) {
-    my %pid = map { $_ => $self->pid($_) } grep { $self->pid($_) } $self->roles;
-    $pid{"nginx worker $_->{pid}"} = $_->{pid} for $self->nginx_workers;
-    return grep { (eval { slurp("/proc/$pid{$_}/maps") } // 'libasan') !~ /libasan/ } sort keys %pid;
+    my %pid = map { my $role = $_; $role => sub { $self->pid($role) } } grep { $self->pid($_) } $self->roles;
+    for my $w ($self->nginx_workers) { $pid{"nginx worker $w->{pid}"} = sub { $w->{pid} } }
+    # one that has just begun has not loaded it yet, one that ends has let it go
+    return grep { my $who = $_; !wait_for("$who to show what it has loaded", 5, sub {
+        my $p = $pid{$who}->() or return 0;
+        return (eval { slurp("/proc/$p/maps") } // 'libasan') =~ /libasan/;
+    }, quiet => 1) } sort keys %pid;
 }
 
 # From now on, look at what is logged from here.
