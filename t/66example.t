@@ -22,7 +22,7 @@ sub localised ($ngx, $text, %drop) {
         [qr{^pid /run/nginx\.pid;}m,                  'pid @DIR@/nginx.pid;'],
         [qr{^error_log /var/log/nginx/error\.log}m,   'error_log @DIR@/log/error.log'],
         [qr{/var/log/nginx/},                         '@DIR@/log/'],
-        [qr{/etc/aegis/aegis_(?=gateway|log)},        "$run/conf/aegis_"],
+        [qr{/etc/aegis/aegis_(?=gateway|ingest|log)},        "$run/conf/aegis_"],
         [qr{/etc/aegis/keys\b},                       "$run/nginx/aegis_keys"],
         [qr{/etc/aegis/cursor\.secret\b},             "$run/nginx/cursor_secret"],
         [qr{/usr/share/aegis/openapi\.json},          "$run/conf/openapi.json"],
