@@ -6,7 +6,7 @@ use lib 't/lib';
 use Test::More;
 use Compress::Zlib ();
 use Time::HiRes ();
-use Aegis::Proto qw(bytes_field int_field double_field fixed_field snappy write_request write_request2 push_request);
+use Aegis::Proto qw(varint bytes_field int_field sint_field double_field fixed_field snappy write_request write_request2 native_request push_request);
 use Aegis::Stack;
 use Aegis::Test;
 
@@ -29,7 +29,13 @@ sub row ($metric, $t) {
 
 # A minute that has ended: what is of it is written with the next fold.
 my $past = minute(ms()) - 120_000;
-my @sent;
+sub is_spread ($metric, $want) {
+    my $got = row($metric, $past);
+    return is($got, undef, "$metric says nothing") unless $want;
+    my ($samples, $avg, $max, $p95, $off) = @$want;
+    return ok($got && $got->{samples} == $samples && abs($got->{avg} - $avg) <= abs($avg) / 20 && abs($got->{max} - $max) < 1e-6 && abs($got->{p95} - $p95) <= $off, "$metric: samples, avg, max, p95")
+        || diag(json_encode($got));
+}
 
 subtest 'remote write' => sub {
     my %l = (__name__ => "cpu_$unique", namespace => 'shop', service => 'web', pod => 'web-1');
@@ -83,6 +89,68 @@ subtest 'OTLP' => sub {
         scopeSpans => [{ spans => [{ traceId => 'a' x 32, spanId => $id, ($parent ? (parentSpanId => $parent) : ()), kind => $kind,
             startTimeUnixNano => $past . '000000', endTimeUnixNano => ($past + $ms) . '000000', ($err ? (status => { code => 2 }) : ()) }] }] } };
     is(post('/v1/traces', 'application/json', json_encode({ resourceSpans => [$span->('front', 3, '1' x 16, undef, 120, 0), $span->('back', 2, '2' x 16, '1' x 16, 100, 1)] }))->status, 200, 'traces');
+};
+
+# name => [points of OTLP, or series of remote write; then what metric_1m has: samples,
+# avg, max, p95 and how far p95 may be off]. A point is [temporality, ms of the minute, {…}].
+my @bounds = map { $_ * 10 } 1 .. 10;
+my $hist = sub ($at, $counts, %more) { { timeUnixNano => ($past + $at) . '000000', explicitBounds => \@bounds, bucketCounts => $counts, %more } };
+my $exp = sub ($at, $offset, $counts, %more) { { timeUnixNano => ($past + $at) . '000000', scale => 3, positive => { offset => $offset, bucketCounts => $counts }, %more } };
+my @even = ((100) x 10, 0);
+my @histograms = (
+    # 1000 values evenly up to 100: 95 of a hundred are below 95; a sixteenth of a bucket, and 1 %, may be missed
+    [ 'delta', histogram => 1, [$hist->(0, \@even, count => '1000', sum => 50_000)], [1000, 50, 100, 95, 1.5] ],
+    [ 'deltas', histogram => 1, [$hist->(0, \@even, sum => 50_000), $hist->(500, \@even, sum => 50_000), $hist->(500, \@even, sum => 50_000)], [2000, 50, 100, 95, 1.5] ],
+    [ 'cumulative', histogram => 2, [$hist->(0, [(7) x 11], sum => 900), $hist->(9000, [(107) x 10, 7], sum => 50_900)], [1000, 50, 100, 95, 1.5] ],
+    [ 'began here', histogram => 2, [$hist->(9000, \@even, sum => 50_000, startTimeUnixNano => ($past + 1) . '000000')], [1000, 50, 100, 95, 1.5] ],
+    [ 'again', histogram => 2, [$hist->(0, [(900) x 10, 0], sum => 1), $hist->(9000, \@even, sum => 50_000)], [1000, 50, 100, 95, 1.5] ],
+    [ 'out of order', histogram => 2, [$hist->(9000, \@even, sum => 50_000), $hist->(1000, [(5) x 11], sum => 9)], undef ],
+    [ 'first of all', histogram => 2, [$hist->(9000, \@even, sum => 50_000)], undef ],
+    [ 'no sum', histogram => 1, [$hist->(0, \@even)], [1000, 50, 100, 95, 1.5] ],
+    [ 'beyond', histogram => 1, [$hist->(0, [(0) x 10, 50], sum => 9000, max => 300, min => 120)], [50, 180, 300, 291, 12] ],
+    [ 'beyond, no max', histogram => 1, [$hist->(0, [(0) x 10, 50], sum => 9000)], [50, 180, 100, 100, 1] ],
+    [ 'empty', histogram => 1, [$hist->(0, [(0) x 11], sum => 0)], undef ],
+    [ 'no buckets', histogram => 1, [{ timeUnixNano => $past . '000000', count => '5', sum => 9 }], undef ],
+    [ 'powers', exponentialHistogram => 1, [$exp->(0, 24, [(100) x 8], sum => 9000)], [800, 11.25, 16, 15.3, 0.3] ],
+    # one bucket of 2 in scale 2 is two of scale 3: what was narrow became wide
+    [ 'wider', exponentialHistogram => 2, [$exp->(0, 24, [(100) x 8], sum => 1), $exp->(9000, 12, [(400) x 4], scale => 2, sum => 9001)], [800, 11.25, 16, 15.3, 0.3] ],
+    [ 'below zero', exponentialHistogram => 1, [{ timeUnixNano => $past . '000000', scale => 0, zeroCount => '90', negative => { offset => 3, bucketCounts => ['10', 0] }, sum => -100 }], [100, -1, 0, 0, 0] ],
+);
+
+subtest 'histograms' => sub {
+    for my $h (@histograms) {
+        my ($name, $kind, $temporality, $points) = @$h;
+        my $r = post('/v1/metrics', 'application/json', json_encode({ resourceMetrics => [{ scopeMetrics => [{ metrics => [
+            { name => "h $name $unique", $kind => { aggregationTemporality => $temporality, dataPoints => $points } }] }] }] }));
+        is($r->status, 200, "$name is taken");
+        is($r->json->{partialSuccess}, undef, 'whole') or diag($r->body);
+    }
+    for my $bad ([explicitBounds => [2, 1], bucketCounts => [1, 1, 1]], [explicitBounds => [1], bucketCounts => [1]], [explicitBounds => [1 .. 600], bucketCounts => [(1) x 601]]) {
+        my $r = post('/v1/metrics', 'application/json', json_encode({ resourceMetrics => [{ scopeMetrics => [{ metrics => [
+            { name => "h bad $unique", histogram => { aggregationTemporality => 1, dataPoints => [{ timeUnixNano => $past . '000000', @$bad }] } }] }] }] }));
+        is($r->json->{partialSuccess}{rejectedDataPoints}, 1, 'buckets that are none are refused: ' . $r->json->{partialSuccess}{errorMessage});
+    }
+    # as protobuf: packed counts of fixed64, and uint64 of an exponential one
+    my $p = bytes_field(1, bytes_field(2, bytes_field(2, bytes_field(1, "h proto $unique") . bytes_field(9, int_field(2, 1) . bytes_field(1, fixed_field(3, $past * 1_000_000)
+        . fixed_field(4, 1000) . double_field(5, 50_000) . bytes_field(6, pack 'Q<*', @even) . bytes_field(7, pack 'd<*', @bounds))))
+        . bytes_field(2, bytes_field(1, "h proto2 $unique") . bytes_field(10, int_field(2, 1) . bytes_field(1, fixed_field(3, $past * 1_000_000) . sint_field(6, 3)
+        . bytes_field(8, sint_field(1, 24) . bytes_field(2, join '', map { varint(100) } 1 .. 8)))))));
+    is(post('/v1/metrics', 'application/x-protobuf', $p)->status, 200, 'as protobuf');
+
+    # Prometheus: a classic one is many series, which need not come at once; a native one
+    my $l = sub ($name, %more) { { __name__ => "h_${name}_$unique" =~ s/(_bucket|_sum)(.*)/$2$1/r, service => 'web', %more } };
+    my $series = sub ($name, $le, $k) { [$l->($name . '_bucket', le => $le), [$past, 5], [$past + 15_000, 5 + 100 * $k]] };
+    is(prw(write_request(map { $series->('classic', $bounds[$_], $_ + 1) } 0 .. 4))->status, 204, 'a part of a classic one');
+    is(prw(write_request((map { $series->('classic', $bounds[$_], $_ + 1) } 5 .. 9), $series->('classic', '+Inf', 10), [$l->('classic_sum'), [$past, 5], [$past + 15_000, 50_005]]))->status, 204, 'the rest of it');
+    is(prw(write_request(map { $series->('part', $bounds[$_], $_ + 1) } 0 .. 4))->status, 204, 'one that is never whole');
+    my $native = sub ($at, $n, $sum, %o) { int_field(1, $n) . double_field(3, $sum) . sint_field(4, 3) . bytes_field(11, sint_field(1, 25) . int_field(2, 8))
+        . bytes_field(12, join '', map { my $d = $_ ? 0 : $n / 8; varint(2 * $d) } 0 .. 7) . ($o{gauge} ? int_field(14, 3) : '') . int_field(15, $past + $at) };
+    is(prw(native_request([$l->('native'), $native->(0, 80, 1), $native->(9000, 880, 9001)], [$l->('gauge'), $native->(0, 800, 9000, gauge => 1)]))->status, 204, 'native ones');
+    my $r = prw(native_request([$l->('bad'), int_field(1, 5) . sint_field(4, 9) . int_field(15, $past)]));
+    is($r->status, 400, 'of a scale that is none');
+    like($r->body, qr/native histogram/, 'with the reason');
+    $r = prw(native_request([$l->('bad'), int_field(1, 5) . bytes_field(11, int_field(2, 1 << 40)) . bytes_field(13, pack 'd<*', (1) x 600) . int_field(15, $past)]));
+    is($r->status, 400, 'with more buckets than are taken');
 };
 
 subtest 'Loki' => sub {
@@ -175,6 +243,10 @@ subtest 'what it became' => sub {
     is(row("lat_$unique.json", $past)->{avg}, 5, 'JSON');
     is(row("c_${unique}_total", $past)->{max}, 30, 'a counter as it is');
     is(row("c_${unique}_total:rate", $past)->{avg}, 2, 'and what it grows by second');
+    for my $h (@histograms, map { [$_->[0], ('') x 3, $_->[1]] } ['proto', [1000, 50, 100, 95, 1.5]], ['proto2', [800, 11.25, 16, 15.3, 0.3]]) {
+        is_spread("h $h->[0] $unique", $h->[4]);
+    }
+    is_spread("h_$_->[0]_$unique", $_->[1]) for ['classic', [1000, 50, 100, 95, 1.5]], ['part', undef], ['native', [800, 11.25, 16, 15.3, 0.3]], ['gauge', [800, 11.25, 16, 15.3, 0.3]];
     my $p = $pg->row('SELECT p.*, (SELECT sum(count) FROM aegis.log_pattern_5m c WHERE c.fingerprint = p.fingerprint AND c.resource = p.resource) AS n FROM aegis.log_pattern p WHERE resource = ?', 'urn:svc:pay');
     is($p->{severity}, 'error', 'lines are of a template');
     like($p->{template}, qr/^payment <\*> of \S+ failed: card declined$/, 'that says what they share');

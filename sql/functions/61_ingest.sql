@@ -105,15 +105,16 @@ DECLARE
 BEGIN
     INSERT INTO aegis.metric_1m AS m (tenant, resource, metric, series, bucket, samples, avg, max,
                 p95, labels, sketch)
-    SELECT u.tenant, u.resource, u.metric, u.series, to_timestamp(u.bucket), u.samples, u.avg, u.max,
+    SELECT u.tenant, u.resource, u.metric, u.series, to_timestamp(u.bucket),
+           least(u.samples, 2147483647), u.avg, u.max,
            u.p95, u.labels::jsonb, u.sketch
       FROM unnest(p_tenant, p_resource, p_metric, p_series, p_bucket, p_samples, p_avg, p_max,
            p_p95, p_labels, p_sketch) AS u(tenant, resource, metric, series, bucket, samples, avg,
            max, p95, labels, sketch)
     ON CONFLICT (tenant, resource, metric, bucket, series) DO UPDATE
-       SET samples = m.samples + excluded.samples,
+       SET samples = least(m.samples::bigint + excluded.samples, 2147483647),
            avg = (m.avg * m.samples + excluded.avg * excluded.samples)
-                 / (m.samples + excluded.samples),
+                 / (m.samples::bigint + excluded.samples),
            max = greatest(m.max, excluded.max),
            sketch = aegis.sketch_merge(m.sketch, excluded.sketch),
            p95 = least(coalesce(aegis.sketch_quantile(aegis.sketch_merge(m.sketch, excluded.sketch),

@@ -140,6 +140,10 @@ sensor_points(const aegis_points_t *p)
             c = memcmp(p->labels[i - 1].name.data, p->labels[i].name.data, len);
             aegis_fuzz_must(c < 0 || (c == 0 && p->labels[i - 1].name.len < p->labels[i].name.len));
         }
+        for (i = 0; p->hist && i < p->hist->n; i++) {
+            aegis_fuzz_must(i < AEGIS_HIST_BUCKETS && p->hist->buckets[i].n > 0
+                            && p->hist->buckets[i].lo <= p->hist->buckets[i].hi);
+        }
         for (i = 0; i < p->n; i++) {
             aegis_fuzz_must(p->samples[i].t >= NOW - PAST && p->samples[i].t <= NOW + FUTURE);
         }

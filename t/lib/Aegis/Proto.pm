@@ -4,7 +4,7 @@ package Aegis::Proto;
 
 use v5.36;
 use Exporter 'import';
-our @EXPORT_OK = qw(varint bytes_field int_field double_field fixed_field snappy write_request write_request2 push_request);
+our @EXPORT_OK = qw(varint bytes_field int_field sint_field double_field fixed_field snappy write_request write_request2 native_request push_request);
 
 sub varint ($n) {
     my $out = '';
@@ -14,8 +14,17 @@ sub varint ($n) {
 
 sub bytes_field ($f, $v) { return varint($f << 3 | 2) . varint(length $v) . $v }
 sub int_field ($f, $v)   { return varint($f << 3) . varint($v) }
+sub sint_field ($f, $v)  { return int_field($f, $v < 0 ? -2 * $v - 1 : 2 * $v) }
 sub double_field ($f, $v) { return varint($f << 3 | 1) . pack 'd<', $v }
 sub fixed_field ($f, $v) { return varint($f << 3 | 1) . pack 'Q<', $v }
+
+# series: [{labels}, message of a native histogram, …], version 1
+sub native_request (@series) {
+    return join '', map {
+        my ($labels, @h) = @$_;
+        bytes_field(1, join('', map({ bytes_field(1, bytes_field(1, $_) . bytes_field(2, $labels->{$_})) } sort keys %$labels), map { bytes_field(4, $_) } @h))
+    } @series;
+}
 
 # A body as one literal after the other.
 sub snappy ($data) {

@@ -1,7 +1,8 @@
 /*
  * aegis_decode_metrics.c: OTLP metrics. A number is a sample of its metric; of
- * histograms and summaries count and sum become <metric>_count and <metric>_sum, the
- * largest <metric>_max, a quantile <metric> with its label, as Prometheus has them.
+ * histograms the buckets are <metric> itself; of them and of summaries count and sum
+ * become <metric>_count and <metric>_sum, the largest <metric>_max, a quantile
+ * <metric> with its label, as Prometheus has them.
  * Sums that are monotonic and cumulative, and counts, are counters. A point
  * without a value (flag 1) is passed over.
  */
@@ -20,6 +21,7 @@ typedef struct {
     aegis_label_t     kept[4];
     unsigned          n_kept;
     const char       *metric;
+    aegis_hist_t     *hist;             /* of the next point */
 } aegis_metrics_t;
 
 /* Attributes of a resource that tell apart who shares a URN. */
@@ -61,6 +63,7 @@ aegis_metrics_point(aegis_metrics_t *m, const char *suffix, Otlp__KeyValue *cons
     p->metric = aegis_cstr(copy);
     p->resource = m->resource;
     p->counter = counter;
+    p->hist = m->hist;
     memcpy(p->labels, m->kept, m->n_kept * sizeof(aegis_label_t));
     p->n_labels = m->n_kept + aegis_otlp_labels(m->s, kv, n_kv, p->labels + m->n_kept,
                                                 (unsigned) n_kv);
@@ -114,30 +117,168 @@ aegis_metrics_spread(aegis_metrics_t *m, Otlp__KeyValue *const *kv, size_t n_kv,
         && (max == NULL || aegis_metrics_point(m, "_max", kv, n_kv, NULL, ns, *max, 0));
 }
 
-static int
-aegis_metrics_histogram(aegis_metrics_t *m, const Otlp__Metric *x)
+/* Room for a histogram of at most n buckets. NULL: no memory. */
+static aegis_hist_t *
+aegis_metrics_hist(aegis_metrics_t *m, size_t n, uint64_t start, int cumulative)
 {
-    int                            counter;
-    size_t                         i;
-    const Otlp__HistogramPoint    *h;
-    const Otlp__ExponentialPoint  *e;
+    aegis_hist_t  *h;
 
-    counter = x->histogram && x->histogram->aggregation_temporality == AEGIS_OTLP_CUMULATIVE;
-    for (i = 0; x->histogram && i < x->histogram->n_data_points; i++) {
-        h = x->histogram->data_points[i];
-        if (!aegis_metrics_spread(m, h->attributes, h->n_attributes, h->time_unix_nano, h->count,
-                                  h->has_sum ? &h->sum : NULL, h->has_max ? &h->max : NULL, counter))
+    h = aegis_arena_alloc(m->s->arena, sizeof(aegis_hist_t));
+    if (h == NULL) {
+        return NULL;
+    }
+
+    memset(h, 0, sizeof(aegis_hist_t));
+    h->buckets = aegis_arena_alloc(m->s->arena, (n + 1) * sizeof(aegis_bucket_t));
+    h->start = (int64_t) (start / 1000000);
+    h->cumulative = cumulative;
+    h->sum = h->min = h->max = NAN;
+
+    return h->buckets ? h : NULL;
+}
+
+static int
+aegis_metrics_buckets(aegis_metrics_t *m, const Otlp__HistogramPoint *p, int cumulative)
+{
+    int            n, ok;
+    aegis_hist_t  *h;
+
+    if (p->n_explicit_bounds == 0) {
+        return 1;                       /* nothing is said of how they are spread */
+    }
+    if (p->n_bucket_counts != p->n_explicit_bounds + 1
+        || p->n_bucket_counts > AEGIS_HIST_BUCKETS)
+    {
+        aegis_signals_refuse(m->s, 1, "a histogram has %zu bounds and %zu buckets, at most %d",
+                             p->n_explicit_bounds, p->n_bucket_counts, AEGIS_HIST_BUCKETS);
+        return 1;
+    }
+
+    h = aegis_metrics_hist(m, p->n_bucket_counts, p->start_time_unix_nano, cumulative);
+    if (h == NULL) {
+        return 0;
+    }
+
+    n = aegis_hist_explicit(p->explicit_bounds, p->n_explicit_bounds, p->bucket_counts, h->buckets);
+    if (n < 0) {
+        aegis_signals_refuse(m->s, 1, "the bounds of a histogram do not rise");
+        return 1;
+    }
+
+    h->n = (unsigned) n;
+    h->sum = p->has_sum ? p->sum : NAN;
+    h->min = p->has_min ? p->min : NAN;
+    h->max = p->has_max ? p->max : NAN;
+
+    m->hist = h;
+    ok = aegis_metrics_point(m, "", p->attributes, p->n_attributes, NULL, p->time_unix_nano,
+                             (double) p->count, 0);
+    m->hist = NULL;
+
+    return ok;
+}
+
+/* One side of an exponential histogram, from the bucket of the smallest value on. */
+static void
+aegis_metrics_side(aegis_hist_t *h, const Otlp__Buckets *b, int scale, int sign)
+{
+    double   lo, hi;
+    size_t   i, k;
+
+    for (i = 0; b && i < b->n_bucket_counts; i++) {
+        k = sign < 0 ? b->n_bucket_counts - 1 - i : i;
+        if (b->bucket_counts[k]) {
+            lo = aegis_hist_edge(scale, (int64_t) b->offset + (int64_t) k);
+            hi = aegis_hist_edge(scale, (int64_t) b->offset + (int64_t) k + 1);
+            h->buckets[h->n++] = sign < 0 ? (aegis_bucket_t) { -hi, -lo, b->bucket_counts[k] }
+                                          : (aegis_bucket_t) { lo, hi, b->bucket_counts[k] };
+        }
+    }
+}
+
+static int
+aegis_metrics_powers(aegis_metrics_t *m, const Otlp__ExponentialPoint *p, int cumulative)
+{
+    int            ok;
+    size_t         n;
+    double         zero;
+    aegis_hist_t  *h;
+
+    n = (p->positive ? p->positive->n_bucket_counts : 0)
+        + (p->negative ? p->negative->n_bucket_counts : 0) + 1;
+    zero = p->has_zero_threshold && p->zero_threshold > 0 ? p->zero_threshold : 0;
+
+    if (n > AEGIS_HIST_BUCKETS || p->scale < -10 || p->scale > 20 || !isfinite(zero)) {
+        aegis_signals_refuse(m->s, 1, "a histogram has %zu buckets, at most %d, of scale %d",
+                             n, AEGIS_HIST_BUCKETS, p->scale);
+        return 1;
+    }
+
+    h = aegis_metrics_hist(m, n, p->start_time_unix_nano, cumulative);
+    if (h == NULL) {
+        return 0;
+    }
+
+    aegis_metrics_side(h, p->negative, p->scale, -1);
+    if (p->zero_count) {
+        h->buckets[h->n++] = (aegis_bucket_t) { -zero, zero, p->zero_count };
+    }
+    aegis_metrics_side(h, p->positive, p->scale, 1);
+
+    h->sum = p->has_sum ? p->sum : NAN;
+    h->min = p->has_min ? p->min : NAN;
+    h->max = p->has_max ? p->max : NAN;
+
+    m->hist = h;
+    ok = aegis_metrics_point(m, "", p->attributes, p->n_attributes, NULL, p->time_unix_nano,
+                             (double) p->count, 0);
+    m->hist = NULL;
+
+    return ok;
+}
+
+static int
+aegis_metrics_histogram(aegis_metrics_t *m, const Otlp__Histogram *x)
+{
+    int                          counter;
+    size_t                       i;
+    const Otlp__HistogramPoint  *h;
+
+    counter = x->aggregation_temporality == AEGIS_OTLP_CUMULATIVE;
+
+    for (i = 0; i < x->n_data_points; i++) {
+        h = x->data_points[i];
+        if (h->flags & AEGIS_OTLP_NO_VALUE) {
+            m->s->ignored++;
+        } else if (!aegis_metrics_buckets(m, h, counter)
+                   || !aegis_metrics_spread(m, h->attributes, h->n_attributes, h->time_unix_nano,
+                                            h->count, h->has_sum ? &h->sum : NULL,
+                                            h->has_max ? &h->max : NULL, counter))
         {
             return 0;
         }
     }
 
-    counter = x->exponential_histogram
-              && x->exponential_histogram->aggregation_temporality == AEGIS_OTLP_CUMULATIVE;
-    for (i = 0; x->exponential_histogram && i < x->exponential_histogram->n_data_points; i++) {
-        e = x->exponential_histogram->data_points[i];
-        if (!aegis_metrics_spread(m, e->attributes, e->n_attributes, e->time_unix_nano, e->count,
-                                  e->has_sum ? &e->sum : NULL, e->has_max ? &e->max : NULL, counter))
+    return 1;
+}
+
+static int
+aegis_metrics_exponential(aegis_metrics_t *m, const Otlp__ExponentialHistogram *x)
+{
+    int                            counter;
+    size_t                         i;
+    const Otlp__ExponentialPoint  *e;
+
+    counter = x->aggregation_temporality == AEGIS_OTLP_CUMULATIVE;
+
+    for (i = 0; i < x->n_data_points; i++) {
+        e = x->data_points[i];
+        if (e->flags & AEGIS_OTLP_NO_VALUE) {
+            m->s->ignored++;
+        } else if (!aegis_metrics_powers(m, e, counter)
+                   || !aegis_metrics_spread(m, e->attributes, e->n_attributes, e->time_unix_nano,
+                                            e->count, e->has_sum ? &e->sum : NULL,
+                                            e->has_max ? &e->max : NULL, counter))
         {
             return 0;
         }
@@ -188,7 +329,9 @@ aegis_metrics_one(aegis_metrics_t *m, const Otlp__Metric *x)
         return 0;
     }
 
-    return aegis_metrics_histogram(m, x)
+    return (x->histogram == NULL || aegis_metrics_histogram(m, x->histogram))
+        && (x->exponential_histogram == NULL
+            || aegis_metrics_exponential(m, x->exponential_histogram))
         && (x->summary == NULL || aegis_metrics_summary(m, x->summary));
 }
 
@@ -219,7 +362,7 @@ static aegis_code_t
 aegis_metrics_take(aegis_signals_t *s, const Otlp__MetricsRequest *r, aegis_error_t *err)
 {
     size_t                        i, k, n;
-    aegis_metrics_t               m = { s, AEGIS_NO_STR, { { { 0, NULL }, { 0, NULL } } }, 0, NULL };
+    aegis_metrics_t               m = { s, AEGIS_NO_STR, { { { 0, NULL }, { 0, NULL } } }, 0, NULL, NULL };
     const Otlp__ResourceMetrics  *rm;
 
     for (i = 0; i < r->n_resource_metrics; i++) {

@@ -1,7 +1,7 @@
 /*
  * aegis_decode_prw.c: Prometheus remote write 1.0 (prometheus.WriteRequest) and 2.0
- * (io.prometheus.write.v2.Request), unpacked. Of native histograms count and sum
- * are taken; exemplars and metadata are not.
+ * (io.prometheus.write.v2.Request), unpacked. Native histograms are of
+ * aegis_decode_native.c; exemplars and metadata are not taken.
  * Invariant: strings point into the body.
  */
 #include <math.h>
@@ -172,7 +172,7 @@ aegis_prw_take(aegis_signals_t *s, aegis_points_t *p, uint64_t bits, int64_t t)
     }
 }
 
-/* Histogram: its count and sum are enough to say that it was seen. */
+/* Metadata { type = 1 } */
 static void
 aegis_prw_metadata(aegis_points_t *p, aegis_str_t message)
 {
@@ -228,8 +228,6 @@ aegis_prw_fields(const aegis_prw_t *prw, aegis_signals_t *s, aegis_points_t *p,
                 return aegis_prw_bad(err, "a sample");
             }
             aegis_prw_take(s, p, bits, t);
-        } else if (w.field == (prw->v == 1 ? 4 : 3) && w.type == AEGIS_WIRE_BYTES) {
-            aegis_signals_refuse(s, 1, "native histograms are not taken");
         } else if (w.field == 5 && prw->v == 2 && w.type == AEGIS_WIRE_BYTES) {
             aegis_prw_metadata(p, w.bytes);
         }
@@ -277,9 +275,10 @@ aegis_prw_series(const aegis_prw_t *prw, aegis_signals_t *s, aegis_str_t message
         aegis_signals_refuse(s, p->n, p->metric.len == 0 ? "a series has no name"
             : "the labels of a series are doubled, too long or more than %d", AEGIS_LABELS_MAX);
         p->n = 0;
+        return AEGIS_E_OK;
     }
 
-    return AEGIS_E_OK;
+    return aegis_decode_native(s, p, message, prw->v == 1 ? 4 : 3, err);
 }
 
 aegis_code_t

@@ -71,7 +71,7 @@ aegis_fold_free(aegis_fold_t *f)
     for (i = 0; f->series && i < AEGIS_FOLD_SLOTS; i++) {
         for (s = f->series[i]; s; s = next_s) {
             next_s = s->next;
-            free(s);
+            aegis_series_free(s);
         }
     }
     for (i = 0; f->waiting && i < AEGIS_FOLD_SMALL; i++) {
@@ -138,6 +138,26 @@ aegis_fold_apply(aegis_fold_t *f, aegis_signals_t *s, uint64_t seq, int64_t of_m
     return ok;
 }
 
+static int
+aegis_parts_copy(aegis_arena_t *arena, aegis_cell_t *c)
+{
+    aegis_part_t  *parts;
+
+    if (c->n_parts == 0) {
+        c->parts = NULL;
+        c->cap_parts = 0;
+        return 1;
+    }
+
+    parts = aegis_arena_alloc(arena, c->cap_parts * sizeof(aegis_part_t));
+    if (parts == NULL) {
+        return 0;
+    }
+    c->parts = memcpy(parts, c->parts, c->n_parts * sizeof(aegis_part_t));
+
+    return 1;
+}
+
 /* Take the open minutes over into the next generation. 0: no memory. */
 static int
 aegis_fold_stay(aegis_gen_t *old, aegis_gen_t *gen, int64_t open)
@@ -157,8 +177,11 @@ aegis_fold_stay(aegis_gen_t *old, aegis_gen_t *gen, int64_t open)
             return 0;
         }
         *copy = *c;
-        copy->seen = memcpy(seen, c->seen, c->n * sizeof(uint16_t));
-        if (!aegis_spread_copy(gen->arena, &copy->spread)) {
+        copy->seen = seen;
+        if (c->n) {
+            memcpy(seen, c->seen, c->n * sizeof(uint16_t));
+        }
+        if (!aegis_spread_copy(gen->arena, &copy->spread) || !aegis_parts_copy(gen->arena, copy)) {
             return 0;
         }
 
@@ -201,6 +224,7 @@ aegis_fold_take(aegis_fold_t *f, int64_t open, int64_t now)
     for (c = old->cells; c; c = c->all) {
         c->series->cells = NULL;
         c->series->wanted++;
+        f->refused_series += !aegis_hist_settle(old->arena, c);
     }
     for (c = gen->cells; c; c = c->all) {
         c->series->cells = NULL;
@@ -231,6 +255,13 @@ aegis_fold_done(aegis_fold_t *f, aegis_gen_t *gen)
 
 /* --- sketches */
 
+/* SQL keeps a bin's count as int4. */
+static uint32_t
+aegis_spread_sum(uint32_t a, uint64_t b)
+{
+    return b < (uint64_t) INT32_MAX - a ? a + (uint32_t) b : INT32_MAX;
+}
+
 static int
 aegis_spread_room(aegis_arena_t *arena, aegis_spread_t *s)
 {
@@ -241,7 +272,7 @@ aegis_spread_room(aegis_arena_t *arena, aegis_spread_t *s)
         return 1;
     }
     if (s->n == AEGIS_FOLD_BINS) {
-        s->bins[1].n += s->bins[0].n;
+        s->bins[1].n = aegis_spread_sum(s->bins[1].n, s->bins[0].n);
         memmove(s->bins, s->bins + 1, --s->n * sizeof(aegis_bin_t));
         return 1;
     }
@@ -261,7 +292,7 @@ aegis_spread_room(aegis_arena_t *arena, aegis_spread_t *s)
 }
 
 int
-aegis_spread_add(aegis_arena_t *arena, aegis_spread_t *s, double v)
+aegis_spread_add(aegis_arena_t *arena, aegis_spread_t *s, double v, uint64_t n)
 {
     int       lo, hi, mid;
     int16_t   bin;
@@ -277,22 +308,22 @@ aegis_spread_add(aegis_arena_t *arena, aegis_spread_t *s, double v)
         }
     }
 
-    s->count++;
+    s->count += n;
     if (lo < s->n && s->bins[lo].bin == bin) {
-        s->bins[lo].n++;
+        s->bins[lo].n = aegis_spread_sum(s->bins[lo].n, n);
         return 1;
     }
 
     hi = s->n;
     if (!aegis_spread_room(arena, s)) {
-        s->count--;
+        s->count -= n;
         return 0;
     }
     lo -= hi - s->n;
     lo = lo < 0 ? 0 : lo;
 
     memmove(s->bins + lo + 1, s->bins + lo, (size_t) (s->n - lo) * sizeof(aegis_bin_t));
-    s->bins[lo] = (aegis_bin_t) { bin, 1 };
+    s->bins[lo] = (aegis_bin_t) { bin, aegis_spread_sum(0, n) };
     s->n++;
 
     return 1;

@@ -26,9 +26,15 @@
 typedef struct {
     uint16_t      n;
     uint16_t      cap;
-    uint32_t      count;
+    uint64_t      count;
     aegis_bin_t  *bins;
 } aegis_spread_t;
+
+/* How much one bucket of a classic histogram grew: values up to le. */
+typedef struct {
+    double        le;
+    double        grown;
+} aegis_part_t;
 
 typedef struct aegis_series_s  aegis_series_t;
 typedef struct aegis_cell_s    aegis_cell_t;
@@ -45,7 +51,10 @@ struct aegis_cell_s {
     uint32_t         n;
     uint32_t         cap;
     uint16_t        *seen;              /* ms of the minute, of each sample */
-    aegis_spread_t   spread;
+    aegis_spread_t   spread;            /* its count is that of values, of histograms too */
+    aegis_part_t    *parts;             /* of a classic histogram, until it is taken */
+    uint16_t         n_parts;
+    uint16_t         cap_parts;
 };
 
 typedef struct {
@@ -54,12 +63,26 @@ typedef struct {
     aegis_drain_t  *drain;
 } aegis_tenant_t;
 
+/* The last state of a cumulative histogram. */
+typedef struct {
+    int64_t         t;
+    int64_t         start;
+    double          sum;
+    unsigned        n;
+    aegis_bucket_t  buckets[];
+} aegis_hist_state_t;
+
 struct aegis_series_s {
     aegis_series_t  *next;
     uint64_t         hash[2];
     aegis_tenant_t  *tenant;
     aegis_cell_t    *cells;             /* of the generation now */
     aegis_series_t  *rate;              /* of a counter: its growth by second */
+    aegis_series_t  *hist;              /* of <name>_bucket and <name>_sum: <name> */
+    double           le;                /* of <name>_bucket; NAN */
+    aegis_hist_state_t  *state;         /* of a histogram */
+    unsigned         refs;              /* of a classic one: series whose hist it is */
+    unsigned         weight;            /* how many of the tenant's series it counts as */
     int64_t          used;              /* ms: when it was last received */
     int64_t          t;                 /* of a counter: its last sample */
     double           v;
@@ -178,10 +201,29 @@ void aegis_fold_sweep(aegis_fold_t *f, int64_t before);
 /* Parts of apply. */
 int aegis_fold_points(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *s, uint64_t seq,
     int64_t of_minute);
+aegis_cell_t *aegis_cell_of(aegis_gen_t *g, aegis_series_t *s, int64_t minute, uint64_t seq);
+int aegis_cell_seen(aegis_gen_t *g, aegis_cell_t *c, uint16_t ms);
+aegis_series_t *aegis_series_make(aegis_tenant_t *t, const uint64_t hash[2], aegis_str_t resource,
+    aegis_str_t metric, const char *suffix, const char *labels);
+void aegis_series_free(aegis_series_t *s);
+aegis_series_t *aegis_series_at(const aegis_fold_t *f, const uint64_t hash[2]);
+
+/* That of p, which is made when it is new. NULL: no room, or no memory. */
+aegis_series_t *aegis_series_find(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *b,
+    const aegis_points_t *p);
+
+/* Histograms: one sample of s; a series that a classic one is made of, when it is
+ * made; growth of it; what the parts of a minute say. 0: no memory. */
+int aegis_fold_hist(aegis_fold_t *f, aegis_series_t *s, const aegis_points_t *p, uint64_t seq,
+    int64_t of_minute);
+void aegis_hist_join(aegis_fold_t *f, aegis_signals_t *b, aegis_series_t *s,
+    const aegis_points_t *p);
+int aegis_hist_part(aegis_fold_t *f, aegis_series_t *s, int64_t t, double grown, uint64_t seq);
+int aegis_hist_settle(aegis_arena_t *arena, aegis_cell_t *c);
 int aegis_fold_lines(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *s);
 int aegis_fold_spans(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *s);
 void aegis_fold_lonely(aegis_fold_t *f, int64_t before);
-int aegis_spread_add(aegis_arena_t *arena, aegis_spread_t *s, double v);
+int aegis_spread_add(aegis_arena_t *arena, aegis_spread_t *s, double v, uint64_t n);
 int aegis_spread_copy(aegis_arena_t *arena, aegis_spread_t *s);
 
 #endif

@@ -55,7 +55,7 @@ aegis_calls_count(aegis_gen_t *g, const char *tenant, aegis_str_t caller, aegis_
     c->calls++;
     c->errors += error;
 
-    return aegis_spread_add(g->arena, &c->spread, ms);
+    return aegis_spread_add(g->arena, &c->spread, ms, 1);
 }
 
 /* It waits no longer: what it says by itself. */

@@ -1,9 +1,10 @@
 /*
  * aegis_fold_series.c: samples: which series they are of, which minute, and whether
  * they have been there already. A counter has a second series beside it, <metric>:rate:
- * how much it grew, by second.
+ * how much it grew, by second. Histograms are of aegis_fold_hist.c.
  * Invariant: a series that a generation still has to write is never forgotten.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +39,7 @@ aegis_series_labels(const aegis_points_t *p, uint64_t used)
     return text;
 }
 
-static aegis_series_t *
+aegis_series_t *
 aegis_series_make(aegis_tenant_t *t, const uint64_t hash[2], aegis_str_t resource,
     aegis_str_t metric, const char *suffix, const char *labels)
 {
@@ -54,6 +55,8 @@ aegis_series_make(aegis_tenant_t *t, const uint64_t hash[2], aegis_str_t resourc
 
     memcpy(s->hash, hash, sizeof(s->hash));
     s->tenant = t;
+    s->weight = 1;
+    s->le = NAN;
     s->id = strcmp(labels, "{}") == 0 ? 0 : (int64_t) hash[0];
 
     p = s->text;
@@ -68,7 +71,29 @@ aegis_series_make(aegis_tenant_t *t, const uint64_t hash[2], aegis_str_t resourc
     return s;
 }
 
-static aegis_series_t *
+void
+aegis_series_free(aegis_series_t *s)
+{
+    free(s->state);
+    free(s);
+}
+
+/* NULL: it is not there. */
+aegis_series_t *
+aegis_series_at(const aegis_fold_t *f, const uint64_t hash[2])
+{
+    aegis_series_t  *s;
+
+    for (s = f->series[hash[0] % AEGIS_FOLD_SLOTS]; s; s = s->next) {
+        if (s->hash[0] == hash[0] && s->hash[1] == hash[1]) {
+            return s;
+        }
+    }
+
+    return NULL;
+}
+
+aegis_series_t *
 aegis_series_find(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *b,
     const aegis_points_t *p)
 {
@@ -77,12 +102,11 @@ aegis_series_find(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *b,
     aegis_str_t       resource;
     aegis_series_t   *s, **slot;
 
-    slot = &f->series[p->hash[0] % AEGIS_FOLD_SLOTS];
-    for (s = *slot; s; s = s->next) {
-        if (s->hash[0] == p->hash[0] && s->hash[1] == p->hash[1]) {
-            return s;
-        }
+    s = aegis_series_at(f, p->hash);
+    if (s) {
+        return s;
     }
+    slot = &f->series[p->hash[0] % AEGIS_FOLD_SLOTS];
 
     if (t->n_series >= f->series_max) {
         f->refused_series += p->n;
@@ -104,6 +128,7 @@ aegis_series_find(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *b,
         *slot = s;
         t->n_series++;
         f->n_series++;
+        aegis_hist_join(f, b, s, p);
     }
 
     return s;
@@ -134,7 +159,7 @@ aegis_cell_room(aegis_gen_t *g, aegis_cell_t *c)
     return 1;
 }
 
-static aegis_cell_t *
+aegis_cell_t *
 aegis_cell_of(aegis_gen_t *g, aegis_series_t *s, int64_t minute, uint64_t seq)
 {
     aegis_cell_t  *c;
@@ -163,20 +188,16 @@ aegis_cell_of(aegis_gen_t *g, aegis_series_t *s, int64_t minute, uint64_t seq)
     return c;
 }
 
-/* 1: taken · 2: it was there · 0: no memory. */
-static int
-aegis_cell_add(aegis_gen_t *g, aegis_series_t *s, int64_t t, double v, uint64_t seq)
+/* 1: it is new · 2: it was there · 0: no memory. */
+int
+aegis_cell_seen(aegis_gen_t *g, aegis_cell_t *c, uint16_t ms)
 {
-    uint16_t       ms;
-    uint32_t       i;
-    aegis_cell_t  *c;
+    uint32_t  i;
 
-    c = aegis_cell_of(g, s, t / 60000, seq);
-    if (c == NULL || !aegis_cell_room(g, c)) {
+    if (!aegis_cell_room(g, c)) {
         return 0;
     }
 
-    ms = (uint16_t) (t % 60000);
     if (c->n && ms <= c->seen[c->n - 1]) {
         for (i = 0; i < c->n; i++) {
             if (c->seen[i] == ms) {
@@ -189,33 +210,36 @@ aegis_cell_add(aegis_gen_t *g, aegis_series_t *s, int64_t t, double v, uint64_t 
     } else {
         c->seen[c->n] = ms;
     }
-
-    if (!aegis_spread_add(g->arena, &c->spread, v)) {
-        return 0;
-    }
-    c->max = c->n == 0 || v > c->max ? v : c->max;
-    c->sum += v;
     c->n++;
 
     return 1;
 }
 
-/* What a counter's next sample says of its growth. */
 static int
-aegis_series_rate(aegis_fold_t *f, aegis_series_t *s, const aegis_sample_t *x, uint64_t seq,
-    int64_t of_minute)
+aegis_cell_add(aegis_gen_t *g, aegis_series_t *s, int64_t t, double v, uint64_t seq)
 {
-    double    grown;
-    int64_t   dt;
-    uint64_t  hash[2];
+    int            rc;
+    aegis_cell_t  *c;
 
-    dt = x->t - s->t;
-    if (s->t && dt <= 0) {
-        return 1;
+    c = aegis_cell_of(g, s, t / 60000, seq);
+    rc = c ? aegis_cell_seen(g, c, (uint16_t) (t % 60000)) : 0;
+    if (rc != 1) {
+        return rc;
     }
 
-    grown = x->v < s->v ? x->v : x->v - s->v;
-    if (s->t && dt <= AEGIS_SERIES_GAP && s->rate == NULL) {
+    c->max = c->spread.count == 0 || v > c->max ? v : c->max;
+    c->sum += v;
+
+    return aegis_spread_add(g->arena, &c->spread, v, 1);
+}
+
+/* The growth of a counter that came at t, in a series of its own. */
+static int
+aegis_series_rate(aegis_fold_t *f, aegis_series_t *s, int64_t t, double rate, uint64_t seq)
+{
+    uint64_t  hash[2];
+
+    if (s->rate == NULL) {
         hash[0] = s->hash[0] ^ 0x9e3779b97f4a7c15ULL;
         hash[1] = s->hash[1];
         s->rate = aegis_series_make(s->tenant, hash, aegis_cstr(s->resource), aegis_cstr(s->metric),
@@ -227,9 +251,29 @@ aegis_series_rate(aegis_fold_t *f, aegis_series_t *s, const aegis_sample_t *x, u
         f->series[hash[0] % AEGIS_FOLD_SLOTS] = s->rate;
     }
 
+    s->rate->used = s->used;
+    return aegis_cell_add(f->gen, s->rate, t, rate, seq) != 0;
+}
+
+/* What a counter's next sample says of its growth. */
+static int
+aegis_series_grown(aegis_fold_t *f, aegis_series_t *s, const aegis_sample_t *x, uint64_t seq,
+    int64_t of_minute)
+{
+    double   grown;
+    int64_t  dt;
+
+    dt = x->t - s->t;
+    if (s->t && dt <= 0) {
+        return 1;
+    }
+
+    grown = x->v < s->v ? x->v : x->v - s->v;
     if (s->t && dt <= AEGIS_SERIES_GAP && x->t / 60000 >= of_minute) {
-        s->rate->used = s->used;
-        if (aegis_cell_add(f->gen, s->rate, x->t, grown * 1000 / (double) dt, seq) == 0) {
+        if (s->counter && !aegis_series_rate(f, s, x->t, grown * 1000 / (double) dt, seq)) {
+            return 0;
+        }
+        if (s->hist && !aegis_hist_part(f, s, x->t, grown, seq)) {
             return 0;
         }
     }
@@ -255,6 +299,13 @@ aegis_fold_points(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *b, uint64
         }
         s->used = b->now;
 
+        if (p->hist) {
+            if (!aegis_fold_hist(f, s, p, seq, of_minute)) {
+                return 0;
+            }
+            continue;
+        }
+
         for (i = 0; i < p->n; i++) {
             if (p->samples[i].t / 60000 >= of_minute) {
                 rc = aegis_cell_add(f->gen, s, p->samples[i].t, p->samples[i].v, seq);
@@ -263,7 +314,9 @@ aegis_fold_points(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *b, uint64
                 }
                 f->repeated += rc == 2;
             }
-            if (s->counter && !aegis_series_rate(f, s, &p->samples[i], seq, of_minute)) {
+            if ((s->counter || s->hist)
+                && !aegis_series_grown(f, s, &p->samples[i], seq, of_minute))
+            {
                 return 0;
             }
         }
@@ -272,11 +325,11 @@ aegis_fold_points(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *b, uint64
     return 1;
 }
 
-/* A series and its rate go at once, or not yet. */
+/* A series and its rate go at once, or not yet; a histogram after its parts. */
 static int
 aegis_series_idle(const aegis_series_t *s, int64_t before)
 {
-    return s->used < before && s->cells == NULL && s->wanted == 0;
+    return s->used < before && s->cells == NULL && s->wanted == 0 && s->refs == 0;
 }
 
 void
@@ -299,17 +352,20 @@ aegis_fold_sweep(aegis_fold_t *f, int64_t before)
             if (s->rate) {
                 s->rate->used = INT64_MIN;
             }
-            s->tenant->n_series--;
-            f->n_series--;
+            if (s->hist) {
+                s->hist->refs--;
+            }
+            s->tenant->n_series -= s->weight;
+            f->n_series -= s->weight;
             *link = s->next;
-            free(s);
+            aegis_series_free(s);
         }
     }
     for (i = 0; i < AEGIS_FOLD_SLOTS; i++) {
         for (link = &f->series[i]; (s = *link); ) {
             if (s->used == INT64_MIN) {
                 *link = s->next;
-                free(s);
+                aegis_series_free(s);
             } else {
                 link = &s->next;
             }

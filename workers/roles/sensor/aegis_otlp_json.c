@@ -145,6 +145,7 @@ aegis_otlp_value(aegis_otlp_json_t *j, const ProtobufCFieldDescriptor *f, const 
         return json_is_boolean(v) || aegis_otlp_wrong(j, f, "is not true or false");
 
     case PROTOBUF_C_TYPE_INT64:
+    case PROTOBUF_C_TYPE_UINT64:
     case PROTOBUF_C_TYPE_FIXED64:
     case PROTOBUF_C_TYPE_SFIXED64:
         if (!aegis_otlp_int(v, (int64_t *) at)) {
@@ -176,6 +177,7 @@ aegis_otlp_size(const ProtobufCFieldDescriptor *f)
     case PROTOBUF_C_TYPE_BYTES:
         return sizeof(ProtobufCBinaryData);
     case PROTOBUF_C_TYPE_INT32:
+    case PROTOBUF_C_TYPE_SINT32:
     case PROTOBUF_C_TYPE_UINT32:
     case PROTOBUF_C_TYPE_BOOL:
         return 4;

@@ -202,9 +202,10 @@ aegis_reply_headers(aegis_call_t *c, struct MHD_Response *r, const char *type)
         (void) MHD_add_response_header(r, "Allow", "POST");
     }
     if (c->path->family == AEGIS_PRW && c->v2 && (c->status == 0 || c->status == 400)) {
-        (void) snprintf(n, sizeof(n), "%u", c->job.signals.taken);
+        (void) snprintf(n, sizeof(n), "%u", c->job.signals.taken - c->job.signals.histograms);
         (void) MHD_add_response_header(r, "X-Prometheus-Remote-Write-Samples-Written", n);
-        (void) MHD_add_response_header(r, "X-Prometheus-Remote-Write-Histograms-Written", "0");
+        (void) snprintf(n, sizeof(n), "%u", c->job.signals.histograms);
+        (void) MHD_add_response_header(r, "X-Prometheus-Remote-Write-Histograms-Written", n);
         (void) MHD_add_response_header(r, "X-Prometheus-Remote-Write-Exemplars-Written", "0");
     }
 }

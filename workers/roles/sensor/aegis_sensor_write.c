@@ -72,16 +72,16 @@ aegis_write_metrics(aegis_sensor_t *x, const aegis_gen_t *gen, aegis_error_t *er
 
     for (c = gen->cells, rc = AEGIS_E_OK; c && rc == AEGIS_E_OK; c = c->all) {
         s = c->series;
-        if (c->n == 0) {
-            continue;
+        if (c->spread.count == 0) {
+            continue;                   /* a histogram that did not grow */
         }
         aegis_array_text(&x->a[0], s->tenant->name);
         aegis_array_text(&x->a[1], s->resource);
         aegis_array_text(&x->a[2], s->metric);
         aegis_array_int(&x->a[3], s->id);
         aegis_array_int(&x->a[4], c->minute * 60);
-        aegis_array_int(&x->a[5], c->n);
-        aegis_array_real(&x->a[6], c->sum / c->n);
+        aegis_array_int(&x->a[5], (int64_t) c->spread.count);
+        aegis_array_real(&x->a[6], c->sum / (double) c->spread.count);
         aegis_array_real(&x->a[7], c->max);
         p95 = aegis_sketch_quantile(c->spread.bins, c->spread.n, c->spread.count, 0.95);
         aegis_array_real(&x->a[8], p95 < c->max ? p95 : c->max);

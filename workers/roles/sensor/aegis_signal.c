@@ -111,7 +111,7 @@ aegis_label_order(const void *a, const void *b)
     return c ? c : (x->name.len > y->name.len) - (x->name.len < y->name.len);
 }
 
-static void
+void
 aegis_points_hash(const char *tenant, aegis_points_t *p)
 {
     unsigned         i;

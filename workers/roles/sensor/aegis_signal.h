@@ -13,6 +13,7 @@
 
 #include "aegis.h"
 #include "aegis_error.h"
+#include "aegis_hist.h"
 
 static inline aegis_str_t
 aegis_cstr(const char *text)
@@ -39,19 +40,31 @@ typedef struct {
     double        v;
 } aegis_sample_t;
 
+/* How the values of one sample are spread. */
+typedef struct {
+    aegis_bucket_t  *buckets;
+    unsigned         n;
+    int              cumulative;        /* since start, not since the last one */
+    int64_t          start;             /* ms; 0: not known */
+    double           sum;               /* NAN, as the others: not known */
+    double           min;
+    double           max;
+} aegis_hist_t;
+
 typedef struct aegis_points_s  aegis_points_t;
 
-/* Samples of one series. */
+/* Samples of one series; with hist one, whose v is the number of values. */
 struct aegis_points_s {
-    aegis_points_t  *next;
-    aegis_str_t      metric;
-    aegis_str_t      resource;          /* data NULL: the labels say it */
-    aegis_label_t   *labels;            /* sorted by name */
-    unsigned         n_labels;
-    unsigned         n;
-    aegis_sample_t  *samples;
-    int              counter;           /* grows, and starts again at 0 */
-    uint64_t         hash[2];           /* of tenant, metric, resource and labels */
+    aegis_points_t      *next;
+    aegis_str_t          metric;
+    aegis_str_t          resource;      /* data NULL: the labels say it */
+    aegis_label_t       *labels;        /* sorted by name */
+    unsigned             n_labels;
+    unsigned             n;
+    aegis_sample_t      *samples;
+    int                  counter;       /* grows, and starts again at 0 */
+    const aegis_hist_t  *hist;
+    uint64_t             hash[2];       /* of tenant, metric, resource and labels */
 };
 
 typedef struct aegis_line_s  aegis_line_t;
@@ -142,6 +155,14 @@ aegis_happening_t *aegis_signals_happening(aegis_signals_t *s);
 
 /* 0: a label twice, without a name, or too long or too many of them. */
 int aegis_points_finish(aegis_signals_t *s, aegis_points_t *p);
+
+/* The hash again, when metric or labels are others. */
+void aegis_points_hash(const char *tenant, aegis_points_t *p);
+
+/* Native histograms of a series of remote write, whose labels are finished: field is
+ * where its message has them. */
+aegis_code_t aegis_decode_native(aegis_signals_t *s, const aegis_points_t *series,
+    aegis_str_t message, unsigned field, aegis_error_t *err);
 
 /* The URN that labels of Prometheus or attributes of a resource name; into the
  * arena. used has a bit for each label that the URN says. */
