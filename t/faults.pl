@@ -11,6 +11,7 @@ use Aegis::Test;
 BEGIN { $ENV{B} = build_dir . '/faults' }
 use Aegis::Faults;
 use Aegis::Faults::Around;
+use Aegis::Faults::Carry;
 use Aegis::Faults::Database;
 use Aegis::Faults::Gateway;
 use Aegis::Faults::Signals;
