@@ -30,7 +30,9 @@ $goes_on->('the older version alone');
 subtest 'the schema first' => sub {
     my $r = run([build_dir . '/aegisctl', 'db', 'migrate', '--sql-dir', root . '/sql', '--database', $stack->e('DATABASE_ADMIN_URL')], timeout => 120);
     is($r->{rc}, 0, 'it is migrated under load') or diag($r->{out} . $r->{err});
-    cmp_ok($version->(), '>', $from, "from $from to " . $version->());
+    # an older version need not have an older schema; its functions are replaced all the same
+    my ($newest) = map { m{/(\d+)_} ? 0 + $1 : () } reverse sort glob root . '/sql/migrations/*.sql';
+    is($version->(), $newest, $newest == $from ? "the schema was $from already" : "from $from to $newest");
     $goes_on->('the older programs on the newer schema', 150);
 };
 
