@@ -60,9 +60,11 @@ sub rise ($f, $name) {
             SELECT 'default', ?, 'error_rate', date_trunc('minute', now()) - make_interval(mins => n), 60, $part->[2], $part->[2], $part->[2]
               FROM generate_series(?::int, ?::int) n ON CONFLICT DO NOTHING}, $res, $part->[1], $part->[0]);
     }
-    $f->pg->do(q{UPDATE aegis.analyst_mark SET mark = '-infinity' WHERE source = 'metric'});
+    look_again($f);
     push @{ $f->{risen} }, $res;
 }
+
+sub look_again ($f) { $f->pg->do(q{UPDATE aegis.analyst_mark SET mark = '-infinity' WHERE source = 'metric'}) }
 
 # Each was counted, found, opened and read once; and their cases are laid aside.
 sub counted ($f) {
@@ -127,7 +129,12 @@ Aegis::Faults::fault('signal-points', 'each failpoint of sensor, analyst and lib
         $f->fp->arm($point, $what, who => $who, ms => 1500);
         my $began = time;
         $of{$role}->($f, ++$i, "$point $who");
-        my $hit = wait_for("$point of $who", 40, sub { $f->fp->fired($point) > $fired }, quiet => 1);
+        # the end of a look that had begun before may have set the mark after we had put it back
+        my $again = time + 5;
+        my $hit = wait_for("$point of $who", 40, sub {
+            if ($role eq 'analyst' && time > $again) { look_again($f); $again = time + 5 }
+            return $f->fp->fired($point) > $fired;
+        }, quiet => 1);
         $f->fp->disarm($point);
         $f->must($hit, "$point of $who was not reached for $what") or next;
         $f->comes("$role to be there", 30, sub { $f->stack->pid($role) });
