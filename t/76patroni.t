@@ -37,7 +37,7 @@ sub under_load ($name, $code, %opt) {
     my $t = time;
     my $recovery = $code->($load);
     my $n = $load->writes;
-    ok(wait_for('writes to go on', 90, sub { $load->writes > $n + 100 }), 'writes go on');
+    ok(wait_for('writes to go on', 120, sub { $load->writes > $n + 100 }), 'writes go on');
     $load->stop;
     my $gap = $load->gap($t, time);
     diag sprintf '%s: longest gap %.1f s, recovery %.1f s, %d attempts, %d not answered, %d told 503 or 504', $name, $gap, $recovery,
@@ -66,18 +66,27 @@ subtest 'the primary is killed, Patroni and all' => sub {
     is($ha->leader, other($old), 'and takes nothing away');
 };
 
-subtest 'the primary is cut off, and lives' => sub {
-    my $old = $ha->leader;
-    under_load('cut', sub ($load) {
-        $ha->unplug($old);
-        my $took = promoted($old);
-        ok(wait_for('it to step down', 60, sub { !$ha->_says($old, 'SELECT (NOT pg_is_in_recovery())::int') }), 'without etcd it stops being one');
-        $ha->plug($old);
-        return $took;
-    });
-    ok($ha->joined, 'heard again it is the standby');
-    is($ha->leader, other($old), 'of the one that was promoted');
-};
+# Which is heard again at different moments: while it stops, while it starts, later.
+my @heard = (0, 4, 1, 8, 2, 0.5, 12, 3);
+for my $n (1 .. $ENV{AEGIS_HA_CUTS} // 2) {
+    my $after = $heard[($n - 1) % @heard];
+    subtest "the primary is cut off, and lives: heard again $after s after the other's promotion ($n)" => sub {
+        my $old = $ha->leader;
+        under_load("cut$n", sub ($load) {
+            $ha->unplug($old);
+            my $took = promoted($old);
+            my $n = $load->writes;
+            ok(wait_for('the new one to acknowledge', 60, sub { $load->writes > $n + 10 }), 'which acknowledges writes');
+            my $until = time + $after;
+            wait_for('the moment', 60, sub { time >= $until });
+            $ha->plug($old);
+            ok(wait_for('it to step down', 60, sub { !$ha->_says($old, 'SELECT (NOT pg_is_in_recovery())::int') }), 'heard again it is none');
+            return $took;
+        });
+        ok($ha->joined, 'then the standby');
+        is($ha->leader, other($old), 'of the one that was promoted');
+    };
+}
 
 subtest 'the standby is killed' => sub {
     my $standby = other($ha->leader);
@@ -107,14 +116,12 @@ subtest 'an asynchronous standby' => sub {
     my $old = $ha->leader;
     $ha->patronictl($old, 'edit-config', '--force', '-s', 'synchronous_mode=false');
     ok(wait_for('commits to wait for nobody', 60, sub { $ha->_says($old, q{SELECT (current_setting('synchronous_standby_names') = '')::int}) }), 'commits wait for nobody');
-    my ($receiver);
     my $load = under_load('async', sub ($load) {
-        $receiver = $ha->_says(other($old), 'SELECT pid FROM pg_stat_wal_receiver') or die "no receiver\n";
-        kill 'STOP', $receiver;
+        # apart, so that nothing of it waits in a socket of the standby
+        $ha->cut($old, other($old));
         my $n = $load->writes;
         wait_for('writes that it does not have', 60, sub { $load->writes > $n + 30 });
         $ha->kill_db($old);
-        kill 'CONT', $receiver;
         return promoted($old);
     }, async => 1);
     my ($acked, $lost) = lost($load);

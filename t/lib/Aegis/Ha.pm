@@ -7,6 +7,7 @@
 package Aegis::Ha;
 
 use v5.36;
+use POSIX ();
 use File::Path qw(make_path remove_tree);
 use Time::HiRes qw(time);
 use Aegis::Http;
@@ -69,8 +70,41 @@ sub _net ($self) {
         $self->in($host, 'ip', 'addr', 'add', "$IP{$host}/24", 'dev', 'eth0');
         $self->in($host, 'ip', 'link', 'set', $_, 'up') for qw(lo eth0);
     }
+    $self->_watch;
     open my $ns, '<', "/proc/$self->{holder}{client}{pid}/ns/net" or die $!;
     syscall(308, fileno $ns, 0x40000000) == 0 or die "setns: $!";      # x86-64
+}
+
+# A process that outlives us and, when we were killed, ends whatever is left on the
+# hosts. It keeps their namespaces open, so that no other test's can have their numbers.
+sub _watch ($self) {
+    my ($pid, $began) = ($$, started_at($$));
+    my $child = fork // die "fork: $!";
+    return waitpid $child, 0 if $child;
+    POSIX::setsid();
+    POSIX::_exit(0) if fork;
+    my (%ours, @keep);
+    for my $h (values %{ $self->{holder} }) {
+        open my $ns, '<', "/proc/$h->{pid}/ns/net" or next;
+        $ours{ (stat $ns)[1] } = push @keep, $ns;
+    }
+    my %kept = map { fileno($_) => 1 } @keep;
+    POSIX::close($_) for grep { !$kept{$_} } 0 .. 255;
+    while ((started_at($pid) // '') eq $began) { select undef, undef, undef, 0.5 }
+    for (1 .. 40) {
+        my @left = grep { my $ns = (stat "/proc/$_/ns/net")[1]; $ns && $ours{$ns} } map { m{(\d+)$} } glob '/proc/[0-9]*';
+        last if !@left;
+        kill 'KILL', @left;
+        select undef, undef, undef, 0.1;
+    }
+    remove_tree($self->{safe}, $ENV{AEGIS_T_KEEP} ? () : scratch);
+    POSIX::_exit(0);
+}
+
+# When a process began: its number may be another's by now.
+sub started_at ($pid) {
+    open my $f, '<', "/proc/$pid/stat" or return;
+    return (split ' ', <$f> =~ s/^.*\)//sr)[19];
 }
 
 sub _enter ($self, $host) { return ('nsenter', "--net=/proc/$self->{holder}{$host}{pid}/ns/net") }

@@ -16,7 +16,11 @@ sub available ($class) {
     return Aegis::Ha->available;
 }
 
-sub _yml ($self, $file) { return $self->_shipped("patroni/$file") =~ s{/var/lib/(?:etcd|postgresql)\S*}{DATA}gr }
+# AEGIS_HA_DCS=etcd3: Patroni's other way to speak to etcd, which the file says what is wrong with
+sub _yml ($self, $file) {
+    my $dcs = $ENV{AEGIS_HA_DCS} // 'etcd';
+    return $self->_shipped("patroni/$file") =~ s{/var/lib/(?:etcd|postgresql)\S*}{DATA}gr =~ s{^etcd:$}{$dcs:}mr;
+}
 
 sub _databases ($self) {
     my ($d, $ip) = ($self->{dir}, \%Aegis::Ha::IP);
