@@ -160,7 +160,7 @@ $(B)/t/ingest/ingest: t/ingest/ingest.c
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(CFLAGS) $< -o $@ $(LDFLAGS) -lsnappy -lpthread
-.PHONY: bench bench-pages bench-gate bench-loop bench-detect bench-analyst bench-built
+.PHONY: bench bench-pages bench-gate bench-loop bench-detect bench-analyst bench-findings bench-built
 bench: all bench-built ## measure transition, create and get against pgbench and a peer
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" SECS="$(SECS)" WORKS="$(WORKS)" perl -It/lib t/bench/run.pl
 bench-pages: ## the same for pages, on 10 million timeline rows
@@ -172,6 +172,8 @@ bench-detect: tools ## the detectors: time for a point of 1000 series x 30 days,
 	@for step in 60 300 3600; do $(B)/t/tools/detect_bench rate $$step 14 8; done
 bench-analyst: all ## the analyst from PostgreSQL to findings, SERIES= DAYS=
 	@B="$(abspath $(B))" SERIES="$(SERIES)" DAYS="$(DAYS)" perl -It/lib t/bench/analyst.pl
+bench-findings: all ## ten thousand related findings by statements of SIZE (1000), under the workers' statement_timeout
+	@FINDINGS="$(or $(SIZE),1000)" $(MAKE) --no-print-directory test-built T=t/49findings.t V=1
 bench-loop: all $(LOAD) $(if $(PEERS),$(PEERS_BIN)) ## measure the whole loop, with all workers, at 1, 16 and 64 cases at once; PEERS=1: pg-boss and DBOS beside it
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" PEERS="$(PEERS)" perl -It/lib t/bench/loop.pl
 $(PEERS_BIN): $(wildcard t/bench/peers/*)

@@ -5,6 +5,7 @@
 use v5.36;
 use lib 't/lib';
 use Test::More;
+use Time::HiRes ();
 use Aegis::Case;
 use Aegis::Stack;
 use Aegis::Test;
@@ -108,8 +109,12 @@ subtest 'a burst is one case' => sub {
     my @again;
     my @f = map { finding(resource => $res, fingerprint => "$res-" . $_ % 500, at => time - $_ % 600) } 1 .. 10_000;
     my %n;
-    while (my @part = splice @f, 0, 500) {
+    my $size = $ENV{FINDINGS} // 1000;     # AEGIS_ANALYST_PLACED
+    $worker->do(q{SET statement_timeout = '10s'});
+    while (my @part = splice @f, 0, $size) {
+        my $began = Time::HiRes::time();
         my $n = put($worker, @part);
+        diag(sprintf '%d findings in a statement: %.2f s', scalar @part, Time::HiRes::time() - $began) if $ENV{FINDINGS};
         $n{$_} += $n->{$_} for keys %$n;
         @again = @part;
     }

@@ -357,6 +357,19 @@ BEGIN
     RETURN v_out;
 END $$;
 
+-- Findings of a pass that finds more than one statement shall place, before the pass
+-- is committed: their ids follow from what they are, so another try finds them there.
+CREATE OR REPLACE FUNCTION aegis.analyst_place(p_pass json, p_findings json) RETURNS jsonb
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for_all();
+    v_out   jsonb;
+BEGIN
+    v_out := aegis.findings_put(p_findings, (p_pass ->> 'window')::int, (p_pass ->> 'evidence')::int);
+    IF (v_out ->> 'opened')::int > 0 THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+    RETURN v_out;
+END $$;
+
 -- What other systems say happened goes the same way.
 CREATE OR REPLACE FUNCTION aegis.analyst_signals(p_limit int, p_window int, p_evidence int)
 RETURNS jsonb LANGUAGE plpgsql AS $$

@@ -5,6 +5,7 @@
 use v5.36;
 use lib 't/lib';
 use POSIX ();
+use Test::More;
 use Time::HiRes 'time';
 use Aegis::Stack;
 use Aegis::Test;
@@ -48,3 +49,4 @@ my $n = $stack->metric('analyst', 'aegis_analyst_points_total');
 printf "%d series x %d h: %d points in %.1f s, %.2f us of CPU a point (the worker %.2f, PostgreSQL %.2f), %d findings\n", $series, $hours, $n, $took,
     ($all2 - $all) / $n * 1e6, ($own2 - $own) / $n * 1e6, ($all2 - $all - $own2 + $own) / $n * 1e6, $pg->one('SELECT count(*) FROM aegis.finding');
 $stack->finish;
+done_testing;

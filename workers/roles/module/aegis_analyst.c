@@ -20,6 +20,7 @@
 #define AEGIS_ANALYST_SLICE      600        /* seconds of data that are read first */
 #define AEGIS_ANALYST_SLICE_MAX  21600
 #define AEGIS_ANALYST_POINTS     100000     /* of one pass: above, slices get smaller */
+#define AEGIS_ANALYST_PLACED     1000       /* findings placed by one statement */
 #define AEGIS_ANALYST_SIGNALS    500        /* placed by one statement */
 #define AEGIS_ANALYST_EVIDENCE   "200"      /* findings of a case that it keeps as evidence */
 #define AEGIS_ANALYST_RULES      "detectors.yaml"   /* need not be there */
@@ -207,12 +208,11 @@ aegis_analyst_count(aegis_analyst_t *a, const aegis_pg_t *pg, int n, int *found,
 }
 
 /* The rows that were read as the parameter of the commit. NULL: no memory. */
-static char *
+static json_t *
 aegis_analyst_look(aegis_analyst_t *a, aegis_worker_t *w, const char *source, int n,
     long *ret_points)
 {
     int                    i, ok;
-    char                  *text;
     json_t                *doc, *series, *findings;
     aegis_pg_t            *pg;
     aegis_analyst_row_t    row;
@@ -241,10 +241,51 @@ aegis_analyst_look(aegis_analyst_t *a, aegis_worker_t *w, const char *source, in
         "window", (json_int_t) aegis_conf_int(w->conf, "analyze.group_window_s"),
         "max_age", (json_int_t) aegis_conf_int(w->conf, "analyze.max_age_s"),
         "evidence", AEGIS_ANALYST_EVIDENCE, "series", series, "findings", findings);
-    text = doc && ok ? aegis_json_text(doc) : NULL;
-    json_decref(doc);
+    if (!ok) {
+        json_decref(doc);
+        return NULL;
+    }
 
-    return text;
+    return doc;
+}
+
+/* Place findings until so many are left as the commit shall place. */
+static aegis_code_t
+aegis_analyst_place(aegis_analyst_t *a, aegis_worker_t *w, json_t *doc, int *found,
+    int *opened, aegis_error_t *err)
+{
+    int            n;
+    json_t        *findings, *part, *head;
+    const char    *params[2];
+    aegis_code_t   rc;
+
+    findings = json_object_get(doc, "findings");
+
+    for (rc = AEGIS_E_OK; rc == AEGIS_E_OK && json_array_size(findings) > AEGIS_ANALYST_PLACED; ) {
+        part = json_array();
+        while (json_array_size(part) < AEGIS_ANALYST_PLACED) {
+            (void) json_array_append(part, json_array_get(findings, 0));
+            (void) json_array_remove(findings, 0);
+        }
+
+        head = json_pack("{s:O, s:O}", "window", json_object_get(doc, "window"), "evidence",
+                         json_object_get(doc, "evidence"));
+        params[0] = aegis_json_text(head);
+        params[1] = aegis_json_text(part);
+        json_decref(head);
+        json_decref(part);
+
+        rc = params[0] && params[1] ? aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_PLACE, 2, params, &n, err)
+             : aegis_error_set(err, AEGIS_E_INTERNAL, "no memory for findings");
+        free((char *) (uintptr_t) params[0]);
+        free((char *) (uintptr_t) params[1]);
+        if (rc == AEGIS_E_OK) {
+            (void) aegis_analyst_count(a, w->pg, n, found, opened);
+            aegis_pg_clear(w->pg);
+        }
+    }
+
+    return rc;
 }
 
 static void
@@ -267,6 +308,7 @@ aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source, int *fo
     int             n, done;
     long            points;
     char            settle[24], slice[24], *text;
+    json_t         *doc;
     const char     *params[3];
     aegis_code_t    rc;
     aegis_error_t   err = AEGIS_ERROR_INIT;
@@ -288,8 +330,15 @@ aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source, int *fo
     }
 
     points = 0;
-    text = aegis_analyst_look(a, w, params[0], n, &points);
+    doc = aegis_analyst_look(a, w, params[0], n, &points);
     aegis_pg_clear(w->pg);
+    rc = doc ? aegis_analyst_place(a, w, doc, found, opened, &err) : AEGIS_E_OK;
+    text = doc && rc == AEGIS_E_OK ? aegis_json_text(doc) : NULL;
+    json_decref(doc);
+    if (rc != AEGIS_E_OK) {
+        aegis_analyst_trouble(a, "place-failed", &err);
+        return -1;
+    }
     if (text == NULL) {
         aegis_error_set(&err, AEGIS_E_INTERNAL, "no memory for a pass");
         aegis_analyst_trouble(a, "look-failed", &err);
