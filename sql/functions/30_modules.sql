@@ -24,14 +24,14 @@ BEGIN
                         'risk_score', p.risk_score, 'plan', p.plan)
                    FROM aegis.plan_proposed p
                   WHERE p.tenant = i.tenant AND p.case_id = i.case_id
-                    AND p.plan_id = coalesce(i.plan_id, (c.row).plan_id)) END,
+                    AND p.plan_id = c.plan_id) END,
             'policy', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN (
                  SELECT json_build_object('revision', g.revision, 'hash', g.hash,
                         'body', CASE WHEN strpos(i.known, g.hash) = 0 THEN g.body END)
                    FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1) END,
             'verification', CASE WHEN i.module = 'verify' THEN aegis.verify_facts(c.row, i.plan_id) END,
             'gate', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN
-                 aegis.gate_facts(c.row, coalesce(i.plan_id, (c.row).plan_id)) END,
+                 aegis.gate_facts(c.row, c.plan_id) END,
             'metrics', CASE WHEN i.module = 'analyze' THEN (
                  SELECT coalesce(json_agg(json_build_object('resource', x.resource,
                         'metric', x.metric, 'samples', x.samples, 'avg', x.avg, 'max', x.max,
@@ -49,7 +49,9 @@ BEGIN
               FROM unnest(p_module, p_tenant, p_case_id, p_plan_id, p_template, p_request_id)
                    WITH ORDINALITY AS u(asked, tenant, case_id, plan_id, template, request_id, ord)) i
       LEFT JOIN LATERAL (
-           SELECT o AS row, o.version FROM aegis.ops_case o
+           -- a condition on coalesce() may leak: row-level security keeps it from an index
+           SELECT o AS row, o.version, coalesce(i.plan_id, o.plan_id) AS plan_id
+             FROM aegis.ops_case o
             WHERE o.tenant = i.tenant AND o.case_id = i.case_id OFFSET 0) c ON true;
 END $$;
 

@@ -45,15 +45,18 @@ CREATE OR REPLACE FUNCTION aegis.verify_facts(c aegis.ops_case, p_plan_id uuid)
 RETURNS json LANGUAGE plpgsql STABLE AS $$
 DECLARE
     p aegis.plan_proposed; r aegis.exec_run; v aegis.verify_run; b aegis.exec_run;
+    v_plan uuid := coalesce(p_plan_id, c.plan_id);
 BEGIN
+    -- by whole keys: a plan that was made when the tables were empty is kept
     SELECT * INTO p FROM aegis.plan_proposed x
-     WHERE x.tenant = c.tenant AND x.case_id = c.case_id AND x.plan_id = coalesce(p_plan_id, c.plan_id);
-    SELECT * INTO r FROM aegis.exec_run x WHERE x.tenant = c.tenant AND x.exec_id = c.exec_id;
+     WHERE x.tenant = c.tenant AND x.case_id = c.case_id AND x.plan_id = v_plan;
+    SELECT * INTO r FROM aegis.exec_run x
+     WHERE x.tenant = c.tenant AND x.case_id = c.case_id AND x.exec_id = c.exec_id;
     SELECT * INTO v FROM aegis.verify_run x
      WHERE x.tenant = c.tenant AND x.case_id = c.case_id AND x.for_version = c.version;
     IF v.rollback_exec_id IS NOT NULL THEN
         SELECT * INTO b FROM aegis.exec_run x
-         WHERE x.tenant = v.tenant AND x.exec_id = v.rollback_exec_id;
+         WHERE x.tenant = v.tenant AND x.case_id = v.case_id AND x.exec_id = v.rollback_exec_id;
     END IF;
     RETURN json_build_object(
         'now_s', extract(epoch FROM now())::float8,

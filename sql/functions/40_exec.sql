@@ -445,7 +445,11 @@ BEGIN
     UPDATE aegis.exec_step s
        SET state = 'UNKNOWN', error = 'the run was ended', finished_at = now()
       FROM generate_subscripts(v_run, 1) u
-     WHERE s.tenant = (v_run[u]).tenant AND s.exec_id = (v_run[u]).exec_id AND s.state = 'RUNNING';
+     CROSS JOIN LATERAL (
+           SELECT x.ctid AS place FROM aegis.exec_step x
+            WHERE x.tenant = p_tenant[u] AND x.exec_id = p_exec_id[u] AND x.state = 'RUNNING'
+              FOR NO KEY UPDATE) x
+     WHERE (v_run[u]).exec_id IS NOT NULL AND s.ctid = x.place;
 
     -- a dry run says nothing; a rollback for a verification is the verification's to
     -- speak of; a case that still waits for the run is told however it ended
