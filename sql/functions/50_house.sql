@@ -36,6 +36,7 @@ DECLARE
     v_last  bigint := (SELECT max(i) FROM unnest(p_ids) i);
     v_n     bigint;
 BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
     -- they stand together in each part: without the ends of the range the planner
     -- reads the whole day once its backlog is deep
     UPDATE aegis.outbox o SET published_at = clock_timestamp()
@@ -55,6 +56,9 @@ DECLARE
     v_last  bigint := (SELECT max(i) FROM unnest(p_ids) i);
     v_n     bigint;
 BEGIN
+    -- a mark that a crash takes back is a message that is published again, under its id:
+    -- that need not be waited for
+    PERFORM set_config('synchronous_commit', 'off', true);
     -- and the ends of the range, as above: a join alone reads the day as well
     UPDATE aegis.outbox o SET published_at = clock_timestamp()
       FROM generate_subscripts(p_ids, 1) n
