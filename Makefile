@@ -379,7 +379,7 @@ FUZZ_DEPS := $(wildcard t/fuzz/*.h core/*.h core/tables/*.def)
 FUZZ_ONE  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 .PHONY: fuzz fuzzers $(FUZZ:%=fuzz-%)
 fuzzers: $(FUZZ_BIN)
-fuzz: $(FUZZ:%=fuzz-%) ## fuzz the core's parsers, FUZZ_S seconds each (needs clang)
+fuzz: $(FUZZ:%=fuzz-%) ## fuzz the core's parsers, FUZZ_S seconds of CPU each (needs clang)
 $(FUZZ:%=fuzz-%): fuzz-%: build/fuzz/%
 	@t/fuzz/run.sh $* $(FUZZ_S)
 $(FUZZ_BIN): build/fuzz/%: t/fuzz/%.c $(FUZZ_DEPS) build/fuzz/libaegis_core.a
@@ -401,7 +401,7 @@ SENSOR_FUZZ  := $(filter-out %aegis_fold_write.c,$(wildcard workers/roles/sensor
 SENSOR_CC    := -DAEGIS_FOLD_SLOTS=64 -DAEGIS_FOLD_SMALL=64 $(ROLE_INC) -Iworkers/roles/sensor -It/fuzz
 SENSOR_KINDS := $(shell sed -n 's/^    { "\([a-z0-9_]*\)",.*/sensor-\1/p' t/fuzz/sensor/sensor.c)
 .PHONY: fuzz-sensor $(SENSOR_KINDS:%=fuzz-%)
-fuzz-sensor: $(SENSOR_KINDS:%=fuzz-%) ## fuzz each of the sensor's decoders, FUZZ_S seconds each
+fuzz-sensor: $(SENSOR_KINDS:%=fuzz-%) ## fuzz each of the sensor's decoders, FUZZ_S seconds of CPU each
 $(SENSOR_KINDS:%=fuzz-%): fuzz-%: build/fuzz/sensor
 	@t/fuzz/run.sh $* $(FUZZ_S)
 build/fuzz/sensor: t/fuzz/sensor/sensor.c $(SENSOR_FUZZ) $(PROTO).h $(FUZZ_DEPS) build/fuzz/libaegis_core.a

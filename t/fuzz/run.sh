@@ -1,6 +1,7 @@
 #!/bin/sh
 # run.sh <target> <seconds>: fuzz one target of build/fuzz on top of the corpus
-# that is kept. Inputs that reach something new go to build/fuzz/found/<target>,
+# that is kept, for so many seconds of CPU: libFuzzer counts by the clock, and ten
+# minutes beside other work would be two. Inputs that reach something new go to build/fuzz/found/<target>,
 # the few that reach a new edge of the code also into the kept corpus; one that
 # fails is left in build/fuzz/bad. sensor-<name> is one of sensor/sensor.c's targets.
 set -eu
@@ -17,15 +18,28 @@ sensor-*)
 esac
 mkdir -p "$found" build/fuzz/bad
 
-set -- -max_total_time="$seconds" -max_len=4096 -timeout=600 -print_final_stats=1 \
-    -artifact_prefix="build/fuzz/bad/$target-"
+set -- -max_len=4096 -timeout=600 -print_final_stats=1 -artifact_prefix="build/fuzz/bad/$target-"
 [ ! -f "$kept.dict" ] || set -- "$@" -dict="$kept.dict"
 
-if ! "$bin" "$@" "$found" "$kept" >"$log" 2>&1; then
-    tail -40 "$log"
-    echo "fuzz $target: FOUND SOMETHING, see $log and build/fuzz/bad" >&2
-    exit 1
-fi
+# sets $used: whole seconds of CPU of this shell's children (a subshell's are not asked for)
+used=0
+count() {
+    times >build/fuzz/times.$$
+    used=$(awk -F '[ms ]+' 'NR == 2 { print int(($1 + $3) * 60 + $2 + $4) }' build/fuzz/times.$$)
+    rm -f build/fuzz/times.$$
+}
+
+runs=0
+while [ "$used" -lt "$seconds" ]; do
+    if ! "$bin" -max_total_time=$((seconds - used)) "$@" "$found" "$kept" >"$log" 2>&1; then
+        tail -40 "$log"
+        echo "fuzz $target: FOUND SOMETHING, see $log and build/fuzz/bad" >&2
+        exit 1
+    fi
+    runs=$((runs + $(sed -n '1,/DONE/s/^#\([0-9]*\).DONE.*/\1/p' "$log")))
+    count
+done
+fuzzed=$used
 
 # seeds have names; what was found is named by its hash and is thinned out here
 thin=build/fuzz/thin/$target
@@ -41,4 +55,4 @@ done
 rm -f "$kept"/*
 cp "$thin"/* "$kept/"
 
-sed -n "1,/DONE/s/^#\([0-9]*\).DONE.* cov: \([0-9]*\) ft: \([0-9]*\) .*/fuzz $target: nothing found in \1 runs, \2 edges, \3 features/p" "$log"
+sed -n "1,/DONE/s/^#[0-9]*.DONE.* cov: \([0-9]*\) ft: \([0-9]*\) .*/fuzz $target: nothing found in $runs runs and $fuzzed s of CPU, \1 edges, \2 features/p" "$log"
