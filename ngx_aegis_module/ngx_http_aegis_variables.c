@@ -14,7 +14,13 @@ typedef enum {
 static ngx_int_t ngx_http_aegis_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
+static ngx_int_t ngx_http_aegis_variable_asked(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
 static ngx_http_variable_t  ngx_http_aegis_vars[] = {
+
+    { ngx_string("aegis_asked"), NULL, ngx_http_aegis_variable_asked,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("aegis_case_id"), NULL, ngx_http_aegis_variable,
       VAR_CASE_ID, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -157,6 +163,31 @@ ngx_http_aegis_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
     v->data = p;
     v->len = text.len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+/*
+ * The first line of the request as it came, up to its query: a map with a
+ * regular expression would do, at three per cent of a request's cost.
+ */
+static ngx_int_t
+ngx_http_aegis_variable_asked(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char  *query;
+
+    v->data = r->request_line.data;
+    v->len = r->request_line.len;
+    query = v->len ? ngx_strlchr(v->data, v->data + v->len, '?') : NULL;
+    if (query != NULL) {
+        v->len = query - v->data;
+    }
+
     v->valid = 1;
     v->no_cacheable = 0;
     v->not_found = 0;
