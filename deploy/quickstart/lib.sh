@@ -167,5 +167,6 @@ pg_bin() {
     for d in /usr/lib/postgresql/*/bin; do
         [ -x "$d/initdb" ] && PG_BIN=$d
     done
+    PG_BIN=${AEGIS_PG_BIN:-${PG_BIN:-}}
     [ -n "${PG_BIN:-}" ] || die "no PostgreSQL server is installed" "make deps"
 }

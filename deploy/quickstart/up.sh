@@ -59,6 +59,11 @@ migrate() {
     export PGCONNECT_TIMEOUT=10
     if [ "$(psql -XAtqd "$(admin_url postgres)" -c "SELECT 1 FROM pg_database WHERE datname = 'aegis'")" != 1 ]; then
         psql -XAtqd "$(admin_url postgres)" -c 'CREATE DATABASE aegis'
+        # not a trusted extension: it takes the superuser, and is used where its files are
+        psql -XAtqd "$(admin_url aegis)" -c "DO \$\$ BEGIN
+            IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector') THEN
+                CREATE EXTENSION vector SCHEMA public;
+            END IF; END \$\$"
     fi
     DATABASE_URL=$(admin_url aegis) "$RUN/bin/aegisctl" db migrate --sql-dir "$RUN/sql" \
         >"$RUN/log/migrate.log" 2>&1 || die "the schema could not be brought up to date:" "$(cat "$RUN/log/migrate.log")"
