@@ -28,7 +28,7 @@ Aegis::Faults::fault('F15', 'Kafka: refused batches, another leader, brokers awa
     walk($k, 2, 'before');
     my @down;
     for my $i (1 .. $n) {
-        my $how = ('fatal', 'errors 3 45', 'errors 2 59', 'lead', 'down', 'errors 3 7', 'errors 3 6')[ ($i - 1) % 7 ];
+        my $how = $ENV{HOW} || ('fatal', 'errors 3 45', 'errors 2 59', 'lead', 'down', 'errors 3 7', 'errors 3 6')[ ($i - 1) % 7 ];
         my $fired = $k->fp->fired('kafka.fatal');
         if ($how eq 'fatal') { $k->fp->arm('kafka.fatal', ('error', 'kill', 'stall')[ $k->rand(3) ], who => 'relay', ms => 1500) }
         elsif ($how eq 'lead') { $kafka->say('lead ' . (1 + $k->rand(3))) }
