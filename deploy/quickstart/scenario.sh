@@ -88,6 +88,36 @@ reload() {
     kill -s HUP "$(pid_of "$1")" || die "the worker $1 does not run"
 }
 
+# A port that is free now.
+free_port() {
+    perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'
+}
+
+# with_settings role: more settings of the workers, on stdin, until the demo ends.
+with_settings() {
+    local file=$RUN/conf/aegis.yaml
+    cp -p "$file" "$file.before"
+    undo restore_settings "$1"
+    cat >>"$file"
+    take_settings "$1" || die "the worker $1 did not take the settings" "look at $RUN/log/$1.log"
+}
+
+restore_settings() {
+    mv "$RUN/conf/aegis.yaml.before" "$RUN/conf/aegis.yaml"
+    take_settings "$1" || true
+}
+
+# take_settings role: it has read them again when its log says so once more.
+take_settings() {
+    local n
+    n=$(reloads "$1")
+    reload "$1"
+    until_ok 15 more_reloads "$1" "$n"
+}
+
+reloads() { grep -c '"event":"reloaded"' "$RUN/log/$1.log" || true; }
+more_reloads() { [ "$(reloads "$1")" -gt "$2" ]; }
+
 # in_force word: is it in the policy by which the gate judges now?
 in_force() {
     [ "$(psql "$DATABASE_URL" -AtXc "SELECT body::text LIKE '%$1%' FROM aegis.gate_policy ORDER BY revision DESC LIMIT 1")" = t ]
