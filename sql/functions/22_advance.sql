@@ -17,6 +17,7 @@ RETURNS int[] LANGUAGE plpgsql AS $$
 DECLARE
     v_here  text := coalesce(current_setting('aegis.here', true), '');
     v_moved int[];
+    v_runs  boolean;
 BEGIN
     -- narrow, and item by item, as in case_transition()
     WITH j AS MATERIALIZED (
@@ -74,10 +75,10 @@ BEGIN
                    u.correlation)::aegis.command_data),
                p_traceparent[u.n]
           FROM upd u WHERE u.command <> '' AND u.mode = 'auto' AND strpos(v_here, u.command) = 0)
-    SELECT array_agg(u.version ORDER BY g.n) INTO v_moved
+    SELECT array_agg(u.version ORDER BY g.n), bool_or(u.status = 'EXECUTING') INTO v_moved, v_runs
       FROM generate_series(1, cardinality(p_tenant)) AS g(n) LEFT JOIN upd u ON u.n = g.n;
 
-    IF strpos(v_here, 'cmd.exec.run') > 0 THEN
+    IF v_runs AND strpos(v_here, 'cmd.exec.run') > 0 THEN
         PERFORM aegis.exec_open(p_tenant, p_case_id, v_moved, p_traceparent);
     END IF;
     RETURN v_moved;
