@@ -233,7 +233,8 @@ BEGIN
 
     IF v_few IS NOT NULL OR p_among IS NOT NULL THEN
         v_near := ARRAY(SELECT w.chunk_id FROM unnest(coalesce(v_few, p_among)) a(chunk_id)
-                          JOIN aegis.kb_vector w ON w.embedder_id = p_embedder_id AND w.chunk_id = a.chunk_id
+                         CROSS JOIN LATERAL (SELECT v.chunk_id, v.signs FROM aegis.kb_vector v
+                               WHERE v.embedder_id = p_embedder_id AND v.chunk_id = a.chunk_id OFFSET 0) w
                          ORDER BY bit_count((w.signs # v_signs) & v_mask) LIMIT 64);
     ELSE
         v_near := ARRAY(SELECT w.chunk_id FROM aegis.kb_vector w
@@ -251,7 +252,8 @@ BEGIN
       FROM (SELECT w.chunk_id, sum(w.v[u.at] * u.x)::real AS cosine
               -- || makes one plain copy: a long vector would be unpacked at each subscript
               FROM (SELECT v.chunk_id, v.v || '{}'::real[] AS v FROM unnest(v_near) a(chunk_id)
-                      JOIN aegis.kb_vector v ON v.embedder_id = p_embedder_id AND v.chunk_id = a.chunk_id OFFSET 0) w,
+                     CROSS JOIN LATERAL (SELECT x.chunk_id, x.v FROM aegis.kb_vector x
+                           WHERE x.embedder_id = p_embedder_id AND x.chunk_id = a.chunk_id OFFSET 0) v OFFSET 0) w,
                    unnest(v_at, v_x) AS u(at, x)
              GROUP BY w.chunk_id) y;
 END $$;
@@ -318,13 +320,16 @@ BEGIN
       INTO v_tid, v_tm
       FROM (SELECT c.chunk_id, s.m, (s.m + s.head) / (0.7 + 0.3 * length(c.tsv) / greatest(v_length, 1)) AS w
               FROM unnest(v_cand, v_known) k(chunk_id, m)
-              JOIN aegis.kb_chunk c ON c.chunk_id = k.chunk_id AND c.tenant = p_tenant,
+             -- one by one, here and below: joined by a plan that was made when there were
+             -- few documents, all of the tenant's are read for each candidate
+             CROSS JOIN LATERAL (SELECT x.chunk_id, x.tenant, x.tsv, x.heads FROM aegis.kb_chunk x
+                                  WHERE x.chunk_id = k.chunk_id OFFSET 0) c,
                    LATERAL (SELECT k.m + CASE WHEN v_rest IS NULL THEN 0 ELSE coalesce(
                                 (SELECT sum(u.w) FROM unnest(v_rest, v_restw) AS u(q, w) WHERE c.tsv @@ u.q), 0) END AS m,
                                 CASE WHEN c.heads @@ v_any THEN 0.6 * (SELECT sum(u.w)
                                        FROM unnest(v_q, v_w) AS u(q, w) WHERE c.heads @@ u.q) ELSE 0 END AS head
                             OFFSET 0) s
-             ORDER BY 3 DESC, 1 LIMIT 64) x;
+             WHERE c.tenant = p_tenant ORDER BY 3 DESC, 1 LIMIT 64) x;
 
     SELECT * INTO e FROM aegis.kb_embedder x WHERE x.state = 'ACTIVE';
     IF e.name NOT LIKE 'builtin/%' THEN
@@ -396,12 +401,14 @@ BEGIN
             RETURN NEXT ROW(n, 200, 'pending', NULL, '{}', NULL)::aegis.result;
             CONTINUE;
         END IF;
-        SELECT coalesce(json_agg(aegis.kb_hit(c, d, f.score, f.text_rank, f.vector_rank, f.matched, f.cosine)
-                                 ORDER BY f.score DESC, f.matched DESC, c.chunk_id), '[]')
+        SELECT coalesce(json_agg(aegis.kb_hit(c.row, d.row, f.score, f.text_rank, f.vector_rank, f.matched, f.cosine)
+                                 ORDER BY f.score DESC, f.matched DESC, f.chunk_id), '[]')
           INTO v_items
           FROM aegis.kb_find(p_tenant[n], v_probe, p_limit[n]) f
-          JOIN aegis.kb_chunk c ON c.chunk_id = f.chunk_id AND c.tenant = p_tenant[n]
-          JOIN aegis.kb_doc d ON d.doc_id = c.doc_id AND d.tenant = c.tenant;
+         CROSS JOIN LATERAL (SELECT c AS row FROM aegis.kb_chunk c WHERE c.chunk_id = f.chunk_id OFFSET 0) c
+         CROSS JOIN LATERAL (SELECT d AS row FROM aegis.kb_doc d
+                              WHERE d.doc_id = (c.row).doc_id AND d.tenant = (c.row).tenant OFFSET 0) d
+         WHERE (c.row).tenant = p_tenant[n];
         RETURN NEXT ROW(n, 200, 'ok', NULL, json_build_object('items', v_items,
             'embedder', v_embedder,
             'vector', v_embedder LIKE 'builtin/%' OR EXISTS (SELECT FROM aegis.kb_query q
@@ -438,11 +445,13 @@ BEGIN
                     SELECT f.*, k.doc_id,
                            row_number() OVER (PARTITION BY k.doc_id ORDER BY f.score DESC) AS nth
                       FROM aegis.kb_find(p_tenant[n], p_probe[n]::json, 12) f
-                      JOIN aegis.kb_chunk k ON k.chunk_id = f.chunk_id AND k.tenant = p_tenant[n]
-                     WHERE f.matched >= 0.25 OR f.cosine >= 0.35) y
+                     CROSS JOIN LATERAL (SELECT c.tenant, c.doc_id FROM aegis.kb_chunk c
+                                          WHERE c.chunk_id = f.chunk_id OFFSET 0) k
+                     WHERE k.tenant = p_tenant[n] AND (f.matched >= 0.25 OR f.cosine >= 0.35)) y
                  WHERE y.nth <= 1 ORDER BY y.score DESC LIMIT 3) x
-          JOIN aegis.kb_chunk c ON c.chunk_id = x.chunk_id AND c.tenant = p_tenant[n]
-          JOIN aegis.kb_doc d ON d.doc_id = c.doc_id AND d.tenant = c.tenant;
+         CROSS JOIN LATERAL (SELECT * FROM aegis.kb_chunk c WHERE c.chunk_id = x.chunk_id OFFSET 0) c
+         CROSS JOIN LATERAL (SELECT * FROM aegis.kb_doc d
+                              WHERE d.doc_id = c.doc_id AND d.tenant = c.tenant OFFSET 0) d;
         RETURN NEXT ROW(n, 200, 'ok', NULL, v_items::text, NULL)::aegis.result;
     END LOOP;
 END $$;
