@@ -16,7 +16,7 @@ packages="gcc make libc6-dev pkg-config nginx nginx-dev libpq-dev libnats-dev li
     postgresql nats-server openssl curl ca-certificates tzdata"
 test_packages="libcmocka-dev perl libdbd-pg-perl libio-socket-ssl-perl libjson-xs-perl libyaml-libyaml-perl prometheus prometheus-alertmanager python3-jsonschema
     kcat git shellcheck mandoc nghttp2-client debhelper lintian"
-package_packages="dpkg-dev debhelper fakeroot libcmocka-dev perl lintian debootstrap git"
+package_packages="build-essential dpkg-dev debhelper fakeroot libcmocka-dev perl lintian debootstrap git"
 
 # node may come from elsewhere than Debian
 command -v npm >/dev/null || test_packages="$test_packages nodejs npm"
