@@ -216,10 +216,14 @@ subtest 'Prometheus and Alertmanager themselves' => sub {
     my @p = (start_process('prometheus', [$prometheus, "--config.file=$dir/p.yml", "--storage.tsdb.path=$dir/tsdb", "--web.listen-address=127.0.0.1:$pp"], log => "$dir/p.log"),
         start_process('alertmanager', [$alertmanager, "--config.file=$dir/a.yml", "--storage.path=$dir/am", "--web.listen-address=127.0.0.1:$pa", '--cluster.listen-address='], log => "$dir/a.log"));
     wait_for('alertmanager', 20, sub { run(['curl', '-fsS', "http://127.0.0.1:$pa/-/ready"])->{rc} == 0 });
-    run_ok(['curl', '-fsS', '-H', 'Content-Type: application/json', '-d', json_encode([{ labels => { alertname => "Real-$unique", severity => 'critical', service => 'web' }, annotations => { summary => 'real' } }]),
+    run_ok(['curl', '-fsS', '-H', 'Content-Type: application/json', '-d', json_encode([{ labels => { alertname => "Real-$unique", severity => 'critical', service => "am-$unique" }, annotations => { summary => 'real' } }]),
         "http://127.0.0.1:$pa/api/v2/alerts"]);
     my $alert = sub { $pg->one('SELECT count(*) FROM aegis.signal_event WHERE kind = ?', "Real-$unique") };
     ok(wait_for('the alert', 20, $alert), 'an alert of Alertmanager is there') or diag(slurp("$dir/a.log"));
+    my $f;
+    ok(wait_for('its finding', 60, sub { $f = $pg->row('SELECT decision, case_id FROM aegis.finding WHERE resource = ?', "urn:svc:am-$unique") }), 'a finding is made of it');
+    is($f->{decision}, 'opened', 'which opened a case');
+    ok(wait_for('the case', 60, sub { $http->get("/case/$f->{case_id}")->status == 200 }), 'that is there');
     my $sent = sub { run(['curl', '-fsS', "http://127.0.0.1:$pp/metrics"])->{out} =~ /^prometheus_remote_storage_samples_total\{.*\} (\d+)/m ? $1 : 0 };
     ok(wait_for('Prometheus to have sent', 30, sub { $sent->() > 100 }), 'Prometheus sends') or diag(slurp("$dir/p.log"));
     my $failed = run(['curl', '-fsS', "http://127.0.0.1:$pp/metrics"])->{out} =~ /^prometheus_remote_storage_samples_failed_total\{.*\} (\d+)/m ? $1 : 0;
