@@ -9,10 +9,12 @@ use Test::More;
 use Aegis::Case;
 use Aegis::Def;
 use Aegis::Invariants;
+use Aegis::OtelSink;
 use Aegis::Stack;
 use Aegis::Test;
 
-my $stack = Aegis::Stack->own('carry', env => { ROLES => 'all' });
+my $sink = Aegis::OtelSink->new;
+my $stack = Aegis::Stack->own('carry', env => { ROLES => 'all', OTEL_ENDPOINT => $sink->url });
 my $pg = $stack->pg;
 my $http = $stack->http;
 my $inv = Aegis::Invariants->new($pg->dbh);
@@ -60,6 +62,29 @@ subtest 'one case is carried to its end' => sub {
         is($n{$_}{moved}, $n{$_}{version} + 1, '… which says where it has moved the case');
     }
     is($n{'evt.case.transition.v1'}{n}, 6, 'six transitions were told');
+};
+
+subtest 'each module that carried a case is in its trace' => sub {
+    my $trace = '4bf92f3577b34da6a3ce929d00000034';
+    my $c = Aegis::Case->create($http, labels => { env => 'staging' }, headers => ['traceparent', "00-$trace-b7ad6b7169203331-01"]);
+    ok($c->wait_state('CLOSED', 60), 'a case is closed') or return;
+    my %want = (analyst => 'carry cmd.analyze.run', planner => 'carry cmd.plan.generate', gate => 'carry cmd.gate.eval', verify => 'carry cmd.verify.run');
+    my @s;
+    ok(wait_for('spans of the modules', 20, sub {
+        @s = $sink->spans($trace);
+        my %there = map { $_->{spanId} => 1 } @s;
+        grep({ $_->{name} =~ /^carry / } @s) >= 4 && grep({ $_->{name} =~ /^step / } @s)
+            && !grep { !$there{ $_->{parentSpanId} // '' } && $_->{parentSpanId} ne 'b7ad6b7169203331' } @s;
+    }), 'they come, and what they stand below');
+    my %by = map { $_->{spanId} => $_ } @s;
+    my @carry = grep { $_->{name} =~ /^carry / } @s;
+    is_deeply({ map { $_->{attributes}{'aegis.role'} => $_->{name} } @carry }, \%want, 'one of each module');
+    is(scalar(@carry), 4, '… once');
+    is_deeply([ grep { $_ ne $c->id } map { $_->{attributes}{'aegis.case_id'} } @carry ], [], 'each names the case');
+    is_deeply([ map { $_->{attributes}{'aegis.event'} } sort { $a->{startTimeUnixNano} cmp $b->{startTimeUnixNano} } @carry ],
+        ['analysis_done', 'plan_ready', 'gate_approved', 'verify_pass'], 'and what it fired, in their order');
+    is_deeply([ grep { ($by{ $_->{parentSpanId} // '' }{startTimeUnixNano} // 'z') gt $_->{startTimeUnixNano} } @carry ], [],
+        'none begins before what it stands below');
 };
 
 subtest 'a role of before asks once more' => sub {

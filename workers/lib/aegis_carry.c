@@ -18,12 +18,15 @@
 #include "aegis_http.h"
 #include "aegis_json.h"
 #include "aegis_move.h"
+#include "aegis_otel.h"
+#include "aegis_tracer.h"
 
 /* One case at one module. */
 typedef struct {
     aegis_carried_t     *c;
     char                *doc;           /* malloc'ed */
     char                 version[12];
+    uint64_t             begun_ns;      /* since 1970; 0: nobody traces */
     aegis_carry_said_t   said;
     aegis_item_t         item;
 } aegis_carry_work_t;
@@ -331,6 +334,7 @@ aegis_carry_fill(const aegis_module_t *m, const char *asks, const char *actor,
     aegis_str_t  *v;
 
     memset(&k->item, 0, sizeof(k->item));
+    k->begun_ns = aegis_otel_on() ? aegis_tracer_now() : 0;
     snprintf(k->version, sizeof(k->version), "%d", k->c->version);
     v = k->item.v;
     v[AEGIS_C_module] = aegis_carry_text(asks);
@@ -342,6 +346,27 @@ aegis_carry_fill(const aegis_module_t *m, const char *asks, const char *actor,
     v[AEGIS_C_states] = aegis_carry_text(m->states);
     v[AEGIS_C_for_version] = aegis_carry_text(k->version);
     v[AEGIS_C_traceparent] = k->c->traceparent;
+}
+
+/* The module's part of the trace: elsewhere it would be that of its command. */
+static void
+aegis_carry_span(const aegis_module_t *m, const aegis_carry_work_t *k)
+{
+    aegis_span_t  span;
+
+    if (k->begun_ns == 0 || k->c->traceparent.len == 0
+        || !aegis_otel_begin(&span, k->c->traceparent, AEGIS_SPAN_INTERNAL, NULL, "carry %s",
+                             m->command))
+    {
+        return;
+    }
+
+    span.start_ns = k->begun_ns;
+    aegis_span_str(&span, "aegis.role", aegis_carry_text(m->role));
+    aegis_span_str(&span, "aegis.tenant", k->c->tenant);
+    aegis_span_str(&span, "aegis.case_id", k->c->case_id);
+    aegis_span_str(&span, "aegis.event", aegis_carry_text(k->said.event));
+    aegis_otel_end(&span, NULL);
 }
 
 /* What the commit says of one case. */
@@ -365,6 +390,7 @@ aegis_carry_moved(const aegis_module_t *m, aegis_carry_work_t *k, const aegis_pg
     }
     aegis_carry_count_command(m->role, row->code);
     aegis_carry_count_verdict(k->said.verdict);
+    aegis_carry_span(m, k);
 }
 
 /* The cases that wait for this module: load, decide, commit. */
