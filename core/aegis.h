@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <jansson.h>
 
@@ -32,6 +33,13 @@ typedef struct {
 
 #define aegis_str(lit)   ((aegis_str_t) { sizeof(lit) - 1, (lit) })
 #define AEGIS_NO_STR     ((aegis_str_t) { 0, NULL })
+
+/* Of a C string; NULL is no value. */
+static inline aegis_str_t
+aegis_view(const char *s)
+{
+    return s ? (aegis_str_t) { strlen(s), s } : AEGIS_NO_STR;
+}
 
 typedef enum {
 #define AEGIS_STATE(name, terminal, command, sentence)  AEGIS_STATE_##name,

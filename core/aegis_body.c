@@ -501,7 +501,7 @@ aegis_body_bind(aegis_schema_id_t schema, const json_t *body, aegis_item_t *item
         }
 
         made[(*n_made)++] = text;
-        *v = (aegis_str_t) { strlen(text), text };
+        *v = aegis_view(text);
     }
 
     return AEGIS_E_OK;

@@ -296,7 +296,7 @@ aegis_drain_print(const char *text, char out[AEGIS_DRAIN_PRINT + 1])
     aegis_str_t    part;
     unsigned char  sum[AEGIS_SHA256_LEN];
 
-    part = (aegis_str_t) { strlen(text), text };
+    part = aegis_view(text);
     aegis_sha256(&part, 1, sum);
     aegis_hex(sum, AEGIS_DRAIN_PRINT / 2, out);
 }

@@ -202,7 +202,7 @@ aegis_error_member(aegis_buf_t *buf, const char *name, const json_t *value)
     }
 
     aegis_buf_puts(buf, ",");
-    aegis_buf_json(buf, (aegis_str_t) { strlen(name), name });
+    aegis_buf_json(buf, aegis_view(name));
     aegis_buf_puts(buf, ":");
     aegis_buf_puts(buf, text);
     free(text);
@@ -224,9 +224,9 @@ aegis_error_problem(const aegis_error_t *err, aegis_str_t request_id)
              : def->remedy[0] ? def->remedy : def->title;
 
     aegis_buf_printf(&buf, "{\"type\":\"urn:aegis:problem:%s\",\"title\":", def->code);
-    aegis_buf_json(&buf, (aegis_str_t) { strlen(def->title), def->title });
+    aegis_buf_json(&buf, aegis_view(def->title));
     aegis_buf_printf(&buf, ",\"status\":%d,\"detail\":", def->http);
-    aegis_buf_json(&buf, (aegis_str_t) { strlen(detail), detail });
+    aegis_buf_json(&buf, aegis_view(detail));
     aegis_buf_puts(&buf, ",\"instance\":\"urn:aegis:request:");
 
     blank = request_id.len ? memchr(request_id.data, ' ', request_id.len) : NULL;

@@ -392,7 +392,7 @@ aegis_event_decode(aegis_str_t text, aegis_message_t *ret_msg, aegis_error_t *er
 static aegis_event_id_t
 aegis_event_named(const char *name)
 {
-    return aegis_event_by_name((aegis_str_t) { strlen(name), name });
+    return aegis_event_by_name(aegis_view(name));
 }
 
 

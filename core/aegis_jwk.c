@@ -303,7 +303,7 @@ aegis_jwk_fingerprint(const json_t *jwk, unsigned char print[AEGIS_SHA256_LEN])
 
     for (i = 0; i < 5; i++) {
         s = aegis_json_str(jwk, members[i]);
-        parts[2 * i] = (aegis_str_t) { strlen(s), s };
+        parts[2 * i] = aegis_view(s);
         parts[2 * i + 1] = aegis_str(".");
     }
 

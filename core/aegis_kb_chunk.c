@@ -380,7 +380,7 @@ aegis_kb_split(aegis_kb_format_t format, aegis_str_t body, aegis_kb_chunks_t *re
 
     /* headings alone are still something to find */
     if (m.code == AEGIS_E_OK && ret->n == 0 && ret->title[0]) {
-        aegis_kb_emit(&m, (aegis_str_t) { strlen(ret->title), ret->title }, 0, body.len);
+        aegis_kb_emit(&m, aegis_view(ret->title), 0, body.len);
     }
 
     if (m.code == AEGIS_E_TOO_LARGE) {

@@ -137,7 +137,7 @@ aegis_kb_read_json(aegis_kb_maker_t *m, aegis_str_t body, aegis_error_t *err)
 
     title = aegis_json_str(json, "title");
     title = title[0] ? title : aegis_json_str(json, "name");
-    aegis_kb_squeeze((aegis_str_t) { strlen(title), title }, m->out->title, AEGIS_KB_TITLE_MAX);
+    aegis_kb_squeeze(aegis_view(title), m->out->title, AEGIS_KB_TITLE_MAX);
 
     if (json_is_array(json)) {
         if (aegis_kb_json_flat(json)) {

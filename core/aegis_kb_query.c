@@ -75,13 +75,6 @@ aegis_kb_facets(aegis_str_t filter, json_t *facets, aegis_error_t *err)
 }
 
 
-static aegis_str_t
-aegis_kb_view(const char *s)
-{
-    return (aegis_str_t) { strlen(s), s };
-}
-
-
 static void
 aegis_kb_probe_vector(aegis_buf_t *buf, const char *embedder, const float *v, size_t n)
 {
@@ -93,7 +86,7 @@ aegis_kb_probe_vector(aegis_buf_t *buf, const char *embedder, const float *v, si
 
     if (vector && signs && mask) {
         aegis_buf_puts(buf, "{\"embedder\":");
-        aegis_buf_json(buf, aegis_kb_view(embedder));
+        aegis_buf_json(buf, aegis_view(embedder));
         aegis_buf_printf(buf, ",\"dims\":%zu,\"vector\":\"", n);
         aegis_buf_puts(buf, vector);
         aegis_buf_puts(buf, "\",\"signs\":\"");
@@ -137,7 +130,7 @@ aegis_kb_probe(aegis_str_t query, aegis_str_t filter, char **ret_probe, aegis_er
     aegis_buf_puts(&buf, "{\"text\":");
     aegis_buf_json(&buf, query);
     aegis_buf_puts(&buf, ",\"terms\":");
-    aegis_buf_json(&buf, aegis_kb_view(terms ? terms : ""));
+    aegis_buf_json(&buf, aegis_view(terms ? terms : ""));
     aegis_buf_puts(&buf, ",\"facets\":");
     aegis_buf_puts(&buf, text ? text : "[]");
     aegis_buf_puts(&buf, ",\"probes\":[");

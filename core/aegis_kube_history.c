@@ -26,7 +26,7 @@ aegis_kube_before(const aegis_kube_step_t *step, const json_t *object)
     aegis_error_t  err = AEGIS_ERROR_INIT;
 
     text = aegis_kube_note(object, AEGIS_KUBE_BEFORE);
-    s = (aegis_str_t) { strlen(text), text };
+    s = aegis_view(text);
     before = NULL;
 
     if (!aegis_kube_ours(step, object)

@@ -387,7 +387,7 @@ aegis_plan_hash(const json_t *plan, char out[65])
         return;
     }
 
-    part = (aegis_str_t) { strlen(text), text };
+    part = aegis_view(text);
     aegis_sha256(&part, 1, digest);
     aegis_hex(digest, sizeof(digest), out);
     free(text);

@@ -58,7 +58,7 @@ aegis_query_bad_arg(aegis_error_t *err, aegis_arg_t arg, const char *what)
 {
     const char  *name = aegis_query_args[arg].name;
 
-    return aegis_query_bad(err, (aegis_str_t) { strlen(name), name }, what);
+    return aegis_query_bad(err, aegis_view(name), what);
 }
 
 
@@ -395,7 +395,7 @@ aegis_query_canonical(const aegis_query_t *query, aegis_str_t tenant, aegis_str_
 
         if (query->v[arg].data) {
             name = aegis_query_args[arg].name;
-            p = aegis_query_copy(p, (aegis_str_t) { strlen(name), name });
+            p = aegis_query_copy(p, aegis_view(name));
             *p++ = '=';
             p = aegis_query_escape(p, query->v[arg]);
             *p++ = '&';

@@ -346,7 +346,7 @@ static void
 aegis_table_pair(aegis_buf_t *buf, const char *name, const char *value)
 {
     aegis_buf_printf(buf, "\"%s\": ", name);
-    aegis_buf_json(buf, (aegis_str_t) { strlen(value), value });
+    aegis_buf_json(buf, aegis_view(value));
 }
 
 

@@ -148,7 +148,7 @@ aegis_fuzz_refused(aegis_error_t *err, aegis_code_t code)
 
     text = aegis_error_problem(err, aegis_str("fuzz"));
     aegis_fuzz_must(text != NULL);
-    aegis_fuzz_must(aegis_json_parse((aegis_str_t) { strlen(text), text }, &problem, &bad)
+    aegis_fuzz_must(aegis_json_parse(aegis_view(text), &problem, &bad)
                     == AEGIS_E_OK);
     aegis_fuzz_must(json_integer_value(json_object_get(problem, "status"))
                     == aegis_error_def(code)->http);

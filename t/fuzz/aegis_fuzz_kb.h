@@ -19,7 +19,7 @@ aegis_fuzz_kb_terms(aegis_str_t head, aegis_str_t text, size_t max)
 
     terms = aegis_kb_terms(head, text, max);
     aegis_fuzz_must(terms != NULL);
-    aegis_fuzz_must(aegis_fuzz_utf8((aegis_str_t) { strlen(terms), terms }));
+    aegis_fuzz_must(aegis_fuzz_utf8(aegis_view(terms)));
 
     for (n = 0, p = terms; *p; p = *end ? end + 1 : end, n++) {
         end = strchr(p, ' ');
@@ -56,14 +56,14 @@ aegis_fuzz_kb(aegis_kb_format_t format, aegis_str_t in)
     aegis_kb_chunks_t   chunks;
 
     code = aegis_kb_split(format, in, &chunks, &err);
-    aegis_fuzz_must(aegis_fuzz_utf8((aegis_str_t) { strlen(chunks.title), chunks.title })
+    aegis_fuzz_must(aegis_fuzz_utf8(aegis_view(chunks.title))
                     || !aegis_fuzz_utf8(in));
     aegis_fuzz_must(strlen(chunks.title) <= AEGIS_KB_TITLE_MAX);
     aegis_fuzz_must(code != AEGIS_E_OK || chunks.n > 0);
 
     for (i = 0; i < chunks.n; i++) {
-        text = (aegis_str_t) { strlen(chunks.v[i].text), chunks.v[i].text };
-        head = (aegis_str_t) { strlen(chunks.v[i].heading), chunks.v[i].heading };
+        text = aegis_view(chunks.v[i].text);
+        head = aegis_view(chunks.v[i].heading);
 
         aegis_fuzz_must(text.len > 0 && text.len <= AEGIS_KB_CHUNK_MAX);
         aegis_fuzz_must(head.len <= AEGIS_KB_HEADING_MAX);

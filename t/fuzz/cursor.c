@@ -45,7 +45,7 @@ signs(aegis_str_t position)
         return;
     }
 
-    c = (aegis_str_t) { strlen(cursor), cursor };
+    c = aegis_view(cursor);
     aegis_fuzz_must(c.len < sizeof(cursor));
 
     aegis_fuzz_must(aegis_cursor_read(SECRET, FILTERS, c, out, sizeof(out))

@@ -39,7 +39,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     body = aegis_json_text(msg.data);
     text = aegis_event_encode(aegis_str("fuzz"), msg.id, msg.subject, msg.tenant,
         msg.case_id, aegis_str("2026-11-21T07:00:00Z"), msg.traceparent,
-        (aegis_str_t) { strlen(body), body }, &len);
+        aegis_view(body), &len);
 
     aegis_fuzz_must(aegis_event_decode((aegis_str_t) { len, text }, &again, &err)
                     == AEGIS_E_OK);

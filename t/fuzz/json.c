@@ -25,7 +25,7 @@ policy(const json_t *json)
 
     aegis_fuzz_must(aegis_policy_eval(json, &facts, &v, &err) == AEGIS_E_OK);
     aegis_fuzz_must(v.rule[0] && v.reason[0] && json_is_array(v.checks));
-    aegis_fuzz_must(aegis_fuzz_utf8((aegis_str_t) { strlen(v.reason), v.reason }));
+    aegis_fuzz_must(aegis_fuzz_utf8(aegis_view(v.reason)));
     aegis_fuzz_must((v.verdict == AEGIS_GATE_ASKS) == (v.needs != NULL));
     aegis_policy_result_clear(&v);
 }
@@ -54,8 +54,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     text = aegis_json_text(json);
     aegis_fuzz_must(text != NULL);
-    aegis_fuzz_must(aegis_fuzz_utf8((aegis_str_t) { strlen(text), text }));
-    aegis_fuzz_must(aegis_json_parse((aegis_str_t) { strlen(text), text }, &again, &err)
+    aegis_fuzz_must(aegis_fuzz_utf8(aegis_view(text)));
+    aegis_fuzz_must(aegis_json_parse(aegis_view(text), &again, &err)
                     == AEGIS_E_OK);
 
     twice = aegis_json_text(again);

@@ -22,7 +22,7 @@ question(aegis_str_t query, aegis_str_t filter)
     }
 
     aegis_fuzz_must(strlen(probe) < 32768);
-    aegis_fuzz_must(aegis_json_parse((aegis_str_t) { strlen(probe), probe }, &json, &err)
+    aegis_fuzz_must(aegis_json_parse(aegis_view(probe), &json, &err)
                     == AEGIS_E_OK);
     aegis_fuzz_must(json_array_size(json_object_get(json, "facets")) <= AEGIS_KB_FACETS_MAX);
     aegis_fuzz_must(json_array_size(json_object_get(json, "probes")) == 1);

@@ -81,7 +81,7 @@ all_methods(aegis_str_t path)
 
     for (i = 0; i < 8; i++) {
         allow[i] = NULL;
-        code[i] = aegis_route_find((aegis_str_t) { strlen(methods[i]), methods[i] }, path,
+        code[i] = aegis_route_find(aegis_view(methods[i]), path,
                                    &route, &id, &allow[i]);
         some = code[i] == AEGIS_E_METHOD ? allow[i] : some;
         aegis_fuzz_must((code[i] == AEGIS_E_NOT_FOUND) == (code[0] == AEGIS_E_NOT_FOUND));

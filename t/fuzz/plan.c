@@ -51,7 +51,7 @@ taken(aegis_schema_id_t schema, const json_t *json)
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
     text = aegis_json_text(json ? json : json_null());
-    code = aegis_body_parse(schema, (aegis_str_t) { strlen(text), text }, &body, &err);
+    code = aegis_body_parse(schema, aegis_view(text), &body, &err);
     free(text);
 
     if (code == AEGIS_E_OK) {
@@ -100,7 +100,7 @@ kept(json_t *doc)
     aegis_fuzz_must(aegis_plan_check(plan, "/plan", &err) == AEGIS_E_OK);
 
     text = aegis_json_text(plan);
-    aegis_fuzz_must(aegis_json_parse((aegis_str_t) { strlen(text), text }, &again, &err)
+    aegis_fuzz_must(aegis_json_parse(aegis_view(text), &again, &err)
                     == AEGIS_E_OK);
     aegis_plan_hash(plan, a);
     aegis_plan_hash(again, b);
@@ -112,7 +112,7 @@ kept(json_t *doc)
 
     /* the whole document is read by SQL, and within the limit of messages */
     text = aegis_json_text(doc);
-    aegis_fuzz_must(aegis_json_parse((aegis_str_t) { strlen(text), text }, &again, &err)
+    aegis_fuzz_must(aegis_json_parse(aegis_view(text), &again, &err)
                     == AEGIS_E_OK);
     json_decref(again);
     free(text);

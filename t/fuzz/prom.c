@@ -56,7 +56,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         aegis_fuzz_must(data[0] % 4 == 0);
         points(answer, &ask);
     } else {
-        aegis_fuzz_must(why[0] && aegis_fuzz_utf8((aegis_str_t) { strlen(why), why }));
+        aegis_fuzz_must(why[0] && aegis_fuzz_utf8(aegis_view(why)));
     }
 
     json_decref(answer);

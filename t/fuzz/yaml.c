@@ -47,10 +47,10 @@ as_json(aegis_str_t in, const json_t *json)
 
     written = aegis_json_text(json);
     aegis_fuzz_must(written != NULL);
-    aegis_fuzz_must(aegis_fuzz_utf8((aegis_str_t) { strlen(written), written }));
+    aegis_fuzz_must(aegis_fuzz_utf8(aegis_view(written)));
 
     if (json_is_object(json) || json_is_array(json)) {
-        aegis_fuzz_must(aegis_json_parse((aegis_str_t) { strlen(written), written }, &again,
+        aegis_fuzz_must(aegis_json_parse(aegis_view(written), &again,
                                          NULL) == AEGIS_E_OK);
         aegis_fuzz_must(aegis_json_depth(again, 64) <= AEGIS_YAML_MAX_DEPTH);
         json_decref(again);

@@ -128,7 +128,7 @@ one(const char *line, const char *mode, int rounds)
     token.data = aegis_json_str(json, "jws");
     token.len = strlen(token.data);
 
-    if (text == NULL || aegis_jwks_parse((aegis_str_t) { strlen(text), text }, &keys, NULL)
+    if (text == NULL || aegis_jwks_parse(aegis_view(text), &keys, NULL)
                         != AEGIS_E_OK)
     {
         printf("refused\n");

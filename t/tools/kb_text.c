@@ -122,10 +122,10 @@ row(int doc, int n)
     head = aegis_buf_take(&buf, NULL);
     text = passage(6);
 
-    aegis_kb_embed((aegis_str_t) { strlen(head), head }, (aegis_str_t) { strlen(text), text }, v);
-    heads = aegis_kb_terms((aegis_str_t) { strlen(head), head }, AEGIS_NO_STR, 128);
-    terms = aegis_kb_terms((aegis_str_t) { strlen(head), head },
-                           (aegis_str_t) { strlen(text), text }, AEGIS_KB_CHUNK_TERMS);
+    aegis_kb_embed(aegis_view(head), aegis_view(text), v);
+    heads = aegis_kb_terms(aegis_view(head), AEGIS_NO_STR, 128);
+    terms = aegis_kb_terms(aegis_view(head),
+                           aegis_view(text), AEGIS_KB_CHUNK_TERMS);
     signs = aegis_kb_signs(v, AEGIS_KB_DIMS);
     vector = aegis_kb_vector_text(v, AEGIS_KB_DIMS);
 

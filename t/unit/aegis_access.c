@@ -12,7 +12,7 @@
 static aegis_str_t
 view(const char *s)
 {
-    return (aegis_str_t) { strlen(s), s };
+    return aegis_view(s);
 }
 
 

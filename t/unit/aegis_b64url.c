@@ -20,7 +20,7 @@ test_vectors(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        assert_true(aegis_b64url_decode(aegis_unit_str(cases[i][0]), out, sizeof(out), &n));
+        assert_true(aegis_b64url_decode(aegis_view(cases[i][0]), out, sizeof(out), &n));
         assert_int_equal(n, strlen(cases[i][1]));
         assert_memory_equal(out, cases[i][1], n);
         assert_true(n <= AEGIS_B64URL_BYTES(strlen(cases[i][0])));
@@ -42,7 +42,7 @@ test_refused(void **state)
     n = 77;
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        assert_false(aegis_b64url_decode(aegis_unit_str(cases[i]), out, sizeof(out), &n));
+        assert_false(aegis_b64url_decode(aegis_view(cases[i]), out, sizeof(out), &n));
     }
 
     assert_false(aegis_b64url_decode((aegis_str_t) { 4, "Zm\0v" }, out, sizeof(out), &n));

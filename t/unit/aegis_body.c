@@ -20,7 +20,7 @@ parse(aegis_schema_id_t schema, const char *text, json_t **body, aegis_error_t *
         *p = *p == '\'' ? '"' : *p;
     }
 
-    code = aegis_body_parse(schema, aegis_unit_str(copy), body, err);
+    code = aegis_body_parse(schema, aegis_view(copy), body, err);
     assert_int_equal(err->code, code);
     free(copy);
 
@@ -166,7 +166,7 @@ test_limits(void **state)
         text = json_dumps(body, 0);
         json_decref(body);
 
-        assert_int_equal(aegis_body_parse(AEGIS_SCHEMA_create, aegis_unit_str(text),
+        assert_int_equal(aegis_body_parse(AEGIS_SCHEMA_create, aegis_view(text),
                          &body, &err), n <= 32 ? AEGIS_E_OK : AEGIS_E_SCHEMA);
         if (n <= 32) {
             json_decref(body);
@@ -189,7 +189,7 @@ test_limits(void **state)
         text = json_dumps(body, 0);
         json_decref(body);
 
-        assert_int_equal(aegis_body_parse(AEGIS_SCHEMA_transition, aegis_unit_str(text),
+        assert_int_equal(aegis_body_parse(AEGIS_SCHEMA_transition, aegis_view(text),
                          &body, &err), n <= 16384 ? AEGIS_E_OK : AEGIS_E_SCHEMA);
         if (n <= 16384) {
             json_decref(body);

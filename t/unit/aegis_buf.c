@@ -84,7 +84,7 @@ test_json(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        aegis_buf_json(&buf, aegis_unit_str(cases[i].in));
+        aegis_buf_json(&buf, aegis_view(cases[i].in));
         text = aegis_buf_take(&buf, NULL);
         assert_string_equal(text, cases[i].out);
 

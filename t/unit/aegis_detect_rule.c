@@ -13,7 +13,7 @@ rules(const char *yaml)
     aegis_error_t          err = AEGIS_ERROR_INIT;
     aegis_detect_rules_t  *r;
 
-    if (aegis_detect_rules_parse(aegis_unit_str(yaml), &r, &err) != AEGIS_E_OK) {
+    if (aegis_detect_rules_parse(aegis_view(yaml), &r, &err) != AEGIS_E_OK) {
         fail_msg("%s: %s", yaml, err.detail);
     }
 
@@ -58,7 +58,7 @@ test_refused(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        assert_int_equal(aegis_detect_rules_parse(aegis_unit_str(cases[i].yaml), &r, &err),
+        assert_int_equal(aegis_detect_rules_parse(aegis_view(cases[i].yaml), &r, &err),
                          AEGIS_E_SCHEMA);
         if (strcmp(aegis_json_str(json_array_get(err.errors, 0), "pointer"),
                    cases[i].pointer) != 0)
@@ -69,7 +69,7 @@ test_refused(void **state)
         aegis_error_clear(&err);
     }
 
-    assert_int_equal(aegis_detect_rules_parse(aegis_unit_str("version: [1"), &r, &err),
+    assert_int_equal(aegis_detect_rules_parse(aegis_view("version: [1"), &r, &err),
                      AEGIS_E_MALFORMED_YAML);
     aegis_error_clear(&err);
 }
@@ -189,10 +189,10 @@ test_lines(void **state)
         memset(&csv, 0, sizeof(csv));
         t = v = 0;
         if (cases[i].head) {
-            assert_int_equal(aegis_detect_csv(&csv, aegis_unit_str(cases[i].head), &t, &v,
+            assert_int_equal(aegis_detect_csv(&csv, aegis_view(cases[i].head), &t, &v,
                                               &why), 0);
         }
-        rc = aegis_detect_csv(&csv, aegis_unit_str(cases[i].line), &t, &v, &why);
+        rc = aegis_detect_csv(&csv, aegis_view(cases[i].line), &t, &v, &why);
         if (cases[i].t == 1e12) {
             assert_int_equal(rc, -1);
             continue;

@@ -12,7 +12,7 @@ add(aegis_drain_t *d, const char *line)
 {
     aegis_pattern_t  p;
 
-    assert_true(aegis_drain_add(d, aegis_unit_str(line), &p));
+    assert_true(aegis_drain_add(d, aegis_view(line), &p));
 
     return p;
 }

@@ -12,7 +12,7 @@ problem(const aegis_error_t *err, const char *request_id)
     char    *text;
     json_t  *json;
 
-    text = aegis_error_problem(err, aegis_unit_str(request_id));
+    text = aegis_error_problem(err, aegis_view(request_id));
     assert_non_null(text);
     json = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(json);

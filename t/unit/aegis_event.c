@@ -23,7 +23,7 @@ decode(const char *text, aegis_message_t *msg)
         *p = *p == '\'' ? '"' : *p;
     }
 
-    code = aegis_event_decode(aegis_unit_str(copy), msg, &err);
+    code = aegis_event_decode(aegis_view(copy), msg, &err);
     assert_int_equal(err.code, code);
     assert_int_equal(err.detail[0] != '\0', code != AEGIS_E_OK);
     aegis_error_clear(&err);
@@ -222,7 +222,7 @@ test_tables(void **state)
 
     s = aegis_subjects(&n);
     for (i = 0; i < n; i++) {
-        assert_ptr_equal(aegis_subject(aegis_unit_str(s[i].subject)), &s[i]);
+        assert_ptr_equal(aegis_subject(aegis_view(s[i].subject)), &s[i]);
         assert_non_null(aegis_stream(s[i].stream));
     }
 

@@ -114,12 +114,12 @@ test_names(void **state)
     unsigned  i;
 
     for (i = 0; i < AEGIS_N_STATES; i++) {
-        assert_int_equal(aegis_state_by_name(aegis_unit_str(aegis_state_name(i))), i);
+        assert_int_equal(aegis_state_by_name(aegis_view(aegis_state_name(i))), i);
         assert_true(aegis_state_sentence(i)[0] != '\0');
     }
 
     for (i = 0; i < AEGIS_N_EVENTS; i++) {
-        assert_int_equal(aegis_event_by_name(aegis_unit_str(aegis_event_name(i))), i);
+        assert_int_equal(aegis_event_by_name(aegis_view(aegis_event_name(i))), i);
         assert_true(aegis_event_sentence(i)[0] != '\0');
     }
 

@@ -51,7 +51,7 @@ test_hmac(void **state)
     memset(key, 0xaa, sizeof(key));
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        data = aegis_unit_str(cases[i].data);
+        data = aegis_view(cases[i].data);
         aegis_hmac_sha256(cases[i].key, &data, 1, out);
         aegis_hex(out, sizeof(out), hex);
         assert_string_equal(hex, cases[i].mac);

@@ -34,12 +34,12 @@ test_key_valid(void **state)
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
         if (cases[i].key == NULL) {
             /* a blank before ; is not in the grammar */
-            assert_int_equal(aegis_http_key(aegis_unit_str(cases[i].header), out, &len),
+            assert_int_equal(aegis_http_key(aegis_view(cases[i].header), out, &len),
                              AEGIS_E_KEY_INVALID);
             continue;
         }
 
-        if (aegis_http_key(aegis_unit_str(cases[i].header), out, &len) != AEGIS_E_OK) {
+        if (aegis_http_key(aegis_view(cases[i].header), out, &len) != AEGIS_E_OK) {
             fail_msg("was refused: %s", cases[i].header);
         }
         assert_string_equal(out, cases[i].key);
@@ -48,7 +48,7 @@ test_key_valid(void **state)
 
     memset(bare, 'k', AEGIS_KEY_MAX);
     bare[AEGIS_KEY_MAX] = '\0';
-    assert_int_equal(aegis_http_key(aegis_unit_str(bare), out, &len), AEGIS_E_OK);
+    assert_int_equal(aegis_http_key(aegis_view(bare), out, &len), AEGIS_E_OK);
     assert_int_equal(len, AEGIS_KEY_MAX);
 
     /* the limit is counted behind the escapes */
@@ -57,7 +57,7 @@ test_key_valid(void **state)
         memcpy(quoted + 1 + 2 * i, "\\\\", 2);
     }
     strcpy(quoted + 1 + 2 * AEGIS_KEY_MAX, "\"");
-    assert_int_equal(aegis_http_key(aegis_unit_str(quoted), out, &len), AEGIS_E_OK);
+    assert_int_equal(aegis_http_key(aegis_view(quoted), out, &len), AEGIS_E_OK);
     assert_int_equal(len, AEGIS_KEY_MAX);
 }
 
@@ -76,7 +76,7 @@ test_key_invalid(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        if (aegis_http_key(aegis_unit_str(cases[i]), out, &len) != AEGIS_E_KEY_INVALID) {
+        if (aegis_http_key(aegis_view(cases[i]), out, &len) != AEGIS_E_KEY_INVALID) {
             fail_msg("got through: %s", cases[i]);
         }
     }
@@ -111,8 +111,8 @@ test_fingerprint(void **state)
     };
 
     for (i = 0; i < 8; i++) {
-        aegis_http_fingerprint(aegis_unit_str(in[i][0]), aegis_unit_str(in[i][1]),
-                               aegis_unit_str(in[i][2]), aegis_unit_str(in[i][3]), all[i]);
+        aegis_http_fingerprint(aegis_view(in[i][0]), aegis_view(in[i][1]),
+                               aegis_view(in[i][2]), aegis_view(in[i][3]), all[i]);
         assert_int_equal(strlen(all[i]), AEGIS_HASH_MAX - 1);
         assert_memory_equal(all[i], "\\x", 2);
 
@@ -167,7 +167,7 @@ test_traceparent(void **state)
     }
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        assert_int_equal(aegis_http_traceparent(aegis_unit_str(cases[i].header), random,
+        assert_int_equal(aegis_http_traceparent(aegis_view(cases[i].header), random,
                                                 out), cases[i].out != NULL);
         assert_string_equal(out, cases[i].out ? cases[i].out
             : "00-0102030405060708090a0b0c0d0e0f10-1112131415161718-01");
@@ -176,7 +176,7 @@ test_traceparent(void **state)
     /* what is made is itself valid, even from no randomness */
     memset(random, 0, sizeof(random));
     assert_int_equal(aegis_http_traceparent(AEGIS_NO_STR, random, out), 0);
-    assert_int_equal(aegis_http_traceparent(aegis_unit_str(out), random, out), 1);
+    assert_int_equal(aegis_http_traceparent(aegis_view(out), random, out), 1);
 }
 
 
@@ -199,13 +199,13 @@ test_uuid(void **state)
     assert_true(aegis_uuid_valid(aegis_str("00000000-0000-0000-0000-000000000000")));
 
     for (i = 0; i < AEGIS_UNIT_N(bad); i++) {
-        assert_false(aegis_uuid_valid(aegis_unit_str(bad[i])));
+        assert_false(aegis_uuid_valid(aegis_view(bad[i])));
     }
     assert_false(aegis_uuid_valid(AEGIS_NO_STR));
 
     aegis_uuid_v7(0x0123456789abULL, random, out);
     assert_string_equal(out, "01234567-89ab-7fff-bf01-020304050607");
-    assert_true(aegis_uuid_valid(aegis_unit_str(out)));
+    assert_true(aegis_uuid_valid(aegis_view(out)));
 
     /* later ids sort behind earlier ones */
     aegis_uuid_v7(0x0123456789acULL, random, again);
@@ -236,7 +236,7 @@ test_cursor(void **state)
         strcpy(changed, cursor);
         memset(out, 0, sizeof(out));
 
-        assert_int_equal(aegis_cursor_read(secret, filters, aegis_unit_str(cursor), out,
+        assert_int_equal(aegis_cursor_read(secret, filters, aegis_view(cursor), out,
                                            sizeof(out)), AEGIS_E_OK);
         assert_int_equal(strlen(out), n);
         assert_int_equal(out[0], 'a' + (int) n % 26);
@@ -244,7 +244,7 @@ test_cursor(void **state)
         /* no character can be changed, left out or added */
         for (i = 0; i < strlen(cursor); i++) {
             changed[i] = cursor[i] == 'A' ? 'B' : 'A';
-            assert_int_equal(aegis_cursor_read(secret, filters, aegis_unit_str(changed),
+            assert_int_equal(aegis_cursor_read(secret, filters, aegis_view(changed),
                                                out, sizeof(out)), AEGIS_E_CURSOR_INVALID);
             changed[i] = cursor[i];
         }
@@ -252,7 +252,7 @@ test_cursor(void **state)
             (aegis_str_t) { strlen(cursor) - 1, cursor }, out, sizeof(out)),
             AEGIS_E_CURSOR_INVALID);
         strcat(changed, "A");
-        assert_int_equal(aegis_cursor_read(secret, filters, aegis_unit_str(changed), out,
+        assert_int_equal(aegis_cursor_read(secret, filters, aegis_view(changed), out,
                                            sizeof(out)), AEGIS_E_CURSOR_INVALID);
     }
 }
@@ -266,13 +266,13 @@ test_cursor_bound(void **state)
 
     assert_int_equal(aegis_cursor_make(secret, aegis_str("a"), position, cursor,
                                        sizeof(cursor)), AEGIS_E_OK);
-    assert_int_equal(aegis_cursor_read(secret, aegis_str("b"), aegis_unit_str(cursor),
+    assert_int_equal(aegis_cursor_read(secret, aegis_str("b"), aegis_view(cursor),
                                        out, sizeof(out)), AEGIS_E_CURSOR_INVALID);
     assert_int_equal(aegis_cursor_read(aegis_str("other"), aegis_str("a"),
-        aegis_unit_str(cursor), out, sizeof(out)), AEGIS_E_CURSOR_INVALID);
-    assert_int_equal(aegis_cursor_read(secret, aegis_str("a"), aegis_unit_str(cursor),
+        aegis_view(cursor), out, sizeof(out)), AEGIS_E_CURSOR_INVALID);
+    assert_int_equal(aegis_cursor_read(secret, aegis_str("a"), aegis_view(cursor),
                                        out, 4), AEGIS_E_CURSOR_INVALID);
-    assert_int_equal(aegis_cursor_read(secret, aegis_str("a"), aegis_unit_str(cursor),
+    assert_int_equal(aegis_cursor_read(secret, aegis_str("a"), aegis_view(cursor),
                                        out, 5), AEGIS_E_OK);
     assert_string_equal(out, "12.3");
 

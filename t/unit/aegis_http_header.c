@@ -35,7 +35,7 @@ test_if_match(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        code = aegis_http_condition(aegis_unit_str(cases[i].header), AEGIS_NO_STR,
+        code = aegis_http_condition(aegis_view(cases[i].header), AEGIS_NO_STR,
                                     out, sizeof(out));
 
         if (code != (cases[i].out ? AEGIS_E_OK : AEGIS_E_PRECOND_INVALID)) {
@@ -77,8 +77,8 @@ test_condition(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        match = cases[i].match ? aegis_unit_str(cases[i].match) : AEGIS_NO_STR;
-        none = cases[i].none ? aegis_unit_str(cases[i].none) : AEGIS_NO_STR;
+        match = cases[i].match ? aegis_view(cases[i].match) : AEGIS_NO_STR;
+        none = cases[i].none ? aegis_view(cases[i].none) : AEGIS_NO_STR;
         code = aegis_http_condition(match, none, out, sizeof(out));
 
         if (code != (cases[i].out ? AEGIS_E_OK : AEGIS_E_PRECOND_INVALID)) {
@@ -112,7 +112,7 @@ test_etag_match(void **state)
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
         for (weak = 0; weak < 2; weak++) {
-            if (aegis_http_etag_match(aegis_unit_str(cases[i].header), tag, weak)
+            if (aegis_http_etag_match(aegis_view(cases[i].header), tag, weak)
                 != cases[i].rc[weak])
             {
                 fail_msg("%s is not %d", cases[i].header, cases[i].rc[weak]);
@@ -152,7 +152,7 @@ test_accept(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        if (aegis_http_accepts_json(aegis_unit_str(cases[i].header)) != cases[i].ok) {
+        if (aegis_http_accepts_json(aegis_view(cases[i].header)) != cases[i].ok) {
             fail_msg("%s is not %d", cases[i].header, cases[i].ok);
         }
     }
@@ -185,7 +185,7 @@ test_content_type(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        if (aegis_http_is_json(aegis_unit_str(cases[i].header)) != cases[i].ok) {
+        if (aegis_http_is_json(aegis_view(cases[i].header)) != cases[i].ok) {
             fail_msg("%s is not %d", cases[i].header, cases[i].ok);
         }
     }

@@ -86,7 +86,7 @@ test_find(void **state)
     bare = json_object_get(json_object_get(data, "sets"), "bare");
 
     text = json_dumps(all, 0);
-    assert_int_equal(aegis_jwks_parse(aegis_unit_str(text), &keys, NULL), AEGIS_E_OK);
+    assert_int_equal(aegis_jwks_parse(aegis_view(text), &keys, NULL), AEGIS_E_OK);
     free(text);
 
     key = NULL;
@@ -109,7 +109,7 @@ test_find(void **state)
     aegis_jwks_free(keys);
 
     text = json_dumps(bare, 0);
-    assert_int_equal(aegis_jwks_parse(aegis_unit_str(text), &keys, NULL), AEGIS_E_OK);
+    assert_int_equal(aegis_jwks_parse(aegis_view(text), &keys, NULL), AEGIS_E_OK);
     free(text);
     assert_int_equal(aegis_jwks_find(keys, AEGIS_JWA_EDDSA, AEGIS_NO_STR, &key), AEGIS_JWK_FOUND);
     assert_int_equal(aegis_jwks_find(keys, AEGIS_JWA_EDDSA, aegis_str("x"), &key),
@@ -170,13 +170,13 @@ test_rfcs(void **state)
         text = json_dumps(set, 0);
         json_decref(set);
 
-        assert_int_equal(aegis_jwks_parse(aegis_unit_str(text), &keys, NULL), AEGIS_E_OK);
+        assert_int_equal(aegis_jwks_parse(aegis_view(text), &keys, NULL), AEGIS_E_OK);
         free(text);
         assert_int_equal(aegis_jwks_find(keys, rfcs[i].alg, AEGIS_NO_STR, &key),
                          AEGIS_JWK_FOUND);
-        assert_true(aegis_b64url_decode(aegis_unit_str(rfcs[i].sig), sig, sizeof(sig), &n));
+        assert_true(aegis_b64url_decode(aegis_view(rfcs[i].sig), sig, sizeof(sig), &n));
 
-        input = aegis_unit_str(rfcs[i].input);
+        input = aegis_view(rfcs[i].input);
         assert_true(aegis_jwk_verify(key, input, sig, n));
 
         input.len--;
@@ -197,7 +197,7 @@ test_names(void **state)
     unsigned  i;
 
     for (i = 0; i < AEGIS_N_JWAS; i++) {
-        assert_int_equal(aegis_jwa_by_name(aegis_unit_str(aegis_jwa_name(i))), i);
+        assert_int_equal(aegis_jwa_by_name(aegis_view(aegis_jwa_name(i))), i);
     }
 
     assert_int_equal(aegis_jwa_by_name(aegis_str("none")), AEGIS_N_JWAS);

@@ -22,7 +22,7 @@ key_set(const char *name)
     set = json_object_get(json_object_get(data, "sets"), *name ? name : "all");
     text = json_dumps(set, 0);
     assert_non_null(text);
-    assert_int_equal(aegis_jwks_parse(aegis_unit_str(text), &keys, NULL), AEGIS_E_OK);
+    assert_int_equal(aegis_jwks_parse(aegis_view(text), &keys, NULL), AEGIS_E_OK);
     free(text);
 
     return keys;
@@ -49,8 +49,8 @@ policy_of(const json_t *one)
     aegis_jwt_policy_t   policy;
 
     base = json_object_get(data, "policy");
-    policy.issuer = aegis_unit_str(text_of(one, base, "issuer"));
-    policy.audience = aegis_unit_str(text_of(one, base, "audience"));
+    policy.issuer = aegis_view(text_of(one, base, "issuer"));
+    policy.audience = aegis_view(text_of(one, base, "audience"));
     policy.leeway = json_integer_value(json_object_get(base, "leeway"));
     policy.tenant_claim = text_of(one, base, "tenant_claim");
     policy.principal_claim = text_of(one, base, "principal_claim");
@@ -61,7 +61,7 @@ policy_of(const json_t *one)
     policy.algs = 0;
 
     json_array_foreach(algs, i, name) {
-        policy.algs |= 1u << aegis_jwa_by_name(aegis_unit_str(json_string_value(name)));
+        policy.algs |= 1u << aegis_jwa_by_name(aegis_view(json_string_value(name)));
     }
 
     return policy;
@@ -191,7 +191,7 @@ test_times(void **state)
     now = json_integer_value(json_object_get(data, "now"));
     keys = key_set("all");
     policy = policy_of(one);
-    token = aegis_unit_str(aegis_json_str(one, "token"));
+    token = aegis_view(aegis_json_str(one, "token"));
 
     assert_int_equal(aegis_jwt_verify(token, keys, &policy, now, &jwt, NULL), AEGIS_JWT_OK);
     exp = jwt.exp;
@@ -265,13 +265,13 @@ test_kid(void **state)
 {
     char  kid[AEGIS_JWKS_MAX_KID + 1];
 
-    aegis_jwt_kid(aegis_unit_str(aegis_json_str(case_named("es is accepted"), "token")), kid);
+    aegis_jwt_kid(aegis_view(aegis_json_str(case_named("es is accepted"), "token")), kid);
     assert_string_equal(kid, "es-1");
-    aegis_jwt_kid(aegis_unit_str(aegis_json_str(case_named("kid of 257 bytes"), "token")), kid);
+    aegis_jwt_kid(aegis_view(aegis_json_str(case_named("kid of 257 bytes"), "token")), kid);
     assert_string_equal(kid, "");
-    aegis_jwt_kid(aegis_unit_str(aegis_json_str(case_named("kid is a number"), "token")), kid);
+    aegis_jwt_kid(aegis_view(aegis_json_str(case_named("kid is a number"), "token")), kid);
     assert_string_equal(kid, "");
-    aegis_jwt_kid(aegis_unit_str("a.b"), kid);
+    aegis_jwt_kid(aegis_view("a.b"), kid);
     assert_string_equal(kid, "");
     aegis_jwt_kid(AEGIS_NO_STR, kid);
     assert_string_equal(kid, "");

@@ -11,7 +11,7 @@
 static aegis_str_t
 view(const char *s)
 {
-    return (aegis_str_t) { strlen(s), s };
+    return aegis_view(s);
 }
 
 

@@ -15,7 +15,7 @@ move(const char *subject, json_t *data)
     json_t  *m;
 
     assert_non_null(data);
-    m = aegis_move(aegis_unit_str(subject), data);
+    m = aegis_move(aegis_view(subject), data);
     json_decref(data);
 
     return m;

@@ -160,7 +160,7 @@ judge(const char *policy, const char *kind, const char *plan, const char *now)
     memset(&facts, 0, sizeof(facts));
     facts.c = c;
     facts.plan = pl;
-    assert_true(aegis_time_parse(aegis_unit_str(now), &facts.now));
+    assert_true(aegis_time_parse(aegis_view(now), &facts.now));
     assert_int_equal(aegis_policy_eval(p, &facts, &v, &err), AEGIS_E_OK);
 
     aegis_policy_result_clear(&v);
@@ -393,7 +393,7 @@ test_kinds(void **state)
         facts.plan = plan;
         facts.rates = rates;
         facts.people = kinds[i].people;
-        assert_true(aegis_time_parse(aegis_unit_str(kinds[i].now), &facts.now));
+        assert_true(aegis_time_parse(aegis_view(kinds[i].now), &facts.now));
         assert_int_equal(aegis_policy_check(policy, &err), AEGIS_E_OK);
         assert_int_equal(aegis_policy_eval(policy, &facts, &v, &err), AEGIS_E_OK);
 

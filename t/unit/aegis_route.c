@@ -29,8 +29,8 @@ test_every_route(void **state)
             snprintf(path, sizeof(path), "%s", r->path);
         }
 
-        assert_int_equal(aegis_route_find(aegis_unit_str(methods[r->method]),
-            aegis_unit_str(path), &found, &id, &allow), AEGIS_E_OK);
+        assert_int_equal(aegis_route_find(aegis_view(methods[r->method]),
+            aegis_view(path), &found, &id, &allow), AEGIS_E_OK);
         assert_ptr_equal(found, r);
         assert_int_equal(id.data != NULL, hole != NULL);
 
@@ -90,8 +90,8 @@ test_answers(void **state)
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
         allow = NULL;
         id = AEGIS_NO_STR;
-        code = aegis_route_find(aegis_unit_str(cases[i].method),
-                                aegis_unit_str(cases[i].path), &r, &id, &allow);
+        code = aegis_route_find(aegis_view(cases[i].method),
+                                aegis_view(cases[i].path), &r, &id, &allow);
 
         if (code != cases[i].code) {
             fail_msg("%s %s gives %d", cases[i].method, cases[i].path, (int) code);
@@ -136,8 +136,8 @@ test_raw(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        code = aegis_route_find_raw(aegis_unit_str(cases[i].line),
-                                    aegis_unit_str(cases[i].target), &r, &id, &allow);
+        code = aegis_route_find_raw(aegis_view(cases[i].line),
+                                    aegis_view(cases[i].target), &r, &id, &allow);
         if (code != cases[i].code) {
             fail_msg("%s gives %d", cases[i].line ? cases[i].line : "NULL", (int) code);
         }

@@ -45,7 +45,7 @@ test_tracestate(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        assert_int_equal(aegis_tracestate(aegis_unit_str(cases[i].header), out),
+        assert_int_equal(aegis_tracestate(aegis_view(cases[i].header), out),
                          strlen(cases[i].out));
         assert_string_equal(out, cases[i].out);
     }
@@ -231,7 +231,7 @@ test_rejected(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        assert_int_equal(aegis_span_rejected(aegis_unit_str(cases[i].answer)), cases[i].n);
+        assert_int_equal(aegis_span_rejected(aegis_view(cases[i].answer)), cases[i].n);
     }
 }
 

@@ -27,13 +27,6 @@
     _cmocka_run_group_tests(__FILE__, tests, AEGIS_UNIT_N(tests), NULL, NULL)
 
 
-static inline aegis_str_t
-aegis_unit_str(const char *text)
-{
-    return (aegis_str_t) { text ? strlen(text) : 0, text };
-}
-
-
 /* Any JSON value, written with ' instead of ". */
 static inline json_t *
 aegis_unit_json(const char *text)

@@ -444,7 +444,7 @@ test_prometheus(void **state)
             *p = *p == '\'' ? '"' : *p;
         }
 
-        ret = aegis_verify_prom_parse(cases[i].status, aegis_unit_str(copy), &ask);
+        ret = aegis_verify_prom_parse(cases[i].status, aegis_view(copy), &ask);
         got = json_dumps(ret, JSON_REAL_PRECISION(6));
         for (p = got; *p; p++) {
             *p = *p == '"' ? '\'' : *p;

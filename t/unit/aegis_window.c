@@ -23,7 +23,7 @@ at(const char *text)
 {
     int64_t  t;
 
-    assert_true(aegis_time_parse(aegis_unit_str(text), &t));
+    assert_true(aegis_time_parse(aegis_view(text), &t));
 
     return t;
 }

@@ -37,7 +37,7 @@ test_values(void **state)
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
         expected = aegis_unit_json(cases[i].json);
 
-        if (aegis_yaml_to_json(aegis_unit_str(cases[i].yaml), &got, &err) != AEGIS_E_OK) {
+        if (aegis_yaml_to_json(aegis_view(cases[i].yaml), &got, &err) != AEGIS_E_OK) {
             fail_msg("%s: %s", cases[i].yaml, err.detail);
         }
         if (!json_equal(got, expected)) {
@@ -79,7 +79,7 @@ test_refused(void **state)
     };
 
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
-        if (aegis_yaml_to_json(aegis_unit_str(cases[i].yaml), &got, &err) != AEGIS_E_MALFORMED_YAML
+        if (aegis_yaml_to_json(aegis_view(cases[i].yaml), &got, &err) != AEGIS_E_MALFORMED_YAML
             || strncmp(err.detail, cases[i].detail, strlen(cases[i].detail)) != 0)
         {
             fail_msg("%s: %s", cases[i].yaml, err.detail);
@@ -115,7 +115,7 @@ refused(char *yaml, const char *detail)
     json_t         *got;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
-    if (aegis_yaml_to_json(aegis_unit_str(yaml), &got, &err) == AEGIS_E_OK
+    if (aegis_yaml_to_json(aegis_view(yaml), &got, &err) == AEGIS_E_OK
         || strstr(err.detail, detail) == NULL)
     {
         fail_msg("%.40s…: %s", yaml, err.detail);
@@ -149,7 +149,7 @@ test_limits(void **state)
     p = many("", "]", 32, "");
     yaml = many("[", "[", 31, p);
     free(p);
-    assert_int_equal(aegis_yaml_to_json(aegis_unit_str(yaml), &got, &err), AEGIS_E_OK);
+    assert_int_equal(aegis_yaml_to_json(aegis_view(yaml), &got, &err), AEGIS_E_OK);
     assert_int_equal(aegis_json_depth(got, 64), 32);
     json_decref(got);
     free(yaml);
@@ -159,7 +159,7 @@ test_limits(void **state)
         for (i = 0; i < n; i++) {
             p += sprintf(p, "k%d: %d\n", i, i);
         }
-        assert_int_equal(aegis_yaml_to_json(aegis_unit_str(yaml), &got, &err),
+        assert_int_equal(aegis_yaml_to_json(aegis_view(yaml), &got, &err),
                          n > AEGIS_YAML_MAX_MEMBERS ? AEGIS_E_MALFORMED_YAML : AEGIS_E_OK);
         if (n == AEGIS_YAML_MAX_MEMBERS) {
             assert_int_equal(json_object_size(got), n);
@@ -177,7 +177,7 @@ test_places(void **state)
     aegis_yaml_t   *doc;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
-    assert_int_equal(aegis_yaml_parse(aegis_unit_str("a: 1\nb:\n  c: [x,\n   y]\n"), &doc, &err),
+    assert_int_equal(aegis_yaml_parse(aegis_view("a: 1\nb:\n  c: [x,\n   y]\n"), &doc, &err),
                      AEGIS_E_OK);
     assert_int_equal(doc->kind, AEGIS_YAML_MAP);
     assert_string_equal(doc->items[1].key, "b");

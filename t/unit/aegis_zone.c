@@ -204,7 +204,7 @@ test_changes(void **state)
     for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
         json = zone_of(cases[i].zone);
         aegis_zone_open(json, &zone);
-        assert_true(aegis_time_parse(aegis_unit_str(cases[i].local), &local));
+        assert_true(aegis_time_parse(aegis_view(cases[i].local), &local));
         aegis_time_format(aegis_zone_first(&zone, local), out);
         assert_string_equal(out, cases[i].utc);
         json_decref(json);
@@ -256,7 +256,7 @@ test_rules(void **state)
         if (cases[i].at) {
             int64_t  until;
 
-            assert_true(aegis_time_parse(aegis_unit_str(cases[i].at), &t));
+            assert_true(aegis_time_parse(aegis_view(cases[i].at), &t));
             if (aegis_zone_rule_offset(&rule, t, &until) != cases[i].offset) {
                 fail_msg("%s at %s", cases[i].rule, cases[i].at);
             }

@@ -30,7 +30,7 @@ transport_of(const aegis_doctor_t *d, aegis_stream_id_t id)
                && strncmp(subjects, "evt.", 4) == 0 ? "kafka" : "nats";
     }
     snprintf(first, sizeof(first), "%.*s", (int) strcspn(subjects, " "), subjects);
-    return aegis_conf_transport(d->conf, (aegis_str_t) { strlen(first), first });
+    return aegis_conf_transport(d->conf, aegis_view(first));
 }
 
 

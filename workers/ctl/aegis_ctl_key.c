@@ -48,7 +48,7 @@ key_line(aegis_ctl_t *ctl, FILE *out, const char *id, aegis_str_t secret,
 
     for (i = 0; i < 2; i++) {
         t = aegis_ctl_opt(ctl, times[i]);
-        if (t != NULL && !aegis_time_parse((aegis_str_t) { strlen(t), t }, &s)) {
+        if (t != NULL && !aegis_time_parse(aegis_view(t), &s)) {
             aegis_ctl_say("--%s takes an RFC 3339 time like 2026-11-21T07:00:00Z", times[i]);
             return AEGIS_CTL_USAGE;
         }

@@ -147,7 +147,7 @@ try_one(const json_t *policy, json_t *row)
     facts.c = json_object_get(row, "case");
     facts.plan = json_object_get(row, "plan");
     facts.rates = json_object_get(row, "rates");
-    if (!aegis_time_parse((aegis_str_t) { strlen(at), at }, &facts.now)
+    if (!aegis_time_parse(aegis_view(at), &facts.now)
         || aegis_policy_eval(policy, &facts, &v, &err) != AEGIS_E_OK)
     {
         aegis_error_clear(&err);

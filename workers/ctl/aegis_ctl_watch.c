@@ -175,7 +175,7 @@ aegis_ctl_case_watch(aegis_ctl_t *ctl)
         return AEGIS_CTL_USAGE;
     }
     if (w.until != NULL
-        && aegis_state_by_name((aegis_str_t) { strlen(w.until), w.until }) == AEGIS_N_STATES)
+        && aegis_state_by_name(aegis_view(w.until)) == AEGIS_N_STATES)
     {
         aegis_ctl_say("there is no state %s", w.until);
         return AEGIS_CTL_USAGE;

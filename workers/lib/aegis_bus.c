@@ -63,13 +63,13 @@ aegis_bus_subject_of(const aegis_consumer_t *consumer)
     const aegis_subject_t  *s;
 
     if (consumer->filter[0]) {
-        return (aegis_str_t) { strlen(consumer->filter), consumer->filter };
+        return aegis_view(consumer->filter);
     }
 
     s = aegis_subjects(&n);
     for (i = 0; i < n; i++) {
         if (s[i].stream == consumer->stream) {
-            return (aegis_str_t) { strlen(s[i].subject), s[i].subject };
+            return aegis_view(s[i].subject);
         }
     }
 
@@ -197,7 +197,7 @@ aegis_bus_ready(aegis_bus_t *bus, aegis_error_t *err)
     /* one of the transports that are named is enough to go on with */
     s = aegis_subjects(&n);
     for (i = 0, away = NULL, rc = AEGIS_E_OK, open = 0; i < n; i++) {
-        side = aegis_bus_side(bus, (aegis_str_t) { strlen(s[i].subject), s[i].subject });
+        side = aegis_bus_side(bus, aegis_view(s[i].subject));
         if (side == away) {
             continue;
         }

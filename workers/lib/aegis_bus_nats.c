@@ -381,7 +381,7 @@ aegis_nats_message(natsMsg *m, int deliveries, aegis_bus_msg_t *msg)
     }
 
     msg->subject = (aegis_str_t) { strlen(natsMsg_GetSubject(m)), natsMsg_GetSubject(m) };
-    msg->id = (aegis_str_t) { strlen(id), id };
+    msg->id = aegis_view(id);
     msg->body = (aegis_str_t) { (size_t) natsMsg_GetDataLength(m),
                                 natsMsg_GetData(m) ? natsMsg_GetData(m) : "" };
     msg->deliveries = deliveries;

@@ -135,12 +135,6 @@ aegis_carry_offered(void)
     return __atomic_load_n(&aegis_carry_mask, __ATOMIC_RELAXED);
 }
 
-static aegis_str_t
-aegis_carry_text(const char *s)
-{
-    return (aegis_str_t) { strlen(s), s };
-}
-
 void
 aegis_carry_uuid(char out[AEGIS_UUID_LEN + 1])
 {
@@ -218,7 +212,7 @@ aegis_carry_move(json_t *doc)
     const char  *subject;
 
     subject = aegis_json_str(doc, "subject");
-    move = subject[0] ? aegis_move(aegis_carry_text(subject), json_object_get(doc, "data"))
+    move = subject[0] ? aegis_move(aegis_view(subject), json_object_get(doc, "data"))
            : NULL;
     if (move) {
         (void) json_object_set_new(doc, "move", move);
@@ -337,14 +331,14 @@ aegis_carry_fill(const aegis_module_t *m, const char *asks, const char *actor,
     k->begun_ns = aegis_otel_on() ? aegis_tracer_now() : 0;
     snprintf(k->version, sizeof(k->version), "%d", k->c->version);
     v = k->item.v;
-    v[AEGIS_C_module] = aegis_carry_text(asks);
+    v[AEGIS_C_module] = aegis_view(asks);
     v[AEGIS_C_tenant] = k->c->tenant;
     v[AEGIS_C_case_id] = k->c->case_id;
-    v[AEGIS_C_principal] = aegis_carry_text(actor);
+    v[AEGIS_C_principal] = aegis_view(actor);
     v[AEGIS_C_actor] = v[AEGIS_C_principal];
-    v[AEGIS_C_consumer] = aegis_carry_text(durable);
-    v[AEGIS_C_states] = aegis_carry_text(m->states);
-    v[AEGIS_C_for_version] = aegis_carry_text(k->version);
+    v[AEGIS_C_consumer] = aegis_view(durable);
+    v[AEGIS_C_states] = aegis_view(m->states);
+    v[AEGIS_C_for_version] = aegis_view(k->version);
     v[AEGIS_C_traceparent] = k->c->traceparent;
 }
 
@@ -362,10 +356,10 @@ aegis_carry_span(const aegis_module_t *m, const aegis_carry_work_t *k)
     }
 
     span.start_ns = k->begun_ns;
-    aegis_span_str(&span, "aegis.role", aegis_carry_text(m->role));
+    aegis_span_str(&span, "aegis.role", aegis_view(m->role));
     aegis_span_str(&span, "aegis.tenant", k->c->tenant);
     aegis_span_str(&span, "aegis.case_id", k->c->case_id);
-    aegis_span_str(&span, "aegis.event", aegis_carry_text(k->said.event));
+    aegis_span_str(&span, "aegis.event", aegis_view(k->said.event));
     aegis_otel_end(&span, NULL);
 }
 
@@ -424,8 +418,8 @@ aegis_carry_module(aegis_worker_t *w, const aegis_module_t *m, aegis_carry_work_
         if (aegis_carry_one(m, actor, &works[i], &rows[i], earlier)) {
             k = &works[left];
             *k = works[i];
-            k->item.v[AEGIS_C_for_version] = aegis_carry_text(k->version);
-            k->item.v[AEGIS_C_doc] = aegis_carry_text(k->doc);
+            k->item.v[AEGIS_C_for_version] = aegis_view(k->version);
+            k->item.v[AEGIS_C_doc] = aegis_view(k->doc);
             items[left++] = &k->item;
         } else {
             works[i].c->left = 1;

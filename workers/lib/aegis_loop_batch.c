@@ -109,7 +109,7 @@ aegis_loop_bury(aegis_loop_t *loop, aegis_delivery_t *d, aegis_code_t code,
     text[2] = aegis_loop_dead_id(d);
     text[3] = d->msg.root && d->msg.case_id.data ? aegis_loop_strdup(d->msg.case_id)
               : NULL;
-    text[4] = aegis_loop_text((aegis_str_t) { strlen(reason), reason }, 2000);
+    text[4] = aegis_loop_text(aegis_view(reason), 2000);
     payload = aegis_loop_bytea(d->raw->body);
     snprintf(deliveries, sizeof(deliveries), "%d",
              d->raw->deliveries > 0 ? d->raw->deliveries : 1);
@@ -242,7 +242,7 @@ aegis_loop_trace_begin(aegis_loop_t *loop, size_t n)
                                     t->context, "process %.*s", (int) d->msg.subject.len,
                                     d->msg.subject.data);
         if (t->context[0]) {
-            d->msg.traceparent = (aegis_str_t) { strlen(t->context), t->context };
+            d->msg.traceparent = aegis_view(t->context);
         }
     }
 }
@@ -266,7 +266,7 @@ aegis_loop_trace_end(aegis_loop_t *loop, size_t i, size_t n, aegis_code_t rc)
 
     aegis_otel_message(&t->span, aegis_conf_transport(loop->w.conf, d->msg.subject), "process",
                        d->msg.subject, d->msg.id, d->msg.tenant, d->msg.case_id);
-    aegis_span_str(&t->span, "aegis.role", (aegis_str_t) { strlen(role), role });
+    aegis_span_str(&t->span, "aegis.role", aegis_view(role));
     aegis_span_int(&t->span, "messaging.batch.message_count", (int64_t) n);
     aegis_span_int(&t->span, "aegis.deliveries", d->raw->deliveries);
     aegis_otel_end(&t->span, aegis_error_def(code)->verdict == AEGIS_VERDICT_DONE ? NULL

@@ -262,9 +262,9 @@ aegis_otel_message(aegis_span_t *span, const char *transport, const char *operat
     aegis_str_t subject, aegis_str_t id, aegis_str_t tenant, aegis_str_t case_id)
 {
     aegis_span_str(span, "messaging.system",
-                   (aegis_str_t) { strlen(transport), transport });
+                   aegis_view(transport));
     aegis_span_str(span, "messaging.operation.type",
-                   (aegis_str_t) { strlen(operation), operation });
+                   aegis_view(operation));
     aegis_span_str(span, "messaging.destination.name", subject);
     aegis_span_str(span, "messaging.message.id", id);
     aegis_span_str(span, "aegis.tenant", tenant);
@@ -277,7 +277,7 @@ aegis_otel_end(aegis_span_t *span, const char *error)
     span->end_ns = aegis_tracer_now();
     span->error = error != NULL;
     if (error != NULL) {
-        aegis_span_str(span, "error.type", (aegis_str_t) { strlen(error), error });
+        aegis_span_str(span, "error.type", aegis_view(error));
     }
 
     aegis_tracer_push(aegis_otel_tracer, span);

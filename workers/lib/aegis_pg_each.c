@@ -49,7 +49,7 @@ aegis_pg_give_up(aegis_pg_t *pg, size_t i, const char *code)
     row->ord = (int) i + 1;
     row->status = 503;
     row->code = code;
-    row->body = (aegis_str_t) { strlen(pg->detail), pg->detail };
+    row->body = aegis_view(pg->detail);
 }
 
 /* Does an earlier item of the same case wait? */

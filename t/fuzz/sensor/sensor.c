@@ -162,7 +162,7 @@ sensor_happenings(const aegis_happening_t *h)
                                h->resource, h->title, h->summary, h->labels };
 
         for (i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
-            aegis_fuzz_must(text[i] != NULL && aegis_fuzz_utf8(aegis_cstr(text[i])));
+            aegis_fuzz_must(text[i] != NULL && aegis_fuzz_utf8(aegis_view(text[i])));
         }
         aegis_fuzz_must(h->dedupe[0] && h->fingerprint[0]);
     }

@@ -179,7 +179,7 @@ aegis_gateway_prepare(aegis_act_t *act, aegis_gateway_t *g)
 
     /* the step's and not the attempt's: a second attempt goes on with the first */
     snprintf(name, sizeof(name), "%s:%s:%d", act->exec_id, act->phase, act->step_no);
-    s = (aegis_str_t) { strlen(name), name };
+    s = aegis_view(name);
     aegis_uuid_named(s, g->key);
 
     g->dir = open(aegis_gateway_conf.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

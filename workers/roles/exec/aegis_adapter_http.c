@@ -229,7 +229,7 @@ aegis_http_content(aegis_act_t *act, aegis_http_call_t *c)
     if (aegis_act_bool(act, "sign")) {
         /* of the step, not of the attempt: who has seen it knows it again */
         snprintf(id, sizeof(id), "msg_%s_%s_%d", act->exec_id, act->phase, act->step_no);
-        body = (aegis_str_t) { strlen(c->body), c->body };
+        body = aegis_view(c->body);
         if (!aegis_call_sign(id, (int64_t) time(NULL), body, aegis_http_add, c)) {
             aegis_act_fail(act, 1, "params.sign needs http.secret_file");
             return 0;

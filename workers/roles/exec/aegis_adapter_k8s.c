@@ -226,7 +226,7 @@ aegis_k8s_key(const aegis_act_t *act, char key[37])
     aegis_str_t  s;
 
     snprintf(name, sizeof(name), "%s:%s:%d", act->exec_id, act->phase, act->step_no);
-    s = (aegis_str_t) { strlen(name), name };
+    s = aegis_view(name);
     aegis_uuid_named(s, key);
 }
 

@@ -136,7 +136,7 @@ aegis_call_sign(const char *id, int64_t timestamp, aegis_str_t body,
     }
 
     snprintf(head, sizeof(head), "%s.%lld.", id, (long long) timestamp);
-    parts[0] = (aegis_str_t) { strlen(head), head };
+    parts[0] = aegis_view(head);
     parts[1] = body;
     len = (size_t) snprintf(line, sizeof(line), "webhook-signature:");
 

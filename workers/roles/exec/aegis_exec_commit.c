@@ -20,15 +20,9 @@
 #define AEGIS_EXEC_BUSY_MAX_MS   2000
 
 static aegis_str_t
-aegis_exec_text(const char *s)
-{
-    return (aegis_str_t) { strlen(s), s };
-}
-
-static aegis_str_t
 aegis_exec_maybe(const char *s)
 {
-    return s ? aegis_exec_text(s) : AEGIS_NO_STR;
+    return s ? aegis_view(s) : AEGIS_NO_STR;
 }
 
 static void
@@ -39,21 +33,21 @@ aegis_exec_fill(aegis_exec_t *x, aegis_item_t *item, aegis_exec_run_t *run)
 
     memset(item, 0, sizeof(*item));
     v = item->v;
-    v[AEGIS_C_tenant] = aegis_exec_text(run->tenant);
-    v[AEGIS_C_case_id] = aegis_exec_text(run->case_id);
-    v[AEGIS_C_exec_id] = aegis_exec_text(run->exec_id);
-    v[AEGIS_C_epoch] = aegis_exec_text(run->epoch_text);
+    v[AEGIS_C_tenant] = aegis_view(run->tenant);
+    v[AEGIS_C_case_id] = aegis_view(run->case_id);
+    v[AEGIS_C_exec_id] = aegis_view(run->exec_id);
+    v[AEGIS_C_epoch] = aegis_view(run->epoch_text);
 
     name = aegis_json_str(aegis_exec_step(run->plan, run->next.phase, run->next.step_no),
                           "action");
-    v[AEGIS_C_phase] = aegis_exec_text(run->act.phase);
-    v[AEGIS_C_step_no] = aegis_exec_text(run->step_text);
-    v[AEGIS_C_attempt] = aegis_exec_text(run->attempt_text);
-    v[AEGIS_C_action] = aegis_exec_text(name);
+    v[AEGIS_C_phase] = aegis_view(run->act.phase);
+    v[AEGIS_C_step_no] = aegis_view(run->step_text);
+    v[AEGIS_C_attempt] = aegis_view(run->attempt_text);
+    v[AEGIS_C_action] = aegis_view(name);
     v[AEGIS_C_retry_safe] = run->retry_safe ? aegis_str("true") : aegis_str("false");
-    v[AEGIS_C_token] = aegis_exec_text(run->token);
-    v[AEGIS_C_target] = aegis_exec_text(run->target);
-    v[AEGIS_C_target_limit] = aegis_exec_text(run->limit_text);
+    v[AEGIS_C_token] = aegis_view(run->token);
+    v[AEGIS_C_target] = aegis_view(run->target);
+    v[AEGIS_C_target_limit] = aegis_view(run->limit_text);
 
     if (run->at == AEGIS_RUN_ACT) {
         aegis_exec_act_outputs(x, run, 0);
@@ -63,10 +57,10 @@ aegis_exec_fill(aegis_exec_t *x, aegis_item_t *item, aegis_exec_run_t *run)
     if (run->at == AEGIS_RUN_END) {
         aegis_exec_act_outputs(x, run, 1);
         snprintf(run->exit_text, sizeof(run->exit_text), "%d", run->act.exit_code);
-        v[AEGIS_C_state] = aegis_exec_text(aegis_act_state_name(run->act.state));
-        v[AEGIS_C_exit_code] = run->act.has_exit ? aegis_exec_text(run->exit_text)
+        v[AEGIS_C_state] = aegis_view(aegis_act_state_name(run->act.state));
+        v[AEGIS_C_exit_code] = run->act.has_exit ? aegis_view(run->exit_text)
                                                  : AEGIS_NO_STR;
-        v[AEGIS_C_error] = aegis_exec_text(run->act.error);
+        v[AEGIS_C_error] = aegis_view(run->act.error);
         v[AEGIS_C_final] = run->act.final ? aegis_str("true") : aegis_str("false");
         v[AEGIS_C_output] = aegis_exec_maybe(run->output_text);
         v[AEGIS_C_result] = aegis_exec_maybe(run->result_text);

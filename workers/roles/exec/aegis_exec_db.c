@@ -15,12 +15,6 @@
 #include "aegis_json.h"
 
 static aegis_str_t
-aegis_exec_text(const char *s)
-{
-    return (aegis_str_t) { strlen(s), s };
-}
-
-static aegis_str_t
 aegis_exec_or_empty(aegis_str_t s)
 {
     return s.data == NULL ? aegis_str("") : s;
@@ -62,10 +56,10 @@ aegis_exec_fill_accept(aegis_worker_t *w, aegis_delivery_t *d, aegis_item_t *ite
     v[AEGIS_C_actor] = aegis_str(AEGIS_EXEC_ACTOR);
     v[AEGIS_C_key] = msg->id;
     v[AEGIS_C_request_id] = msg->id;
-    v[AEGIS_C_consumer] = aegis_exec_text(w->consumer->durable);
+    v[AEGIS_C_consumer] = aegis_view(w->consumer->durable);
     v[AEGIS_C_case_id] = msg->case_id;
-    v[AEGIS_C_exec_id] = aegis_exec_text(id);
-    v[AEGIS_C_for_version] = aegis_exec_text(version);
+    v[AEGIS_C_exec_id] = aegis_view(id);
+    v[AEGIS_C_for_version] = aegis_view(version);
     v[AEGIS_C_correlation_id] = aegis_exec_or_empty(msg->correlation_id);
     v[AEGIS_C_traceparent] = aegis_exec_or_empty(msg->traceparent);
 
@@ -147,7 +141,7 @@ aegis_exec_cancel_one(aegis_worker_t *w, aegis_exec_run_t *run, const char *body
     aegis_str_t     text;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
-    text = body ? (aegis_str_t) { strlen(body), body } : AEGIS_NO_STR;
+    text = body ? aegis_view(body) : AEGIS_NO_STR;
     if (text.len == 0 || aegis_json_parse(text, &what, &err) != AEGIS_E_OK) {
         what = NULL;
     }

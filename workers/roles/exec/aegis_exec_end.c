@@ -15,12 +15,6 @@
 #include "aegis_failpoint.h"
 #include "aegis_json.h"
 
-static aegis_str_t
-aegis_exec_end_text(const char *s)
-{
-    return (aegis_str_t) { strlen(s), s };
-}
-
 /* One statement over what was made; who is not its owner any more is marked. */
 static aegis_code_t
 aegis_exec_end_group(aegis_worker_t *w, aegis_exec_run_t **of, size_t n,
@@ -97,12 +91,12 @@ aegis_exec_end_finish(aegis_worker_t *w, unsigned here, aegis_exec_run_t **runs,
         }
         memset(&x->items[k], 0, sizeof(aegis_item_t));
         v = x->items[k].v;
-        v[AEGIS_C_tenant] = aegis_exec_end_text(runs[i]->tenant);
-        v[AEGIS_C_case_id] = aegis_exec_end_text(runs[i]->case_id);
-        v[AEGIS_C_exec_id] = aegis_exec_end_text(runs[i]->exec_id);
-        v[AEGIS_C_epoch] = aegis_exec_end_text(runs[i]->epoch_text);
-        v[AEGIS_C_state] = aegis_exec_end_text(runs[i]->state);
-        v[AEGIS_C_reason] = aegis_exec_end_text(runs[i]->reason);
+        v[AEGIS_C_tenant] = aegis_view(runs[i]->tenant);
+        v[AEGIS_C_case_id] = aegis_view(runs[i]->case_id);
+        v[AEGIS_C_exec_id] = aegis_view(runs[i]->exec_id);
+        v[AEGIS_C_epoch] = aegis_view(runs[i]->epoch_text);
+        v[AEGIS_C_state] = aegis_view(runs[i]->state);
+        v[AEGIS_C_reason] = aegis_view(runs[i]->reason);
         items[k] = &x->items[k];
         of[k++] = runs[i];
     }
@@ -115,9 +109,9 @@ aegis_exec_end_finish(aegis_worker_t *w, unsigned here, aegis_exec_run_t **runs,
 
     for (i = 0; rc == AEGIS_E_OK && i < k; i++) {
         memset(&cases[i], 0, sizeof(cases[i]));
-        cases[i].tenant = aegis_exec_end_text(of[i]->tenant);
-        cases[i].case_id = aegis_exec_end_text(of[i]->case_id);
-        cases[i].traceparent = aegis_exec_end_text(of[i]->traceparent);
+        cases[i].tenant = aegis_view(of[i]->tenant);
+        cases[i].case_id = aegis_view(of[i]->case_id);
+        cases[i].traceparent = aegis_view(of[i]->traceparent);
         cases[i].version = rows[i].version;
         cases[i].state = AEGIS_N_STATES;
 

@@ -83,12 +83,6 @@ aegis_exec_made(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now)
     return 1;
 }
 
-static aegis_str_t
-aegis_exec_made_text(const char *s)
-{
-    return s ? (aegis_str_t) { strlen(s), s } : AEGIS_NO_STR;
-}
-
 void
 aegis_exec_made_item(const aegis_exec_run_t *run, const aegis_exec_made_t *made,
     aegis_item_t *item)
@@ -97,22 +91,22 @@ aegis_exec_made_item(const aegis_exec_run_t *run, const aegis_exec_made_t *made,
 
     memset(item, 0, sizeof(*item));
     v = item->v;
-    v[AEGIS_C_tenant] = aegis_exec_made_text(run->tenant);
-    v[AEGIS_C_case_id] = aegis_exec_made_text(run->case_id);
-    v[AEGIS_C_exec_id] = aegis_exec_made_text(run->exec_id);
-    v[AEGIS_C_epoch] = aegis_exec_made_text(run->epoch_text);
-    v[AEGIS_C_phase] = aegis_exec_made_text(made->phase);
-    v[AEGIS_C_step_no] = aegis_exec_made_text(made->step_text);
-    v[AEGIS_C_attempt] = aegis_exec_made_text(made->attempt_text);
-    v[AEGIS_C_action] = aegis_exec_made_text(made->action);
+    v[AEGIS_C_tenant] = aegis_view(run->tenant);
+    v[AEGIS_C_case_id] = aegis_view(run->case_id);
+    v[AEGIS_C_exec_id] = aegis_view(run->exec_id);
+    v[AEGIS_C_epoch] = aegis_view(run->epoch_text);
+    v[AEGIS_C_phase] = aegis_view(made->phase);
+    v[AEGIS_C_step_no] = aegis_view(made->step_text);
+    v[AEGIS_C_attempt] = aegis_view(made->attempt_text);
+    v[AEGIS_C_action] = aegis_view(made->action);
     v[AEGIS_C_retry_safe] = made->retry_safe ? aegis_str("true") : aegis_str("false");
-    v[AEGIS_C_token] = aegis_exec_made_text(made->token);
-    v[AEGIS_C_state] = aegis_exec_made_text(made->state);
-    v[AEGIS_C_exit_code] = aegis_exec_made_text(made->has_exit ? made->exit_text : NULL);
-    v[AEGIS_C_error] = aegis_exec_made_text(made->error);
+    v[AEGIS_C_token] = aegis_view(made->token);
+    v[AEGIS_C_state] = aegis_view(made->state);
+    v[AEGIS_C_exit_code] = aegis_view(made->has_exit ? made->exit_text : NULL);
+    v[AEGIS_C_error] = aegis_view(made->error);
     v[AEGIS_C_final] = made->final ? aegis_str("true") : aegis_str("false");
-    v[AEGIS_C_output] = aegis_exec_made_text(made->output);
-    v[AEGIS_C_result] = aegis_exec_made_text(made->result);
+    v[AEGIS_C_output] = aegis_view(made->output);
+    v[AEGIS_C_result] = aegis_view(made->result);
 }
 
 void

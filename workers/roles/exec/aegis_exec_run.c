@@ -142,7 +142,7 @@ aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id,
     snprintf(run->exec_id, sizeof(run->exec_id), "%s", exec_id);
     snprintf(run->epoch_text, sizeof(run->epoch_text), "%d", epoch);
 
-    text = (aegis_str_t) { strlen(body), body };
+    text = aegis_view(body);
     if (aegis_json_parse(text, &run->body, &err) != AEGIS_E_OK) {
         run->body = NULL;
     }
@@ -197,7 +197,7 @@ aegis_exec_run_token(aegis_exec_run_t *run)
     snprintf(name, sizeof(name), "%s:%s:%d:%d:%d", run->exec_id,
              aegis_exec_phase_name(run->next.phase), run->next.step_no, run->next.attempt,
              run->epoch);
-    s = (aegis_str_t) { strlen(name), name };
+    s = aegis_view(name);
     aegis_uuid_named(s, run->token);
 }
 

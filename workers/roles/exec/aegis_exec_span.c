@@ -9,19 +9,13 @@
 #include "aegis_exec.h"
 #include "aegis_otel.h"
 
-static aegis_str_t
-aegis_exec_span_text(const char *s)
-{
-    return (aegis_str_t) { s ? strlen(s) : 0, s };
-}
-
 static void
 aegis_exec_span_ids(aegis_span_t *span, const aegis_exec_run_t *run)
 {
     aegis_span_str(span, "aegis.role", aegis_str("exec"));
-    aegis_span_str(span, "aegis.tenant", aegis_exec_span_text(run->tenant));
-    aegis_span_str(span, "aegis.case_id", aegis_exec_span_text(run->case_id));
-    aegis_span_str(span, "aegis.exec_id", aegis_exec_span_text(run->exec_id));
+    aegis_span_str(span, "aegis.tenant", aegis_view(run->tenant));
+    aegis_span_str(span, "aegis.case_id", aegis_view(run->case_id));
+    aegis_span_str(span, "aegis.exec_id", aegis_view(run->exec_id));
 }
 
 void
@@ -33,7 +27,7 @@ aegis_exec_span_run(aegis_exec_run_t *run, const char *context)
 
     run->span = malloc(sizeof(aegis_span_t));
     if (run->span != NULL
-        && !aegis_otel_begin(run->span, aegis_exec_span_text(context), AEGIS_SPAN_INTERNAL,
+        && !aegis_otel_begin(run->span, aegis_view(context), AEGIS_SPAN_INTERNAL,
                              NULL, "run"))
     {
         free(run->span);
@@ -58,7 +52,7 @@ aegis_exec_span_step(const aegis_exec_run_t *run, int64_t now)
     /* actions are a plan's free text */
     action = act->adapter ? aegis_action(act->action)->name : "unknown";
 
-    if (!aegis_otel_begin(&span, aegis_exec_span_text(context), AEGIS_SPAN_INTERNAL, NULL,
+    if (!aegis_otel_begin(&span, aegis_view(context), AEGIS_SPAN_INTERNAL, NULL,
                           "%s %s", act->phase, action))
     {
         return;
@@ -72,10 +66,10 @@ aegis_exec_span_step(const aegis_exec_run_t *run, int64_t now)
     }
 
     aegis_exec_span_ids(&span, run);
-    aegis_span_str(&span, "aegis.step.phase", aegis_exec_span_text(act->phase));
+    aegis_span_str(&span, "aegis.step.phase", aegis_view(act->phase));
     aegis_span_int(&span, "aegis.step.no", act->step_no);
     aegis_span_int(&span, "aegis.step.attempt", act->attempt);
-    aegis_span_str(&span, "aegis.step.target", aegis_exec_span_text(run->target));
+    aegis_span_str(&span, "aegis.step.target", aegis_view(run->target));
     if (act->has_exit) {
         aegis_span_int(&span, "process.exit.code", act->exit_code);
     }
@@ -91,7 +85,7 @@ aegis_exec_span_end(aegis_exec_run_t *run)
 
     aegis_exec_span_ids(run->span, run);
     aegis_span_int(run->span, "aegis.epoch", run->epoch);
-    aegis_span_str(run->span, "aegis.run.state", aegis_exec_span_text(run->state));
+    aegis_span_str(run->span, "aegis.run.state", aegis_view(run->state));
     aegis_otel_end(run->span, strcmp(run->state, "DONE") == 0 ? NULL : run->state);
     free(run->span);
     run->span = NULL;

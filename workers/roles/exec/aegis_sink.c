@@ -285,7 +285,7 @@ aegis_sink_json(aegis_act_t *act, const char *bucket, const char *prefix)
         aegis_sink_key(act, i, key);
         snprintf(full, sizeof(full), "%s%s", prefix, key);
         snprintf(name, sizeof(name), "%s:%s", act->token, aegis_sink_names[i]);
-        aegis_uuid_named((aegis_str_t) { strlen(name), name }, id);
+        aegis_uuid_named(aegis_view(name), id);
 
         o = json_pack("{s:s, s:s, s:s, s:I, s:s}", "locator_id", id, "bucket", bucket,
                       "key", full, "bytes", (json_int_t) size, "tail", tail);

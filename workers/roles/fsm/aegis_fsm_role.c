@@ -19,7 +19,7 @@
 aegis_str_t
 aegis_fsm_text(const char *s)
 {
-    return (aegis_str_t) { strlen(s), s };
+    return aegis_view(s);
 }
 
 static char *

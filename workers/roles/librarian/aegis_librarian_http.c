@@ -31,7 +31,7 @@ aegis_librarian_http_request(const aegis_librarian_http_t *h, const aegis_str_t 
     aegis_buf_t  buf = AEGIS_BUF_INIT;
 
     aegis_buf_puts(&buf, "{\"model\":");
-    aegis_buf_json(&buf, (aegis_str_t) { strlen(h->model), h->model });
+    aegis_buf_json(&buf, aegis_view(h->model));
     aegis_buf_puts(&buf, ",\"encoding_format\":\"float\",\"input\":[");
     for (i = 0; i < n; i++) {
         aegis_buf_puts(&buf, i ? "," : "");

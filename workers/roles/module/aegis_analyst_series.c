@@ -233,7 +233,7 @@ aegis_analyst_finding(const aegis_analyst_pass_t *pass, const aegis_analyst_row_
     snprintf(number, sizeof(number), "%.0f", t);
     snprintf(name, sizeof(name), "%s|%.1200s|%.1200s|%s|%.1000s", row->source, row->resource,
              row->metric, row->series, row->tenant);
-    s = (aegis_str_t) { strlen(name), name };
+    s = aegis_view(name);
     aegis_uuid_named(s, print);
     snprintf(name + s.len, sizeof(name) - s.len, "|%s|%s", number,
              aegis_detect_name(r->kind));

@@ -49,7 +49,7 @@ aegis_module_cite_probe(const aegis_pg_row_t *row)
     json_decref(facts);
 
     if (query == NULL
-        || aegis_kb_probe((aegis_str_t) { strlen(query), query }, AEGIS_NO_STR, &probe, &err)
+        || aegis_kb_probe(aegis_view(query), AEGIS_NO_STR, &probe, &err)
            != AEGIS_E_OK)
     {
         probe = NULL;
@@ -251,9 +251,9 @@ aegis_module_cite(aegis_worker_t *w, const aegis_item_t *const *items,
         }
         answer = cited[aegis_module_cite_twin(cited, i)].answer;
         if (answer) {
-            aegis_module_cite_count((aegis_str_t) { strlen(answer), answer });
+            aegis_module_cite_count(aegis_view(answer));
             aegis_module_cite_join(&cited[i].body, &cited[i].row.body,
-                                   (aegis_str_t) { strlen(answer), answer });
+                                   aegis_view(answer));
         } else {
             aegis_metric_add(aegis_module_cite_lookups("result=\"failed\""), 1);
         }

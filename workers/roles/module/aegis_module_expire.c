@@ -26,7 +26,7 @@ static aegis_str_t
 aegis_module_keep(char *to, size_t size, const char *value, const char *behind)
 {
     snprintf(to, size, "%s%s", value ? value : "", behind);
-    return (aegis_str_t) { strlen(to), to };
+    return aegis_view(to);
 }
 
 /* Row i as the command to look at the case again. */

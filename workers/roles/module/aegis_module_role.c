@@ -24,7 +24,7 @@
 aegis_str_t
 aegis_module_text(const char *s)
 {
-    return (aegis_str_t) { strlen(s), s };
+    return aegis_view(s);
 }
 
 aegis_str_t

@@ -168,7 +168,7 @@ aegis_verifier_take(aegis_verifier_t *v, aegis_worker_t *w, int row, int64_t unt
     c->until = until;
 
     if (c->tenant == NULL
-        || aegis_json_parse((aegis_str_t) { strlen(body), body }, &c->facts, &err)
+        || aegis_json_parse(aegis_view(body), &c->facts, &err)
            != AEGIS_E_OK)
     {
         aegis_log(AEGIS_LOG_ERROR, "verify", "facts.unreadable", "verify_id", "%s",
@@ -302,7 +302,7 @@ aegis_verifier_span(const aegis_verifier_claim_t *c, int64_t now)
     context = aegis_json_str(c->facts, "traceparent");
 
     if (!aegis_otel_on()
-        || !aegis_otel_begin(&span, (aegis_str_t) { strlen(context), context },
+        || !aegis_otel_begin(&span, aegis_view(context),
                              AEGIS_SPAN_INTERNAL, NULL, "verification"))
     {
         return;
@@ -311,12 +311,12 @@ aegis_verifier_span(const aegis_verifier_claim_t *c, int64_t now)
     ms = json_integer_value(json_object_get(c->facts, "age_ms")) + now - c->claimed;
     span.start_ns -= (uint64_t) (ms > 0 ? ms : 0) * 1000000u;
     aegis_span_str(&span, "aegis.role", aegis_str("verify"));
-    aegis_span_str(&span, "aegis.tenant", (aegis_str_t) { strlen(c->tenant), c->tenant });
-    aegis_span_str(&span, "aegis.case_id", (aegis_str_t) { strlen(c->case_id), c->case_id });
+    aegis_span_str(&span, "aegis.tenant", aegis_view(c->tenant));
+    aegis_span_str(&span, "aegis.case_id", aegis_view(c->case_id));
     aegis_span_str(&span, "aegis.verify_id",
-                   (aegis_str_t) { strlen(c->verify_id), c->verify_id });
+                   aegis_view(c->verify_id));
     aegis_span_str(&span, "aegis.verify.outcome",
-                   (aegis_str_t) { strlen(c->outcome), c->outcome });
+                   aegis_view(c->outcome));
     aegis_span_int(&span, "aegis.epoch", strtol(c->epoch, NULL, 10));
     aegis_otel_end(&span, strcmp(c->outcome, "pass") == 0 ? NULL : c->outcome);
 }
@@ -387,11 +387,11 @@ aegis_verifier_commit(aegis_verifier_t *v, aegis_worker_t *w, int64_t now)
 
         memset(&v->items[n], 0, sizeof(aegis_item_t));
         x = v->items[n].v;
-        x[AEGIS_C_tenant] = (aegis_str_t) { strlen(c->tenant), c->tenant };
-        x[AEGIS_C_case_id] = (aegis_str_t) { strlen(c->case_id), c->case_id };
-        x[AEGIS_C_verify_id] = (aegis_str_t) { strlen(c->verify_id), c->verify_id };
-        x[AEGIS_C_epoch] = (aegis_str_t) { strlen(c->epoch), c->epoch };
-        x[AEGIS_C_doc] = (aegis_str_t) { strlen(c->doc), c->doc };
+        x[AEGIS_C_tenant] = aegis_view(c->tenant);
+        x[AEGIS_C_case_id] = aegis_view(c->case_id);
+        x[AEGIS_C_verify_id] = aegis_view(c->verify_id);
+        x[AEGIS_C_epoch] = aegis_view(c->epoch);
+        x[AEGIS_C_doc] = aegis_view(c->doc);
         items[n] = &v->items[n];
         judged[n++] = c;
     }

@@ -32,7 +32,7 @@ aegis_relay_span_time(const char *created_at)
     uint64_t     us;
     const char  *dot;
 
-    if (!aegis_time_parse((aegis_str_t) { strlen(created_at), created_at }, &s) || s < 0) {
+    if (!aegis_time_parse(aegis_view(created_at), &s) || s < 0) {
         return 0;
     }
 
@@ -54,7 +54,7 @@ aegis_relay_span_begin(aegis_relay_t *r, int i, const char *subject, const char 
 
     t = &r->traces[i];
     t->context[0] = '\0';
-    t->begun = aegis_otel_begin(&t->span, (aegis_str_t) { strlen(context), context },
+    t->begun = aegis_otel_begin(&t->span, aegis_view(context),
                                 AEGIS_SPAN_PRODUCER, t->context, "publish %s", subject);
 
     at = aegis_relay_span_time(created_at);
@@ -84,7 +84,7 @@ aegis_relay_span_end(aegis_worker_t *w)
 
         aegis_otel_message(&t->span, aegis_conf_transport(w->conf, row->out.subject), "send",
                            row->out.subject, row->out.id,
-                           (aegis_str_t) { strlen(row->tenant), row->tenant }, row->out.key);
+                           aegis_view(row->tenant), row->out.key);
         aegis_span_str(&t->span, "aegis.role", aegis_str("relay"));
         aegis_otel_end(&t->span, NULL);
     }

@@ -34,7 +34,7 @@ aegis_events_time(const json_t *o, const char *name)
     const char  *text;
 
     text = aegis_events_text(o, name);
-    return aegis_time_parse(aegis_cstr(text), &t) && t > 0 ? t * 1000 : 0;
+    return aegis_time_parse(aegis_view(text), &t) && t > 0 ? t * 1000 : 0;
 }
 
 /* At most max bytes, whole characters. */
@@ -74,7 +74,7 @@ aegis_events_hash(aegis_signals_t *s, const char *a, const char *b, const char *
 {
     char           hex[33];
     const char    *copy;
-    aegis_str_t    parts[5] = { aegis_cstr(a), { 1, "" }, aegis_cstr(b), { 1, "" }, aegis_cstr(c) };
+    aegis_str_t    parts[5] = { aegis_view(a), { 1, "" }, aegis_view(b), { 1, "" }, aegis_view(c) };
     unsigned char  sum[AEGIS_SHA256_LEN];
 
     aegis_sha256(parts, 5, sum);
@@ -98,8 +98,8 @@ aegis_events_resource(aegis_signals_t *s, const json_t *o)
     n = 0;
     json_object_foreach((json_t *) (uintptr_t) o, name, value) {
         if (json_is_string(value) && n < AEGIS_LABELS_MAX) {
-            labels[n].name = aegis_cstr(name);
-            labels[n++].value = aegis_cstr(json_string_value(value));
+            labels[n].name = aegis_view(name);
+            labels[n++].value = aegis_view(json_string_value(value));
         }
     }
     urn = aegis_resource_of(s->arena, labels, n, &used);

@@ -76,7 +76,7 @@ aegis_logs_message(aegis_signals_t *s, aegis_str_t line, int *level)
         text = json_string_value(json_object_get(o, names[i]));
         if (text) {
             copy = aegis_arena_copy(s->arena, text, strlen(text));
-            found = copy ? aegis_cstr(copy) : line;
+            found = copy ? aegis_view(copy) : line;
             break;
         }
     }
@@ -156,7 +156,7 @@ aegis_logs_take(aegis_signals_t *s, const Otlp__LogsRequest *r, aegis_error_t *e
                 text = aegis_otlp_text(s, x->body);
                 if (!aegis_logs_line(s, resource, aegis_otlp_time(s, x->time_unix_nano
                         ? x->time_unix_nano : x->observed_time_unix_nano),
-                        text.data ? text : aegis_cstr(""), aegis_logs_level(x)))
+                        text.data ? text : aegis_view(""), aegis_logs_level(x)))
                 {
                     return aegis_logs_large(err);
                 }
@@ -289,7 +289,7 @@ aegis_decode_loki(aegis_signals_t *s, aegis_str_t body, aegis_error_t *err)
             t = e->timestamp && e->timestamp->seconds > 0 && e->timestamp->seconds < 1LL << 40
                 ? e->timestamp->seconds * 1000 + e->timestamp->nanos / 1000000
                 : e->timestamp ? e->timestamp->seconds > 0 ? INT64_MAX / 2 : 0 : s->now;
-            if (!aegis_logs_line(s, resource, t, e->line ? aegis_cstr(e->line) : aegis_cstr(""), level)) {
+            if (!aegis_logs_line(s, resource, t, e->line ? aegis_view(e->line) : aegis_str(""), level)) {
                 return aegis_logs_large(err);
             }
         }
@@ -321,8 +321,8 @@ aegis_loki_json_stream(aegis_signals_t *s, const json_t *x, aegis_error_t *err)
         copy = aegis_arena_copy(s->arena, json_string_value(value), json_string_length(value));
         line = aegis_arena_copy(s->arena, name, strlen(name));
         if (copy && line && n < AEGIS_LABELS_MAX) {
-            labels[n].name = aegis_cstr(line);
-            labels[n++].value = aegis_cstr(copy);
+            labels[n].name = aegis_view(line);
+            labels[n++].value = aegis_view(copy);
         }
     }
     resource = aegis_resource_of(s->arena, labels, n, &used);
@@ -337,7 +337,7 @@ aegis_loki_json_stream(aegis_signals_t *s, const json_t *x, aegis_error_t *err)
                                    "an entry is not [\"<nanoseconds>\", \"<line>\"]");
         }
         copy = aegis_arena_copy(s->arena, line, strlen(line));
-        if (copy == NULL || !aegis_logs_line(s, resource, t, aegis_cstr(copy), level)) {
+        if (copy == NULL || !aegis_logs_line(s, resource, t, aegis_view(copy), level)) {
             return aegis_logs_large(err);
         }
     }

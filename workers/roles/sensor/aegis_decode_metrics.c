@@ -60,7 +60,7 @@ aegis_metrics_point(aegis_metrics_t *m, const char *suffix, Otlp__KeyValue *cons
         return 0;
     }
 
-    p->metric = aegis_cstr(copy);
+    p->metric = aegis_view(copy);
     p->resource = m->resource;
     p->counter = counter;
     p->hist = m->hist;
@@ -68,7 +68,7 @@ aegis_metrics_point(aegis_metrics_t *m, const char *suffix, Otlp__KeyValue *cons
     p->n_labels = m->n_kept + aegis_otlp_labels(m->s, kv, n_kv, p->labels + m->n_kept,
                                                 (unsigned) n_kv);
     if (quantile) {
-        p->labels[p->n_labels++] = (aegis_label_t) { aegis_cstr("quantile"), aegis_cstr(quantile) };
+        p->labels[p->n_labels++] = (aegis_label_t) { aegis_view("quantile"), aegis_view(quantile) };
     }
 
     if (n < 1 || n > AEGIS_LABEL_NAME_MAX || !aegis_points_finish(m->s, p)) {

@@ -133,7 +133,7 @@ aegis_native_side(aegis_native_t *h, aegis_str_t message, unsigned first, int si
     aegis_bucket_t  b;
     unsigned        from, to;
 
-    deltas = counts = aegis_wire(aegis_cstr(""));
+    deltas = counts = aegis_wire(aegis_view(""));
     for (w = aegis_wire(message); aegis_wire_next(&w) > 0; ) {
         if (w.field == first + 1 && w.type == AEGIS_WIRE_BYTES) {
             deltas = aegis_wire(w.bytes);

@@ -52,7 +52,7 @@ aegis_prw_label(aegis_str_t message, aegis_label_t *l)
     aegis_wire_t  w;
 
     w = aegis_wire(message);
-    l->name = l->value = aegis_cstr("");
+    l->name = l->value = aegis_view("");
 
     while ((rc = aegis_wire_next(&w)) > 0) {
         if (w.type == AEGIS_WIRE_BYTES && w.field == 1) {
@@ -127,7 +127,7 @@ aegis_prw_ref(const aegis_prw_t *prw, aegis_points_t *p, unsigned *k, uint64_t r
 
     if (*k % 2 == 0) {
         p->labels[*k / 2].name = prw->symbols[ref];
-        p->labels[*k / 2].value = aegis_cstr("");
+        p->labels[*k / 2].value = aegis_view("");
     } else {
         p->labels[*k / 2].value = prw->symbols[ref];
     }

@@ -58,7 +58,7 @@ aegis_traces_peer(aegis_signals_t *s, const Otlp__Span *x)
                                 labels[k].value.data);
                 aegis_clean(urn, strlen(urn));
                 copy = aegis_arena_copy(s->arena, urn, strlen(urn));
-                return copy ? aegis_cstr(copy) : AEGIS_NO_STR;
+                return copy ? aegis_view(copy) : AEGIS_NO_STR;
             }
         }
     }

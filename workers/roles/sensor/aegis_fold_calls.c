@@ -63,12 +63,12 @@ static int
 aegis_calls_alone(aegis_fold_t *f, const aegis_wait_t *w)
 {
     if (w->server) {
-        return aegis_calls_count(f->gen, w->tenant->name, aegis_cstr(AEGIS_CALLS_OUTSIDE),
-                                 aegis_cstr(w->service), w->t, w->ms, w->error);
+        return aegis_calls_count(f->gen, w->tenant->name, aegis_view(AEGIS_CALLS_OUTSIDE),
+                                 aegis_view(w->service), w->t, w->ms, w->error);
     }
 
-    return w->peer == NULL || aegis_calls_count(f->gen, w->tenant->name, aegis_cstr(w->service),
-                                                aegis_cstr(w->peer), w->t, w->ms, w->error);
+    return w->peer == NULL || aegis_calls_count(f->gen, w->tenant->name, aegis_view(w->service),
+                                                aegis_view(w->peer), w->t, w->ms, w->error);
 }
 
 void
@@ -155,7 +155,7 @@ aegis_fold_spans(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *s)
 
     for (x = s->spans, ok = 1; x && ok; x = x->next) {
         if (x->root) {
-            ok = aegis_calls_count(f->gen, t->name, aegis_cstr(AEGIS_CALLS_OUTSIDE), x->service,
+            ok = aegis_calls_count(f->gen, t->name, aegis_view(AEGIS_CALLS_OUTSIDE), x->service,
                                    x->t, x->ms, x->error);
             continue;
         }
@@ -164,10 +164,10 @@ aegis_fold_spans(aegis_fold_t *f, aegis_tenant_t *t, aegis_signals_t *s)
         if (w == NULL) {
             ok = aegis_calls_wait(f, t, x, s->now);
         } else if (x->server) {
-            ok = aegis_calls_count(f->gen, t->name, aegis_cstr(w->service), x->service, x->t,
+            ok = aegis_calls_count(f->gen, t->name, aegis_view(w->service), x->service, x->t,
                                    w->ms, x->error || w->error);
         } else {
-            ok = aegis_calls_count(f->gen, t->name, x->service, aegis_cstr(w->service), x->t,
+            ok = aegis_calls_count(f->gen, t->name, x->service, aegis_view(w->service), x->t,
                                    x->ms, x->error || w->error);
         }
         free(w);

@@ -55,7 +55,7 @@ aegis_fold_pattern(aegis_gen_t *g, const aegis_tenant_t *t, const aegis_line_t *
     c->tenant = t->name;
     c->first = c->last = l->t;
     c->resource = aegis_fold_clean(g->arena, resource, 512);
-    c->text = aegis_fold_clean(g->arena, aegis_cstr(p->text), AEGIS_DRAIN_TEMPLATE * 4);
+    c->text = aegis_fold_clean(g->arena, aegis_view(p->text), AEGIS_DRAIN_TEMPLATE * 4);
     c->sample = aegis_fold_clean(g->arena, l->text, AEGIS_FOLD_SAMPLE);
     memcpy(c->fingerprint, p->fingerprint, sizeof(c->fingerprint));
     if (c->resource == NULL || c->text == NULL || c->sample == NULL) {

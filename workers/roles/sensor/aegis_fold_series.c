@@ -242,7 +242,7 @@ aegis_series_rate(aegis_fold_t *f, aegis_series_t *s, int64_t t, double rate, ui
     if (s->rate == NULL) {
         hash[0] = s->hash[0] ^ 0x9e3779b97f4a7c15ULL;
         hash[1] = s->hash[1];
-        s->rate = aegis_series_make(s->tenant, hash, aegis_cstr(s->resource), aegis_cstr(s->metric),
+        s->rate = aegis_series_make(s->tenant, hash, aegis_view(s->resource), aegis_view(s->metric),
                                     ":rate", s->labels);
         if (s->rate == NULL) {
             return 0;

@@ -49,10 +49,10 @@ aegis_otlp_text(aegis_signals_t *s, const Otlp__Value *v)
     switch (v->value_case) {
 
     case OTLP__VALUE__VALUE_STRING_VALUE:
-        return v->string_value ? aegis_cstr(v->string_value) : AEGIS_NO_STR;
+        return v->string_value ? aegis_view(v->string_value) : AEGIS_NO_STR;
 
     case OTLP__VALUE__VALUE_BOOL_VALUE:
-        return v->bool_value ? aegis_cstr("true") : aegis_cstr("false");
+        return v->bool_value ? aegis_view("true") : aegis_view("false");
 
     case OTLP__VALUE__VALUE_INT_VALUE:
         n = snprintf(text, sizeof(text), "%lld", (long long) v->int_value);
@@ -78,7 +78,7 @@ aegis_otlp_labels(aegis_signals_t *s, Otlp__KeyValue *const *kv, size_t n,
     unsigned  k;
 
     for (i = 0, k = 0; i < n && k < max; i++) {
-        l[k].name = kv[i]->key ? aegis_cstr(kv[i]->key) : aegis_cstr("");
+        l[k].name = kv[i]->key ? aegis_view(kv[i]->key) : aegis_view("");
         l[k].value = aegis_otlp_text(s, kv[i]->value);
         k += l[k].name.len > 0 && l[k].value.data != NULL;
     }

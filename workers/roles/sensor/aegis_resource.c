@@ -94,5 +94,5 @@ aegis_resource_of(aegis_arena_t *arena, const aegis_label_t *labels, unsigned n,
         return (aegis_str_t) { (size_t) len, copy };
     }
 
-    return aegis_cstr("urn:aegis:unknown");
+    return aegis_view("urn:aegis:unknown");
 }

@@ -228,7 +228,7 @@ aegis_call_hash(aegis_call_t *c)
     aegis_str_t    parts[3];
     unsigned char  sum[AEGIS_SHA256_LEN];
 
-    parts[0] = aegis_cstr(c->job.kind->name);
+    parts[0] = aegis_view(c->job.kind->name);
     parts[1] = (aegis_str_t) { 1, "" };
     parts[2] = c->job.body;
     aegis_sha256(parts, 3, sum);

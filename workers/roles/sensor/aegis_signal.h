@@ -15,12 +15,6 @@
 #include "aegis_error.h"
 #include "aegis_hist.h"
 
-static inline aegis_str_t
-aegis_cstr(const char *text)
-{
-    return (aegis_str_t) { strlen(text), text };
-}
-
 typedef struct aegis_arena_s  aegis_arena_t;
 
 /* Memory that is freed at once, at most limit bytes of it. */
