@@ -24,13 +24,13 @@ sub patch ($id, $body, %more) {
 sub new_case () { return Aegis::Case->create($http, mode => 'manual') }
 
 # One nginx worker with one connection to write: the most crowded group there is.
-# A lock is waited for 12 s (a fifth of aegis_timeout), so that what is held by a
+# A lock is waited for 48 s (a fifth of aegis_timeout), so that what is held by a
 # test stays held however slow the machine is.
 sub narrow ($connections, $more = '') {
     return $stack->nginx_edit(sub ($conf) {
         $conf =~ s/^ *aegis_(?:connections|queue|timeout).*\n//mg;
         $conf =~ s/^worker_processes.*/worker_processes 1;/m or die;
-        $conf =~ s/(http \{\n)/$1    aegis_connections $connections; aegis_timeout 60s; $more\n/ or die;
+        $conf =~ s/(http \{\n)/$1    aegis_connections $connections; aegis_timeout 240s; $more\n/ or die;
         return $conf;
     });
 }
