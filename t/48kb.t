@@ -29,7 +29,7 @@ sub ready ($doc, $state = 'READY') {
     return wait_for("document $doc to be $state", 20, sub {
         my $d = $http->get("/kb/doc/$doc")->json;
         return $d->{state} eq $state ? $d : undef;
-    });
+    }) // {};
 }
 sub put (%doc) {
     my $r = $http->write('POST', '/kb/ingest', \%doc);

@@ -318,6 +318,7 @@ aegis_worker_reload(const aegis_worker_args_t *args)
     if (rc == AEGIS_E_OK) {
         aegis_log(AEGIS_LOG_INFO, "worker", "reloaded", "file", "%s", args->path, NULL);
     } else {
+        aegis_metric_add(aegis_loop_reloads("refused"), 1);
         aegis_log(AEGIS_LOG_ERROR, "worker", "reload-refused", "error", "%s",
                   err.detail[0] ? err.detail : aegis_error_def(rc)->title, NULL);
     }
@@ -436,6 +437,8 @@ aegis_worker_run(const aegis_worker_args_t *args, aegis_conf_t *conf)
     }
 
     aegis_metric_set(aegis_worker_reload_metric(), 1);
+    aegis_metric_add(aegis_loop_reloads("taken"), 0);
+    aegis_metric_add(aegis_loop_reloads("refused"), 0);
     aegis_metrics_health(aegis_worker_health);
 
     if (aegis_otel_start(conf, &err) != AEGIS_E_OK

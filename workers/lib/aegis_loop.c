@@ -31,10 +31,12 @@
 struct aegis_loop_conf_s {
     aegis_conf_t  *conf;
     int            refs;                /* loops, and one while it is current */
+    int            to_take;             /* loops that have yet to change to it */
 };
 
 static pthread_mutex_t      aegis_loop_mutex = PTHREAD_MUTEX_INITIALIZER;
 static aegis_loop_conf_t   *aegis_loop_current;
+static int                  aegis_loop_n;       /* started ever, by the mutex */
 static volatile int         aegis_loop_stopping;
 static int                  aegis_loop_stop_fd = -1;
 
@@ -75,6 +77,7 @@ aegis_loop_conf(aegis_conf_t *conf, aegis_error_t *err)
     c->refs = 1;
 
     pthread_mutex_lock(&aegis_loop_mutex);
+    c->to_take = aegis_loop_n;
     aegis_loop_conf_drop(aegis_loop_current);
     aegis_loop_current = c;
     pthread_mutex_unlock(&aegis_loop_mutex);
@@ -87,10 +90,21 @@ aegis_loop_conf_current(void)
     return aegis_loop_current->conf;
 }
 
+aegis_metric_t *
+aegis_loop_reloads(const char *outcome)
+{
+    char  labels[64];
+
+    snprintf(labels, sizeof(labels), "outcome=\"%s\"", outcome);
+    return aegis_counter("aegis_config_reloads_total", labels,
+        "Settings read again: taken when all roles of the process work by them, or refused.");
+}
+
 /* Change to the current configuration; 1 when it is another one. */
 static int
 aegis_loop_conf_take(aegis_loop_t *loop)
 {
+    int                 last;
     aegis_loop_conf_t  *old;
 
     pthread_mutex_lock(&aegis_loop_mutex);
@@ -115,7 +129,12 @@ aegis_loop_conf_take(aegis_loop_t *loop)
 
     pthread_mutex_lock(&aegis_loop_mutex);
     aegis_loop_conf_drop(old);
+    last = old != NULL && --loop->conf->to_take == 0;
     pthread_mutex_unlock(&aegis_loop_mutex);
+
+    if (last) {
+        aegis_metric_add(aegis_loop_reloads("taken"), 1);
+    }
     return 1;
 }
 
@@ -456,6 +475,10 @@ aegis_loop_start(const aegis_role_t *role, aegis_loop_t **ret_loop, aegis_error_
     if (role->handle != NULL && aegis_otel_on()) {
         loop->traces = calloc(AEGIS_LOOP_BATCH, sizeof(aegis_loop_trace_t));
     }
+
+    pthread_mutex_lock(&aegis_loop_mutex);
+    aegis_loop_n++;
+    pthread_mutex_unlock(&aegis_loop_mutex);
 
     rc = pthread_create(&loop->thread, NULL, aegis_loop_main, loop);
     if (rc != 0) {

@@ -6,6 +6,7 @@
 #ifndef AEGIS_LOOP_H
 #define AEGIS_LOOP_H
 
+#include "aegis_metrics.h"
 #include "aegis_role.h"
 
 typedef struct aegis_loop_s  aegis_loop_t;
@@ -14,6 +15,9 @@ typedef struct aegis_loop_s  aegis_loop_t;
  * the old one goes when no loop uses it any more. Before the first start. */
 aegis_code_t aegis_loop_conf(aegis_conf_t *conf, aegis_error_t *err);
 const aegis_conf_t *aegis_loop_conf_current(void);
+
+/* The counter of settings read again, "taken" by all loops or "refused". */
+aegis_metric_t *aegis_loop_reloads(const char *outcome);
 
 /* Start a role's thread. */
 aegis_code_t aegis_loop_start(const aegis_role_t *role, aegis_loop_t **ret_loop,

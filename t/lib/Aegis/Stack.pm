@@ -348,16 +348,21 @@ sub effect_file ($self) {
     return $file;
 }
 
-# Change a configuration file of the workers, tell roles, and undo by calling what
-# is returned.
+# Change a configuration file of the workers, tell roles, and return when they work
+# by it or have refused it. What is returned undoes it in the same way.
 sub conf_edit ($self, $name, $code, @tell) {
     my $file = "$self->{rundir}/conf/$name";
     my ($uid, $gid) = (stat $file)[4, 5];
     my $was = slurp($file);
+    my $reloads = sub ($who) { eval { $self->metric($who, 'aegis_config_reloads_total') } };
     my $put = sub ($text) {
+        my %had = map { $_ => $reloads->($_) } @tell;
         spew_into($file, $text);
         chown $uid, $gid, $file;
         kill 'HUP', $self->pid($_) // () for @tell;
+        for my $who (grep { defined $had{$_} } @tell) {     # an older version does not count them
+            wait_for("$who to take the new $name, or refuse it", 15, sub { ($reloads->($who) // 0) > $had{$who} || !$self->pid($who) });
+        }
     };
     $put->($code->($was));
     return sub { $put->($was) };
