@@ -231,6 +231,11 @@ ngx_http_aegis_metrics_workers(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
         "Requests refused because the queue was full.");
     aegis_buf_printf(b, "aegis_queue_rejected_total %lu\n",
                      (unsigned long) s->rejected);
+
+    ngx_http_aegis_metrics_head(b, "aegis_quota_uncounted_total", "counter",
+        "Requests that no quota counted, for want of room for their tenant.");
+    aegis_buf_printf(b, "aegis_quota_uncounted_total %lu\n",
+                     (unsigned long) s->uncounted);
 }
 
 

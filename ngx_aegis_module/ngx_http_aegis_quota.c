@@ -6,7 +6,7 @@
  * Invariant: no lock. A tenant's count and its window are one word, changed by
  * compare-and-set alone, so a worker that is killed leaves nothing half done.
  */
-#include "ngx_http_aegis_module.h"
+#include "ngx_http_aegis_stats.h"
 
 #define NGX_HTTP_AEGIS_QUOTA_SLOTS  4096        /* power of two */
 #define NGX_HTTP_AEGIS_QUOTA_PROBES 32
@@ -203,7 +203,8 @@ ngx_http_aegis_step_quota(ngx_http_aegis_job_t *job)
     slot = ngx_http_aegis_quota_slot(quota, &tenant);
 
     if (slot == NULL) {
-        /* what is not counted is neither refused nor spoken of */
+        /* what is not counted is neither refused nor spoken of, but by a metric */
+        ngx_http_aegis_stats_uncounted();
         return NGX_OK;
     }
 

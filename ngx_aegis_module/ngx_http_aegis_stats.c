@@ -252,6 +252,13 @@ ngx_http_aegis_stats_rejected(void)
 
 
 void
+ngx_http_aegis_stats_uncounted(void)
+{
+    ngx_atomic_fetch_add(&ngx_http_aegis_shared->uncounted, 1);
+}
+
+
+void
 ngx_http_aegis_stats_refused(aegis_refusal_t why)
 {
     ngx_atomic_fetch_add(&ngx_http_aegis_shared->refused[why], 1);

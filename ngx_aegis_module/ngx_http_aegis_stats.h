@@ -10,7 +10,7 @@
 
 #include "aegis_tracer.h"
 
-#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454734    /* changes with the struct */
+#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454735    /* changes with the struct */
 #define NGX_HTTP_AEGIS_MAX_RULES      64
 #define NGX_HTTP_AEGIS_MAX_WORKERS    128
 #define NGX_HTTP_AEGIS_N_METHODS      6
@@ -54,6 +54,7 @@ typedef struct {
     ngx_atomic_t   conflicts[AEGIS_N_ERRORS];
     ngx_atomic_t   replays[AEGIS_N_ROUTES];
     ngx_atomic_t   rejected;
+    ngx_atomic_t   uncounted;       /* by a quota without room for their tenant */
     ngx_atomic_t   refused[AEGIS_N_REFUSALS];
     ngx_atomic_t   jwks[NGX_HTTP_AEGIS_JWKS_N_RESULTS];
     ngx_atomic_t   otel[AEGIS_TRACER_RESULTS];
@@ -80,6 +81,8 @@ _Static_assert(sizeof(ngx_http_aegis_stats_t) + 8 * 4096 <= NGX_HTTP_AEGIS_ZONE_
 
 /* Called by the tracer's thread as well. */
 void ngx_http_aegis_stats_otel(aegis_tracer_result_t result, uint64_t n);
+
+void ngx_http_aegis_stats_uncounted(void);
 
 /* NULL before the zone is there. */
 ngx_http_aegis_stats_t *ngx_http_aegis_stats(void);

@@ -5,6 +5,7 @@
 use v5.36;
 use lib 't/lib';
 use Test::More;
+use Digest::SHA qw(sha256_hex);
 use IO::Socket::INET;
 use Time::HiRes qw(time);
 use Aegis::Case;
@@ -215,6 +216,48 @@ subtest 'the shared zone' => sub {
     $n->reload($n->{http} =~ s/aegis:128k/aegis:1m/r);
     cmp_ok(value($n, @labels) // 0, '<', $after, 'one that changes the size begins anew');
     $n->finish(allow => [qr/exited on signal 9/]);
+};
+
+# Zones of nginx's own limits, and the tenants of aegis_quota: with no room left for
+# another key each request still has its answer, and what is not counted is seen.
+subtest 'zones that are full' => sub {
+    my @tenant = map { [$_, "many-tenants-$_"] } 1 .. 4300;
+    my $keys = $stack->run_dir . '/nginx/aegis_keys';
+    my $http = $base =~ s/\@RUN\@\/nginx\/aegis_keys/\@DIR\@\/keys/r
+        . "    limit_req_zone  \$http_x_rate zone=rate:32k rate=1r/m;\n    limit_conn_zone \$http_x_conn zone=conn:32k;\n"
+        . "    limit_req_status 429;\n    limit_conn_status 429;\n    aegis_quota 1000 per=1d;\n";
+    my $n = Aegis::Nginx->new(stack => $stack, name => 'full', events => 'worker_connections 2048;', http => ($http =~ s/\@NAME\@/limits-full/gr)
+        . "    server { listen 127.0.0.1:\@P1\@; limit_req zone=rate; limit_conn conn 1; include \@RUN\@/conf/aegis_gateway.conf; }\n");
+    $n->file('keys', slurp($keys) . join '', map { sha256_hex($_->[1]) . " t$_->[0] many case:read\n" } @tenant);
+    $n->start;
+    wait_for('full to be ready', 20, sub { $n->http->get('/readyz')->status == 200 }) or return fail('it does not become ready');
+
+    my $ask = sub (@requests) { return $n->http->crowd(\@requests, connections => 8) };
+    my @r = $ask->(map { { method => 'GET', path => '/healthz', headers => ['X-Rate', "somebody-$_"] } } 1 .. 3000);
+    is((grep { $_->status == 200 } @r), 3000, 'limit_req: 3000 clients that its zone has no room for are answered, the oldest are forgotten');
+    my @twice = $ask->(map { { method => 'GET', path => '/healthz', headers => ['X-Rate', 'somebody-3000'] } } 1);
+    is($twice[0]->status, 429, 'of those that it knows it still refuses the second request');
+
+    my $write = "POST /case/create HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " . $stack->token . "\r\nContent-Type: application/json\r\nContent-Length: 100\r\nX-Conn: %s\r\n\r\n{";
+    my @s = map { my $s = plain($n); syswrite $s, sprintf $write, "somebody-$_"; $s } 1 .. 800;
+    my $conn = sub ($who) { return $n->http->get('/healthz', headers => ['X-Conn', $who]) };
+    my $full = wait_for('the zone to be full', 20, sub { my $r = $conn->(new_key()); $r->status == 429 && $r });
+    ok($full, 'limit_conn: with 800 requests under way there is no room for another key') or return $n->finish;
+    is($full->problem, 'rate-limited', 'it is told so');
+    ok($full->header('retry-after'), 'and when to ask again');
+    is($n->http->get('/healthz')->status, 200, 'who has no key is served');
+    close $_ for @s;
+    ok(wait_for('room', 20, sub { $conn->(new_key())->status == 200 }), 'when they are gone there is room again');
+
+    @r = $ask->(map { { method => 'GET', path => '/case?limit=0', headers => ['Authorization', "Bearer $_->[1]"] } } @tenant);
+    is((grep { $_->status == 400 } @r), 4300, 'aegis_quota: 4300 tenants are all answered');
+    my $silent = grep { !$_->header('ratelimit') } @r;
+    cmp_ok($silent, '>=', 204, "more than its room of 4096: $silent are not counted");
+    is(value($n, 'aegis_quota_uncounted_total'), $silent, 'and the metric says so');
+    my ($i) = grep { $r[$_]->header('ratelimit') } 0 .. $#r;
+    my ($again) = $ask->({ method => 'GET', path => '/case?limit=0', headers => ['Authorization', "Bearer $tenant[$i][1]"] });
+    like($again->header('ratelimit'), qr/r=998;/, 'who has room goes on being counted');
+    $n->finish(allow => [qr/no memory in limit_conn_zone/, qr/limiting (?:requests|connections)/]);
 };
 
 $stack->finish(no_openapi => 1);

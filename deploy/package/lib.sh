@@ -93,7 +93,7 @@ in_root() {
     shift
     cp -L /etc/resolv.conf "$dir/etc/resolv.conf" 2>/dev/null || true
     # npm there trusts whom this machine trusts
-    if [ -n "${NODE_EXTRA_CA_CERTS:-}" ]; then
+    if [ -n "${NODE_EXTRA_CA_CERTS:-}" ] && [ -d "$dir/etc/ssl" ]; then
         cp -L "$NODE_EXTRA_CA_CERTS" "$dir/etc/ssl/node-ca.pem"
     fi
     # shellcheck disable=SC2016 # expanded inside

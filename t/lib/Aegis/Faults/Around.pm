@@ -1,12 +1,15 @@
 # Aegis::Faults::Around: faults of what is around the processes: Kafka's refusals and
-# fatal producer errors, clocks that jump, files and room for logs that run out.
+# fatal producer errors, clocks that jump, files, room for logs and shared memory
+# that run out.
 package Aegis::Faults::Around;
 
 use v5.36;
+use Digest::SHA qw(sha256_hex);
 use Time::HiRes qw(time);
 use Aegis::Faults;
 use Aegis::Faults::Workers;
 use Aegis::Kafka;
+use Aegis::Nginx;
 use Aegis::Test;
 
 # Cases of workers, until all of them are CLOSED.
@@ -169,6 +172,57 @@ Aegis::Faults::fault('F27-log', 'the disk of the logs is full', { some => 1, ful
     }
     $_->() for splice @{ $f->{undo} };
     run(['umount', '-l', $dir]);
+});
+
+# Two gateways side by side, in turn: the zone of the one's limit_req has room for
+# every key that comes, the other's for none (each new one makes it forget another);
+# then tenants that aegis_quota has room for, and those that it has none for.
+Aegis::Faults::fault('F27-zone', 'the shared memory of limits is full', { some => 4, full => 30 }, sub ($f, $n) {
+    my $many = sub ($from, $to) { map { "zone-tenant-$_" } $from .. $to };
+    my $keys = join '', map { sha256_hex($_) . " t-$_ many case:read\n" } $many->(1, 4000 + 600);
+    my %gw = map {
+        my ($name, $size) = @$_;
+        my $g = Aegis::Nginx->new(stack => $f->stack, name => "zone-$name", http => "limit_req_zone \$http_x_rate zone=rate:$size rate=1000r/s;\n"
+            . "limit_req_status 429; keepalive_requests 1000000; aegis_database \"\@DB\@ application_name=zone-$name\"; aegis_connections 1;\n"
+            . "aegis_keys \@DIR\@/keys; server { listen 127.0.0.1:\@P1\@; aegis_quota 100000 per=1d;\n"
+            . "limit_req zone=rate burst=1000 nodelay; location / { aegis on; } }\n");
+        $g->file('keys', $keys);
+        $g->start;
+        wait_for("$name to answer", 20, sub { $g->http->get('/healthz')->status == 200 }) or die "$name does not answer\n";
+        ($name => $g);
+    } ['full', '32k'], ['roomy', '10m'];
+    my $cpu = sub ($g) { my ($w) = $g->workers; return (split ' ', slurp("/proc/$w->{pid}/schedstat"))[0] / 1e3 };
+    my $ask = sub ($g, $want, @q) {
+        my $was = $cpu->($g);
+        my @r = $g->http->crowd(\@q, connections => 8);
+        my $us = ($cpu->($g) - $was) / @q;
+        my $wrong = grep { $_->status != $want } @r;
+        $f->must(!$wrong, "$wrong of " . @q . ' were not answered as they should be: ' . $r[0]->brief);
+        return ($us, scalar grep { !$_->header('ratelimit') } @r);
+    };
+    my (%us, $i);
+    my $keyed = sub { map { { method => 'GET', path => '/healthz', headers => ['X-Rate', sprintf 'somebody-%08d', ++$i] } } 1 .. 3000 };
+    my $tenant = sub (@t) { map { { method => 'GET', path => '/case?limit=0', headers => ['Authorization', "Bearer $_"] } } @t };
+    for my $k (1 .. $n) {
+        for my $which ($k % 2 ? qw(full roomy) : qw(roomy full)) { push @{ $us{"limit_req $which"} }, ($ask->($gw{$which}, 200, $keyed->()))[0] }
+    }
+    # 600 of the same tenants each time: one gateway counts them, the other has met 4 000 others before
+    $ask->($gw{full}, 400, $tenant->($many->(601, 4600)));
+    my @out = grep { !$gw{full}->http->get('/case?limit=0', headers => ['Authorization', "Bearer $_"])->header('ratelimit') } $many->(1, 600);
+    $f->must(@out >= 200, 'aegis_quota is not full: ' . @out . ' of 600 tenants are not counted') or return;
+    for my $k (1 .. $n) {
+        for my $which ($k % 2 ? qw(full roomy) : qw(roomy full)) { push @{ $us{"aegis_quota $which"} }, ($ask->($gw{$which}, 400, $tenant->((@out) x 8)))[0] }
+    }
+    $f->say('tenants not counted' => scalar @out);
+    my %median = map { my @s = sort { $a <=> $b } @{ $us{$_} }; $_ => $s[ @s / 2 ] } keys %us;
+    for my $what (qw(limit_req aegis_quota)) {
+        my ($full, $roomy) = @median{"$what full", "$what roomy"};
+        $f->say("$what: CPU of nginx a request with room and without, us", sprintf '%.1f %.1f (%+.1f %%)', $roomy, $full, 100 * ($full / $roomy - 1));
+        $f->must($full < 1.25 * $roomy, "$what: a request takes more of a processor when the zone is full");
+    }
+    my ($seen) = $gw{full}->http->get('/metrics')->body =~ /^aegis_quota_uncounted_total (\d+)$/m;
+    $f->must($seen && $seen >= @out, 'the metric says that requests are not counted');
+    $_->stop for values %gw;
 });
 
 1;

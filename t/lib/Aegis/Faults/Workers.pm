@@ -132,7 +132,7 @@ Aegis::Faults::fault('F5', 'the executor dies while a script is at work', { some
 # around the fault, since other work on the machine moves both.
 Aegis::Faults::fault('F13', 'nats-server is away for so many seconds', { some => 12, full => 600 }, sub ($f, $n) {
     my $rate = $ENV{RATE} || 100;
-    my $side = $n < 60 ? 5 : 120;
+    my $side = $ENV{SIDE} || ($n < 60 ? 5 : 120);
     my $load = sub ($s) { my $until = time + $s; $f->under_load(sub { time > $until }, clients => 16, rate => $rate, timeout => $s + 60) };
     my @with = $load->($side);
     $f->stack->kill_nats;
