@@ -101,7 +101,7 @@ sub row ($r) {
 # --- the run
 
 my $t0 = time;
-$bench = Aegis::Bench->start(cases => $CASES, secs => $SECS);
+$bench = Aegis::Bench->start(cases => $CASES, secs => $SECS, units => $ENV{UNITS});
 printf "%d cases, %d x %d s a cell; %s\n", $CASES, $ROUNDS, $SECS, $bench->machine;
 
 for my $round (1 .. (@rows ? $ROUNDS : 0)) {

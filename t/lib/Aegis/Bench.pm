@@ -10,6 +10,7 @@ use Digest::SHA 'sha256_hex';
 use POSIX ();
 use IO::Socket::INET;
 use Time::HiRes qw(time);
+use Aegis::CpuGroups;
 use Aegis::Def;
 use Aegis::Invariants;
 use Aegis::Stack;
@@ -19,17 +20,20 @@ my $TENANTS = 8;
 my $HZ = POSIX::sysconf(POSIX::_SC_CLK_TCK());
 my $TRACE = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
 
-# cases, secs, warm: size and length of runs. roles: workers that run beside.
+# cases, secs, warm: size and length of runs. roles: workers that run beside. units:
+# CPU groups as services have them.
 sub start ($class, %opt) {
+    my $units = $opt{units} ? Aegis::CpuGroups->new('bench', $ENV{BOOST} // 1) : undef;
     my $stack = Aegis::Stack->own($opt{name} // 'bench', durable => $opt{durable} // 1, env => {
         ROLES => $opt{roles} // '',
         # the only setting that is not the quick start's: pgbench with 128 clients
         PG_EXTRA_CONF => 'max_connections = 200',
         (defined $ENV{NGX_WORKERS} ? (NGX_WORKERS => $ENV{NGX_WORKERS}) : ()) });
-    my $self = bless { stack => $stack, cases => $opt{cases} // 60_000, secs => $opt{secs} // 5,
+    my $self = bless { stack => $stack, units => $units, cases => $opt{cases} // 60_000, secs => $opt{secs} // 5,
         warm => $opt{warm} // 1, dir => scratch('load'), runs => 0 }, $class;
     $self->_credentials;
     $self->_plain_port;
+    $self->_units;
     $self->_fill;
     $self->{invariants} = Aegis::Invariants->new($self->pg->dbh);
     return $self;
@@ -42,9 +46,9 @@ sub machine ($self) {
     my ($mem) = slurp('/proc/meminfo') =~ /^MemTotal:\s+(\d+)/m;
     my ($nginx) = run(['nginx', '-v'])->{err} =~ m{nginx/([\d.]+)};
     my $go = run(['go', 'version'])->{out} =~ /go([\d.]+)/ ? "Go $1, " : '';
-    return sprintf '%d cores (%s), %.0f GiB, Linux %s, PostgreSQL %s, nginx %s, %s%d nginx workers', $n, $cpu // 'unknown', $mem / 1048576,
+    return sprintf '%d cores (%s), %.0f GiB, Linux %s, PostgreSQL %s, nginx %s, %s%s nginx workers', $n, $cpu // 'unknown', $mem / 1048576,
         (POSIX::uname())[2] =~ s/-.*//r, $self->pg->one("SELECT split_part(current_setting('server_version'), ' ', 1)"), $nginx // '?',
-        $go, scalar grep { !$_->{exiting} } $self->{stack}->nginx_workers;
+        $go, (scalar grep { !$_->{exiting} } $self->{stack}->nginx_workers) . ($self->{units} ? ', CPU groups as of units' : ', no CPU groups');
 }
 
 sub stack ($self) { return $self->{stack} }
@@ -67,6 +71,17 @@ sub _plain_port ($self) {
         $conf =~ s/(\n\s*listen [^;]+ ssl;)/$1\n        listen 127.0.0.1:$port;/ or die 'no listen to copy';
         $conf;
     });
+}
+
+# nginx and PostgreSQL, as they are and with what they start from now on.
+sub _units ($self) {
+    my $units = $self->{units} // return;
+    my $p = _procs();
+    $self->{postmaster} = (split /\n/, slurp($self->{stack}->run_dir . '/pg/postmaster.pid'))[0];
+    my %of = (nginx => $self->{stack}->pid('nginx'), postgres => $self->{postmaster});
+    for my $unit (sort keys %of) {
+        $units->put($unit, $of{$unit}, grep { $p->{$_}[0] == $of{$unit} } keys %$p);
+    }
 }
 
 # --- tables
@@ -278,25 +293,13 @@ sub _log_p50 ($log) {
     return @t ? $t[$#t / 2] / 1000 : undef;
 }
 
-# BOOST=n: our processes' scheduling groups get the nice value -n (as root), where
-# others cannot be kept from working meanwhile. A backend is a group of its own.
-sub _boost ($self, @pids) {
-    my $p = _procs();
-    my %root = map { $_ => 1 } $$, @pids, grep { $_ } $self->{postmaster}, $self->{stack}->pid('nginx'), $self->{peer} ? $self->{peer}{pid} : 0;
-    for my $pid (grep { $root{$_} || $root{ $p->{$_}[0] } } keys %$p) {
-        open my $f, '>', "/proc/$pid/autogroup" or next;
-        print $f -$ENV{BOOST};
-    }
-}
-
 # run(), and code() up to ten times a second meanwhile. What it prints is in out.
 sub _attended ($self, $code, $argv, %opt) {
     my $out = "$self->{dir}/out";
     unlink $out;
     my $p = start_process('load', $argv, log => $out, env => $opt{env});
-    my $until = time + 2;
+    $self->{units}->put('load', $p->{pid}) if $self->{units};
     my $done = wait_for("$argv->[0] to end", $opt{timeout}, sub {
-        $self->_boost($p->{pid}) if $ENV{BOOST} && time < $until;
         $code->() if $code;
         !alive($p->{pid});
     });
@@ -324,7 +327,7 @@ sub probe ($self, $phases) {
     spew("$self->{dir}/healthz", "0 /healthz\n");
     my $p = start_process('probe', [build_dir . '/t/bench/load', '--port', $self->{plain}, '--tokens', $self->{tokens}, '--conns', 1, '--work', 'paths',
         '--paths', "$self->{dir}/healthz", '--prefix', 'p', '--warm', $self->{warm}, '--phases', $phases], log => $out);
-    $self->_boost($p->{pid}) if $ENV{BOOST};
+    $self->{units}->put('probe', $p->{pid}) if $self->{units};
     return sub {
         wait_for('the probe to end', 60, sub { !alive($p->{pid}) });
         stop_process($p);
@@ -374,6 +377,7 @@ sub peer ($self, $work, $mode, $conns, $tls = 0) {
         STATEMENTS => "$self->{dir}/statements.json", ACCESS_LOG => "$self->{dir}/peer-access.log",
         TLS_CERT => $s->run_dir . '/tls/server.pem', TLS_KEY => $s->run_dir . '/tls/server.key',
         DATABASE_URL => "postgres://aegis_gateway:$pw\@$self->{stack}{pg}{host}:$self->{stack}{pg}{port}/aegis?sslmode=disable&aegis.tenants=" . ($SCOPE =~ s/\x1f/%1F/gr) });
+    $self->{units}->put('peer', $self->{peer}{pid}) if $self->{units};
     my $up = wait_for('the peer to listen', 15, sub { IO::Socket::INET->new(PeerAddr => "127.0.0.1:$plain") && IO::Socket::INET->new(PeerAddr => "127.0.0.1:$secure") });
     my $r = $up && eval { $self->_http($tls ? $secure : $plain, $work, $conns, $tls, 'peer') };
     my $why = $@;

@@ -40,7 +40,7 @@ sub memory ($b) {
 # The installation without workers is stopped first.
 sub workers ($bench, $rounds) {
     $bench->stack->down;
-    my $w = Aegis::Bench->start(cases => $bench->{cases}, secs => $bench->{secs}, roles => join(' ', $bench->stack->roles), name => 'bench-workers');
+    my $w = Aegis::Bench->start(cases => $bench->{cases}, secs => $bench->{secs}, roles => join(' ', $bench->stack->roles), name => 'bench-workers', units => $ENV{UNITS});
     my @r = sort { $a->{rps} <=> $b->{rps} } map { $w->ours('transition', 32) } 1 .. $rounds;
     $w->stack->down;
     my $r = $r[ $#r / 2 ];
