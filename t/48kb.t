@@ -245,6 +245,33 @@ $other->();
 wait_for('the built-in one to be back', 60, sub { $active->() eq 'builtin/1' });
 is((items("${word}late", topk => 1))[0]{doc_id}, $late, 'all is found again');
 
+# --- a word that most of many passages have: the newest are looked at, rarer words count as ever
+{
+    my $d = $pg->dbh;
+    $d->begin_work;
+    $d->do(q{INSERT INTO aegis.kb_doc (tenant, doc_id, source, format, ready_version, chunks, state, created_by, created_at)
+        SELECT 't-most', gen_random_uuid(), 'most/' || i, 'text', 1, 1, 'READY', 't', now() - make_interval(secs => 1000 - i) FROM generate_series(1, 700) i});
+    $d->do(q{INSERT INTO aegis.kb_chunk (tenant, doc_id, version, chunk_no, b_from, b_to, heading, body, heads, tsv)
+        SELECT d.tenant, d.doc_id, 1, 1, 0, 1, '', '', '', array_to_tsvector('{zeta,tenant=t-most}'::text[]
+               || CASE d.source WHEN 'most/3' THEN '{rare}' WHEN 'most/5' THEN '{lang=xx}' ELSE '{}' END::text[])
+          FROM aegis.kb_doc d WHERE d.tenant = 't-most' ORDER BY d.created_at});
+    $d->do(q{INSERT INTO aegis.kb_term VALUES ('t-most', 'zeta', 700), ('t-most', 'rare', 1)});
+    $d->do(q{INSERT INTO aegis.kb_tenant VALUES ('t-most', 700, 1401)});
+    $d->do(q{SELECT aegis.act_for(ARRAY['t-most'])});
+    my $find = sub ($terms, @facets) {
+        my $probe = json_encode({ text => $terms, terms => $terms, facets => [@facets], probes => [] });
+        return @{ $d->selectcol_arrayref(q{SELECT split_part(d.source, '/', 2)::int FROM aegis.kb_find('t-most', ?, 8) f
+            JOIN aegis.kb_chunk c USING (chunk_id) JOIN aegis.kb_doc d USING (tenant, doc_id) ORDER BY f.score DESC, f.chunk_id}, {}, $probe) };
+    };
+    my @most = $find->('zeta');
+    is(scalar(grep { $_ > 700 - 64 } @most), 8, "a word of all passages: of the newest 64 (@most)");
+    is_deeply([ ($find->('zeta rare'))[0], scalar $find->('zeta rare') ], [3, 8], 'with a rare one: its passage first, others fill up');
+    is(($find->('zeta', 'lang=xx'))[0], 5, 'a filter finds what is old as well');
+    $d->do(q{INSERT INTO aegis.kb_doc (tenant, doc_id, source, format, created_by) SELECT 't-most', gen_random_uuid(), 'unread/' || i, 'text', 't' FROM generate_series(1, 300) i});
+    is(scalar(my @unread = $find->('zeta')), 8, 'the newest 300 are not read yet: older ones are found');
+    $d->rollback;
+}
+
 # --- input that means harm
 for my $q (['/kb/search', qr/q is required/], ['/kb/search?q=', qr/no valid value/], ['/kb/search?q=x&topk=0', qr/1 to 50/], ['/kb/search?q=x&topk=51', qr/1 to 50/],
     ['/kb/search?q=x&filter=colour:red', qr/filter has colour:red/], ['/kb/search?q=x&filter=tag:', qr/filter has tag:/], ['/kb/search?q=x&q=y', qr/twice/],

@@ -258,6 +258,19 @@ BEGIN
              GROUP BY w.chunk_id) y;
 END $$;
 
+-- Passages that have a word, of the newest documents; some of these may be still to be read, and have
+-- none. In order of the index whatever the planner believes of sizes, so that it ends early.
+CREATE OR REPLACE FUNCTION aegis.kb_newest(p_tenant text, p_word tsquery, p_n int) RETURNS bigint[]
+LANGUAGE plpgsql SET enable_sort = off SET enable_bitmapscan = off AS $$
+BEGIN
+    RETURN ARRAY(SELECT c.chunk_id
+          FROM (SELECT d.doc_id FROM aegis.kb_doc d WHERE d.tenant = p_tenant
+                 ORDER BY d.created_at DESC, d.doc_id DESC LIMIT 4 * p_n) d
+         CROSS JOIN LATERAL (SELECT x.chunk_id, x.tsv FROM aegis.kb_chunk x
+                              WHERE x.doc_id = d.doc_id AND x.tenant = p_tenant OFFSET 0) c
+         WHERE c.tsv @@ p_word LIMIT p_n);
+END $$;
+
 -- The p_k best passages for a probe (core/aegis_kb_query.c). matched: the part of the
 -- question's words that the passage has, by how rare they are. There are p_k whenever p_k fit.
 CREATE OR REPLACE FUNCTION aegis.kb_find(p_tenant text, p_probe json, p_k int)
@@ -273,7 +286,7 @@ DECLARE
     v_within tsquery; v_rows real; v_lot real := 'infinity';
     v_all    bigint; v_length real; v_whole real;
     v_q tsquery[]; v_w real[]; v_n bigint[]; v_take int := 0; v_sum bigint := 0;
-    v_cand bigint[]; v_known real[]; v_any tsquery; v_rest tsquery[]; v_restw real[]; v_tid bigint[]; v_tm real[]; v_vid bigint[]; v_vc real[];
+    v_new bigint[]; v_cand bigint[]; v_known real[]; v_any tsquery; v_rest tsquery[]; v_restw real[]; v_tid bigint[]; v_tm real[]; v_vid bigint[]; v_vc real[];
     e aegis.kb_embedder; v_probe json;
 BEGIN
     IF strpos(current_setting('aegis.tenants', true), E'\x1f' || p_tenant || E'\x1f') = 0 THEN
@@ -302,7 +315,8 @@ BEGIN
       FROM (SELECT q.term, coalesce(t.n, 0) AS n,
                    ln(1 + (v_all - coalesce(t.n, 0) + 0.5) / (coalesce(t.n, 0) + 0.5))::real AS w
               FROM unnest(v_terms) q(term)
-              LEFT JOIN aegis.kb_term t ON t.tenant = p_tenant AND t.term = q.term) x;
+              LEFT JOIN LATERAL (SELECT y.n FROM aegis.kb_term y
+                                  WHERE y.term = q.term AND y.tenant = p_tenant OFFSET 0) t ON true) x;
 
     FOR i IN 1 .. coalesce(cardinality(v_q), 0) LOOP
         CONTINUE WHEN v_n[i] = 0;
@@ -317,6 +331,17 @@ BEGIN
             v_restw := v_restw || v_w[i];
         END IF;
     END LOOP;
+    -- A word that most passages have tells them hardly apart: the newest with it do, where the index
+    -- would be read for all of them
+    IF v_n[v_take] > greatest(600, v_all / 2) AND NOT v_filtered THEN
+        v_new := aegis.kb_newest(p_tenant, v_q[v_take], 64);
+        IF cardinality(v_new) < 64 THEN
+            v_new := '{}';
+        ELSE
+            v_take := v_take - 1;
+            v_sum := 0;
+        END IF;
+    END IF;
     -- the 100 that have most of them are looked at again, with all words: more of them would find
     -- less, since the nearest of those that have little to do with it get ranks too
     SELECT array_agg(y.chunk_id), array_agg(y.m) INTO v_cand, v_known
@@ -332,6 +357,12 @@ BEGIN
                  (SELECT c.chunk_id FROM aegis.kb_chunk c
                    WHERE a.lot AND (c.tsv @@ a.q) IS TRUE AND c.tenant = p_tenant LIMIT 600)) x
         GROUP BY x.chunk_id ORDER BY sum(a.w) DESC, x.chunk_id LIMIT 100) y;
+    IF v_new <> '{}' THEN
+        SELECT array_agg(x.chunk_id), array_agg(x.m) INTO v_cand, v_known
+          FROM (SELECT coalesce(o.chunk_id, n.chunk_id) AS chunk_id, coalesce(o.m, 0) AS m
+                  FROM unnest(v_cand, v_known) o(chunk_id, m)
+                  FULL JOIN unnest(v_new) n(chunk_id) ON n.chunk_id = o.chunk_id) x;
+    END IF;
     v_cand := coalesce(v_cand, '{}');
 
     SELECT array_agg(x.chunk_id ORDER BY x.w DESC, x.chunk_id), array_agg((x.m / v_whole)::real ORDER BY x.w DESC, x.chunk_id)
