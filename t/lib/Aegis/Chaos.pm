@@ -3,6 +3,8 @@
 # whatever was not an answer (no answer, 5xx, 409 in flight, 429), by another
 # gateway when there are several, with growing jittered pauses. A ledger keeps every
 # answer and every read with its time.
+# Where answers name their worker (X-Worker), lost{} counts requests without one by the
+# worker that had answered on that connection before.
 # Invariant: what is in wrong() no fault excuses: a refusal of what was carried out,
 # an older version than one that was acknowledged, a key that never gets its answer.
 package Aegis::Chaos;
@@ -68,6 +70,7 @@ sub _wrong ($self, $c, $why) {
 # No answer, or one that says: again.
 sub _again ($self, $c, $why) {
     $self->{n}{$why}++;
+    $self->{lost}{ $c->{by} // 'new' }++ if $why =~ /^no answer/;
     return $self->_wrong($c, sprintf '%s after %d tries in %.0f s', $why, $c->{tries}, time - $c->{first})
         if time - $c->{first} > $self->{patience} * (is_san ? 3 : 1);
     my $ms = 20 << ($c->{tries} < 6 ? $c->{tries} : 6);
@@ -79,6 +82,7 @@ sub _again ($self, $c, $why) {
 sub _answered ($self, $c, $r) {
     my $now = time;
     my $close = $r->{close} || length $c->{in};
+    $c->{by} = $r->header('x-worker');
     delete $c->{s} if $close;
     $self->{n}{answered}++;
     $self->{n}{"status $_"}++ for $r->status;
@@ -102,6 +106,7 @@ sub _answered ($self, $c, $r) {
 sub _open ($self, $c) {
     my $http = $self->{http}[ $self->rand(scalar @{ $self->{http} }) ];
     eval { $c->{s} = $http->open_socket; 1 } or return $self->_again($c, 'no connection');
+    delete $c->{by};
     $self->{n}{connections}++;
 }
 

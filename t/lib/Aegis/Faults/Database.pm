@@ -87,6 +87,57 @@ Aegis::Faults::fault('F9', 'a row and a table are locked by somebody else', { so
     healed($f, 'locks');
 });
 
+# Each statement of ours against all others' in SERIALIZABLE; then somebody who holds the
+# outbox and asks for the cases of those that wait for it, again and again: who waits a
+# fifth of a second is the one that PostgreSQL gives up, and that is one of ours.
+Aegis::Faults::fault('F10', 'serialization failures (40001) and deadlocks (40P01)', { some => 10, full => 200 }, sub ($f, $n) {
+    my @ours = qw(aegis_gateway aegis_worker);
+    my $end = sub { $f->pg->do('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ANY (?)', \@ours) };
+    my $set = sub ($what) { $f->pg->do("ALTER ROLE $_ $what") for @ours; $end->() };
+    my $log = sub ($what) { scalar(() = slurp($f->run_dir . '/log/postgres.log') =~ /ERROR:  $what/g) };
+    my %was = map { $_ => $log->($_) } my @what = ('could not serialize access', 'deadlock detected');
+    push @{ $f->{undo} }, sub { $set->('RESET default_transaction_isolation'); $set->('RESET deadlock_timeout') };
+
+    $set->(q{SET default_transaction_isolation = 'serializable'});
+    my $c = $f->under_load(sub { $f->{chaos}[-1]->n('first') > 40 * $n }, clients => 16, auto => 0.3);
+    $f->must(!$c->n(500), 'answers were 500');
+    my ($answers, $refused) = map { $c->n($_) } 'answered', 503;
+    $f->say('in SERIALIZABLE: answers and of them 503' => "$answers $refused");
+    $set->('RESET default_transaction_isolation');
+
+    $set->(q{SET deadlock_timeout = '200ms'});
+    my $other = $f->pg->connect;
+    $other->do(q{SET deadlock_timeout = '10s'});
+    my ($made, $at) = (0, 'free');
+    $c = $f->under_load(sub {
+        if ($at eq 'free') {
+            return 1 if $made >= $n;
+            $other->begin_work;
+            $other->do('LOCK TABLE aegis.outbox IN SHARE ROW EXCLUSIVE MODE');
+            $at = 'held';
+        }
+        elsif ($at eq 'held' && $f->pg->one(q{SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IN (SELECT oid FROM pg_class WHERE relname ~ '^outbox')})) {
+            $other->do(q{SELECT 1 FROM aegis.ops_case WHERE status NOT IN ('CLOSED', 'PARKED') FOR UPDATE}, { pg_async => DBD::Pg::PG_ASYNC() });
+            $at = 'asked';
+        }
+        elsif ($at eq 'asked' && $other->pg_ready) {
+            eval { $other->pg_result };
+            $other->rollback;
+            ($made, $at) = ($made + 1, 'free');
+        }
+        return 0;
+    }, clients => 16, auto => 0.3, timeout => 60 + 3 * $n);
+    $other->disconnect;
+    $f->must(!$c->n(500), 'answers were 500');
+    $f->say('with deadlocks: answers and of them 503' => join ' ', map { $c->n($_) } 'answered', 503);
+    for my $what (@what) {
+        my $seen = $log->($what) - $was{$what};
+        $f->must($seen, "$what was never said");
+        $f->say($what => $seen);
+    }
+    healed($f, 'conflicts of others');
+});
+
 # The server's own refusals, one after the other; each ends and all goes on.
 sub refused ($f, $what, $on, $off, %args) {
     my ($began, $acked, $until) = (0, 0, 0);
@@ -110,17 +161,24 @@ Aegis::Faults::fault('F11-read-only', 'the server becomes read-only, as a standb
     for (1 .. $n) { refused($f, 'read-only', sub { $set->(1) }, sub { my $d = $f->pg->connect; $d->do('SET default_transaction_read_only = off'); $f->pg->disconnect; $set->(0) }) }
 });
 
+# What a server that is full says to each that comes, whoever was first: by the limit of
+# the roles, since who is cut off is back before somebody else can take its place.
 Aegis::Faults::fault('F11-connections', 'no connection can be had (53300)', { some => 1, full => 5 }, sub ($f, $n) {
+    my $refusals = sub { scalar(() = slurp($f->run_dir . '/log/postgres.log') =~ /FATAL:  too many connections for role "aegis_(?:gateway|worker)"/g) };
+    my $limit = sub ($to) { $f->pg->do("ALTER ROLE $_ CONNECTION LIMIT $to") for qw(aegis_gateway aegis_worker) };
+    my $was = $refusals->();
     for (1 .. $n) {
-        my @held;
         refused($f, 'too many connections', sub {
-            # every one but the superuser's; those in use are ended, and taken too
-            for (1 .. 110) { my $d = eval { $f->stack->pg_as('reader') } or last; push @held, $d }
+            $limit->(0);
             $f->pg->do(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ('aegis_gateway', 'aegis_worker')});
-            for (1 .. 30) { my $d = eval { $f->stack->pg_as('reader') } or last; push @held, $d }
-            $f->say('connections held' => scalar @held);
-        }, sub { $_->disconnect for splice @held });
+        }, sub {
+            $f->must($f->{chaos}[-1]->n(503), 'nobody was told');
+            $limit->(-1);
+        }, seconds => 8);
     }
+    my $seen = $refusals->() - $was;
+    $f->must($seen >= 2 * $n, "only $seen connections were refused");
+    $f->say('connections refused' => $seen);
 });
 
 # The ledgers of today on a disk of their own, which somebody fills (53100).
@@ -183,6 +241,12 @@ Aegis::Faults::fault('F25', 'a gateway is cut off from PostgreSQL', { some => 1,
         $proxy->say($_) for qw(refuse reset);
         $f->comes('/readyz to say 503', 20, sub { $f->http->with->get('/readyz')->status == 503 });
         $f->must($f->http->with->get('/livez')->status == 200, '/livez is 200');
+        # nobody waits for what has been away for longer than anybody may wait
+        $f->comes('writes to be refused at once', 20, sub {
+            my $began = time;
+            my $r = $f->http->with->write('POST', '/case/create', { title => 'cut off', mode => 'manual' });
+            return $r->status == 503 && defined $r->header('retry-after') && time - $began < 0.5;
+        });
         $proxy->say('pass');
         $f->comes('/readyz to be 200 again', 20, sub { $f->http->with->get('/readyz')->status == 200 });
     }

@@ -5,6 +5,7 @@ package Aegis::Faults::Gateway;
 
 use v5.36;
 use IO::Socket::INET;
+use List::Util qw(sum0);
 use Time::HiRes qw(time);
 use Aegis::Case;
 use Aegis::Faults;
@@ -70,21 +71,53 @@ Aegis::Faults::fault('gateway-points', 'each failpoint of the gateway on each ro
 });
 
 Aegis::Faults::fault('F1', 'kill -9 of an nginx worker at any moment, under load', { fast => 6, some => 40, full => 500 }, sub ($f, $n) {
-    my ($killed, $next, $others) = (0, time + 0.2, 0);
+    push @{ $f->{undo} }, $f->stack->nginx_edit(sub ($c) { $c =~ s{(listen 127\.0\.0\.1:\d+ ssl;)}{$1\n        add_header X-Worker \$pid always;}r });
+    my ($killed, $next, %dead) = (0, time + 0.2);
     my $c = $f->under_load(sub {
         return $killed >= $n && time > $next if time < $next;
         my @w = grep { !$_->{exiting} && $_->{cmd} =~ /worker process/ } $f->stack->nginx_workers;
         return 0 if @w < 2;
         return 1 if $killed >= $n;
-        kill 'KILL', $w[ $f->rand(scalar @w) ]{pid};
+        my $pid = $w[ $f->rand(scalar @w) ]{pid};
+        kill 'KILL', $pid;
+        $dead{$pid} = 1;
         $killed++;
         $next = time + 0.05 + $f->rand(150) / 1000;
         return 0;
     }, clients => 16, timeout => 60 + $n);
     # a worker that dies takes the connections that it holds, and no others
-    my $lost = $c->n('no answer');
-    $f->say('requests without an answer' => $lost);
-    $f->must($lost <= $n * 16, "more requests were lost than the killed workers can have held");
+    my %lost = %{ $c->{lost} // {} };
+    my $new = delete $lost{new} // 0;
+    $f->say('requests without an answer, of workers that were killed' => sum0(map { $lost{$_} } grep { $dead{$_} } keys %lost));
+    $f->say('on connections that had carried none' => $new);
+    $f->must($dead{$_}, "worker $_ lives, and $lost{$_} of its requests had no answer") for sort keys %lost;
+    $f->must($new <= $n * 16, "more requests were lost than the killed workers can have held");
+});
+
+# What stands for it is started again, as a service is: at once, or when its workers have
+# gone on without it for a moment.
+Aegis::Faults::fault('F2', 'kill -9 of the master of nginx, and the same nginx again', { some => 3, full => 50 }, sub ($f, $n) {
+    my $run = $f->run_dir;
+    my ($i, $at, $next, $acked, @left) = (0, 'up', 0, 0);
+    $f->under_load(sub {
+        my $first = $f->{chaos}[-1]->n('first');
+        if ($at eq 'up' && $first > $acked + 40) {
+            return 1 if $i >= $n;
+            @left = map { $_->{pid} } $f->stack->nginx_workers;
+            kill 'KILL', $f->stack->pid('nginx');
+            ($at, $next, $acked) = ('orphans', time + ($i % 2 ? 0.5 : 0), $first);
+        }
+        elsif ($at eq 'orphans' && time >= $next) {
+            $f->must($first > $acked, 'workers without a master answer') if $i % 2;
+            kill 'KILL', @left;
+            wait_for('the workers to end', 10, sub { !grep { alive($_) } @left });
+            unlink "$run/pid/nginx.pid";
+            run_ok([ $f->stack->as_service('nginx', '-p', "$run/nginx", '-c', "$run/nginx/nginx.conf", '-e', "$run/log/nginx-error.log") ],
+                cwd => $run, env => { AEGIS_FAILPOINTS => $f->{fp}{file}, Aegis::Stack::preload() });
+            ($at, $acked, $i) = ('up', $first, $i + 1);
+        }
+        return 0;
+    }, clients => 8, auto => 0.1, timeout => 60 + 5 * $n);
 });
 
 # a Bind of this statement goes up, what comes back is swallowed and the connection ends

@@ -159,6 +159,31 @@ Aegis::Faults::fault('F13', 'nats-server is away for so many seconds', { some =>
     $f->say('drained at messages/s', sprintf '%.0f', $backlog / max(0.001, $last - $first)) if $backlog > 1;
 });
 
+# All that publish and consume, by a proxy that breaks the way there.
+Aegis::Faults::fault('net-nats', 'delays, silence, resets, half-closed and truncated connections to nats-server', { some => 14, full => 210 }, sub ($f, $n) {
+    my $proxy = $f->proxy_nats('relay', @roles);
+    my ($done, $next, $silent, %how) = (0, 0, 0);
+    $f->under_load(sub {
+        return 0 if time < $next;
+        $proxy->say('delay 0');
+        # what was swallowed is gone: such a connection is not one to go on with
+        $proxy->say($_) for $silent ? qw(pass reset) : ();
+        return 1 if $done >= $n;
+        my $how = ('reset', 'halfclose', 'delay', 'blackhole', 'refuse', 'truncate up', 'truncate down')[ $done++ % 7 ];
+        $silent = $how eq 'blackhole' || $how eq 'refuse';
+        $how{$how}++;
+        $proxy->say($how . ($how eq 'delay' ? ' ' . (5 + $f->rand(200)) : $how =~ /truncate/ ? ' ' . (1 + $f->rand(4000)) : ''));
+        $proxy->say('reset') if $how eq 'refuse';
+        $next = time + ($silent ? 2 : 0.5) + $f->rand(500) / 1000;
+        return 0;
+    }, clients => 8, rate => 100, auto => 0.3, timeout => 60 + 3 * $n);
+    $proxy->say($_) for 'delay 0', 'pass';
+    $f->say($_ => $how{$_}) for sort keys %how;
+    $f->must($proxy->cuts, 'no connection was cut at a byte');
+    $f->say('cut at a byte' => $proxy->cuts);
+    Aegis::Faults::Database::healed($f, 'a bad network to the bus');
+});
+
 # Seconds of CPU that each role has used.
 sub cpu ($f) {
     my %s;
