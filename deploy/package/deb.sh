@@ -70,7 +70,7 @@ rm -f "$OUT"/*.deb "$OUT"/*.dsc "$OUT"/*.tar.* "$OUT"/*.changes "$OUT"/*.buildin
 (cd "$work/aegis" && no_network env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME="$work/home" LANG=C.UTF-8 \
     DEB_BUILD_OPTIONS="${DEB_BUILD_OPTIONS:-parallel=$(nproc)}" dpkg-buildpackage -us -uc) >"$OUT/build.log" 2>&1 </dev/null ||
     die "the build failed:" "$(tail -15 "$OUT/build.log")"
-if grep -nE '\bwarning: ' "$OUT/build.log" | grep -v 'dpkg-buildpackage: warning'; then
+if grep -nE '\bwarning: ' "$OUT/build.log" | grep -v 'dpkg-[a-z]*: warning'; then
     die "the compiler warns, see $OUT/build.log"
 fi
 find "$work" -maxdepth 1 -type f -exec cp -t "$OUT" {} +
