@@ -12,6 +12,8 @@ DECLARE
     v_scope text := aegis.act_for(p_tenant);
 BEGIN
     RETURN QUERY
+    -- in the snapshot that shows the policy
+    WITH counted AS MATERIALIZED (SELECT aegis.gate_rates_all(p_module, p_tenant, p_case_id) AS rates)
     SELECT i.ord::int, CASE WHEN c.version IS NULL THEN 404 ELSE 200 END,
         CASE WHEN c.version IS NULL THEN 'not-found' ELSE 'ok' END, c.version,
         CASE WHEN c.version IS NULL THEN aegis.not_found_body(i.request_id)
@@ -31,7 +33,7 @@ BEGIN
                    FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1) END,
             'verification', CASE WHEN i.module = 'verify' THEN aegis.verify_facts(c.row, i.plan_id) END,
             'gate', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN
-                 aegis.gate_facts(c.row, c.plan_id) END,
+                 aegis.gate_facts(c.row, c.plan_id, (SELECT t.rates FROM counted t)) END,
             'metrics', CASE WHEN i.module = 'analyze' THEN (
                  SELECT coalesce(json_agg(json_build_object('resource', x.resource,
                         'metric', x.metric, 'samples', x.samples, 'avg', x.avg, 'max', x.max,

@@ -75,12 +75,32 @@ BEGIN
      WHERE p.tenant = c.tenant AND p.case_id = c.case_id AND p.plan_id = p_plan_id);
 END $$;
 
-CREATE OR REPLACE FUNCTION aegis.gate_facts(c aegis.ops_case, p_plan_id uuid) RETURNS json
+-- What the rules of kind rate count for the cases of a batch, once for each tenant and service:
+-- {<tenant>\x1f<service>: {<rule>: n}}.
+CREATE OR REPLACE FUNCTION aegis.gate_rates_all(p_module text[], p_tenant text[], p_case_id uuid[])
+RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_rates json := (SELECT g.rates FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1);
+BEGIN
+    IF coalesce(json_array_length(v_rates), 0) = 0 THEN
+        RETURN '{}';
+    END IF;
+    RETURN (
+    SELECT coalesce(jsonb_object_agg(x.tenant || E'\x1f' || x.service,
+               aegis.gate_rates(v_rates, x.tenant, x.service, now())), '{}')
+      FROM (SELECT DISTINCT i.tenant, o.service
+              FROM unnest(p_module, p_tenant, p_case_id) AS i(module, tenant, case_id)
+             CROSS JOIN LATERAL (SELECT coalesce(c.labels ->> 'service', '') AS service
+                  FROM aegis.ops_case c WHERE c.tenant = i.tenant AND c.case_id = i.case_id OFFSET 0) o
+             WHERE split_part(i.module, ':', 1) IN ('gate', 'approve', 'deny')) x);
+END $$;
+
+DROP FUNCTION IF EXISTS aegis.gate_facts(aegis.ops_case, uuid);
+CREATE OR REPLACE FUNCTION aegis.gate_facts(c aegis.ops_case, p_plan_id uuid, p_rates jsonb) RETURNS json
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN json_build_object(
-        'rates', (SELECT aegis.gate_rates(g.rates, c.tenant, coalesce(c.labels ->> 'service', ''),
-                      now()) FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1),
+        'rates', coalesce(p_rates -> (c.tenant || E'\x1f' || coalesce(c.labels ->> 'service', '')), '{}'),
         'proposers', aegis.gate_proposers(c, p_plan_id),
         'request', (SELECT aegis.gate_request_json(q) FROM aegis.gate_request q
                      WHERE q.tenant = c.tenant AND q.case_id = c.case_id
@@ -127,7 +147,7 @@ CREATE OR REPLACE FUNCTION aegis.gate_check(p_tenant text[], p_case_id uuid[], p
 RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
     n int; v_code text[] := p_code; v_seen json; v_rate json; v_key text; v_mine jsonb := '{}';
-    v_service text; v_ok boolean;
+    v_seen_rates jsonb := '{}'; v_which text; v_service text; v_ok boolean;
     v_spare int := aegis.gate_lock_rates(p_tenant, p_doc, p_code);
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
@@ -152,8 +172,14 @@ BEGIN
         FOR v_rate IN SELECT json_array_elements(coalesce(p_doc[n] -> 'counted', '[]')) LOOP
             v_key := p_tenant[n] || E'\x1f' || CASE WHEN v_rate ->> 'per' = 'service'
                      THEN v_service ELSE '' END || E'\x1f' || (v_rate ->> 'per');
-            v_ok := v_ok AND aegis.gate_rate(p_tenant[n], v_service, v_rate ->> 'per',
-                        (v_rate ->> 'window_s')::int, clock_timestamp(), (v_rate ->> 'max')::int)
+            -- once a group: whoever could add to it meanwhile is held off, or within v_spare
+            v_which := v_key || E'\x1f' || (v_rate ->> 'window_s') || E'\x1f' || (v_rate ->> 'max');
+            IF NOT v_seen_rates ? v_which THEN
+                v_seen_rates := v_seen_rates || jsonb_build_object(v_which,
+                    aegis.gate_rate(p_tenant[n], v_service, v_rate ->> 'per',
+                        (v_rate ->> 'window_s')::int, clock_timestamp(), (v_rate ->> 'max')::int));
+            END IF;
+            v_ok := v_ok AND (v_seen_rates ->> v_which)::int
                     + coalesce((v_mine ->> v_key)::int, 0) + v_spare < (v_rate ->> 'max')::int;
         END LOOP;
 

@@ -2,7 +2,8 @@
 # installation of its own with fsync, under a policy that has all kinds of rules:
 # POST /gate/eval by one client and by 16 at once, a last voice of people, and the
 # way of an automatic case: from the commit of plan_ready to the commit of the
-# decision, through outbox, relay, bus and gate role. Writes run/bench-gate.json.
+# decision, through outbox, relay, bus and gate role, by the times of the commits, and
+# how long the transaction that decides took of it. Writes run/bench-gate.json.
 use v5.36;
 use lib 't/lib';
 use File::Path 'make_path';
@@ -14,7 +15,7 @@ use Aegis::Test;
 $| = 1;
 my $N = $ENV{CASES} || 320;
 my $CLIENTS = 16;
-my $stack = Aegis::Stack->own('bench-gate', durable => 1);
+my $stack = Aegis::Stack->own('bench-gate', durable => 1, env => { PG_EXTRA_CONF => 'track_commit_timestamp = on' });
 my ($http, $pg) = ($stack->http, $stack->pg);
 my @rules = ('{id: envs, kind: environments, allow: [default, staging, prod]}', '{id: acts, kind: actions, allow: [echo, script.exec]}',
     '{id: who, kind: tenants, allow: [default]}', '{id: risk, kind: risk, max: 0.9}',
@@ -87,10 +88,12 @@ for my $load ([1, 40, 'with a rate', policy()], [64, $N, 'with a rate', policy()
             connections => $at_once);
         wait_for('all cases to be closed', 120, sub { !$pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE created_at > ? AND status <> 'CLOSED'}, $since) });
     }
-    my $s = $pg->dbh->selectcol_arrayref(q{SELECT extract(epoch FROM d.created_at - t.created_at)::float8 FROM aegis.gate_decision d
+    my $s = $pg->dbh->selectall_arrayref(q{SELECT extract(epoch FROM x.decided - x.ready)::float8, extract(epoch FROM x.decided - x.began)::float8
+        FROM (SELECT pg_xact_commit_timestamp(d.xmin) AS decided, pg_xact_commit_timestamp(t.xmin) AS ready, d.created_at AS began FROM aegis.gate_decision d
         JOIN aegis.case_timeline t ON t.tenant = d.tenant AND t.case_id = d.case_id AND t.version = d.for_version AND t.kind = 'transition'
-        WHERE t.event = 'plan_ready' AND d.created_at > ? ORDER BY 1}, {}, $since);
-    row("cmd.gate.eval, $at_once at once, $how", @$s);
+        WHERE t.event = 'plan_ready' AND d.created_at > ?) x}, {}, $since);
+    row("cmd.gate.eval, $at_once at once, $how", sort { $a <=> $b } map { $_->[0] } @$s);
+    row('  of it the transaction that decides', sort { $a <=> $b } map { $_->[1] } @$s);
 }
 
 my $file = root . '/run/bench-gate.json';
