@@ -80,8 +80,12 @@ END $$;
 CREATE OR REPLACE FUNCTION aegis.gate_rates_all(p_module text[], p_tenant text[], p_case_id uuid[])
 RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    v_rates json := (SELECT g.rates FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1);
+    v_rates json;
 BEGIN
+    IF array_to_string(p_module, ' ') !~ '(gate|approve|deny)' THEN
+        RETURN '{}';
+    END IF;
+    v_rates := (SELECT g.rates FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1);
     IF coalesce(json_array_length(v_rates), 0) = 0 THEN
         RETURN '{}';
     END IF;
