@@ -167,9 +167,10 @@ bench-pages: ## the same for pages, on 10 million timeline rows
 	@$(MAKE) --no-print-directory bench WORKS=pages
 bench-gate: all ## how long the gatekeeper takes to decide
 	@B="$(abspath $(B))" perl -It/lib t/bench/gate.pl
-bench-detect: tools ## the detectors: time for a point of 1000 series x 30 days, reports of nothing
+bench-detect: tools ## the detectors: time for a point of 1000 series x 30 days, reports of nothing, anomalies found
 	@$(B)/t/tools/detect_bench time 1000 30
 	@for step in 60 300 3600; do $(B)/t/tools/detect_bench rate $$step 14 8; done
+	@$(B)/t/tools/detect_bench find 60 3 40; $(B)/t/tools/detect_bench find 300 7 40
 bench-analyst: all ## the analyst from PostgreSQL to findings, SERIES= DAYS=
 	@B="$(abspath $(B))" SERIES="$(SERIES)" DAYS="$(DAYS)" perl -It/lib t/bench/analyst.pl
 bench-findings: all ## ten thousand related findings by statements of SIZE (1000), under the workers' statement_timeout

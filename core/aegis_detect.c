@@ -92,10 +92,41 @@ aegis_detect_mean(const double *ring, uint16_t at, int from, int n)
     double  sum;
 
     for (i = 0, sum = 0; i < n; i++) {
-        sum += ring[(at + 2 * AEGIS_DETECT_RING - 1 - from - i) % AEGIS_DETECT_RING];
+        sum += ring[(unsigned) (at + 2 * AEGIS_DETECT_RING - 1 - from - i) % AEGIS_DETECT_RING];
     }
 
     return sum / n;
+}
+
+
+/* How far the newest n values are from where, as a mean in which the farthest counts
+ * for no more than the next one on its side: a mean is for what lasts, one wild
+ * point is the business of others. */
+static double
+aegis_detect_away(const double *ring, uint16_t at, int from, int n, double where)
+{
+    int     i, side;
+    double  d, sum, far[2], next[2];
+
+    far[0] = far[1] = next[0] = next[1] = 0;
+
+    for (i = 0, sum = 0; i < n; i++) {
+        d = ring[(unsigned) (at + 2 * AEGIS_DETECT_RING - 1 - from - i) % AEGIS_DETECT_RING];
+        d -= where;
+        sum += d;
+        side = d < 0;
+        d = fabs(d);
+
+        if (d > far[side]) {
+            next[side] = far[side];
+            far[side] = d;
+
+        } else if (d > next[side]) {
+            next[side] = d;
+        }
+    }
+
+    return (sum - (far[0] - next[0]) + (far[1] - next[1])) / n;
 }
 
 
@@ -176,13 +207,14 @@ aegis_detect_runs(const aegis_detect_t *s, aegis_detect_look_t *look, double age
     days = days > 3000 ? 3000 : days < 200 ? 200 : days;
 
     if (s->flat_n >= AEGIS_DETECT_AVERAGED && aged >= days) {
-        mean = aegis_detect_mean(s->flat, s->flat_at, 0, AEGIS_DETECT_AVERAGED) - s->base;
+        mean = aegis_detect_away(s->flat, s->flat_at, 0, AEGIS_DETECT_AVERAGED, s->base);
         aegis_detect_look(look, 2, mean, (double) s->tail[2].scale * 1.25);
     }
 
     if (s->flat_n == AEGIS_DETECT_RING && aged >= 200) {
-        mean = aegis_detect_mean(s->flat, s->flat_at, 0, AEGIS_DETECT_NEW)
-               - aegis_detect_mean(s->flat, s->flat_at, AEGIS_DETECT_NEW, 48);
+        mean = aegis_detect_mean(s->flat, s->flat_at, AEGIS_DETECT_NEW, 48);
+        mean += aegis_detect_away(s->flat, s->flat_at, AEGIS_DETECT_NEW, 48, mean);
+        mean = aegis_detect_away(s->flat, s->flat_at, 0, AEGIS_DETECT_NEW, mean);
         aegis_detect_look(look, 3, mean, (double) s->tail[3].scale * 1.25);
     }
 

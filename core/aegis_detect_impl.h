@@ -19,6 +19,8 @@ typedef struct {
     double  z[AEGIS_DETECT_TAILS];
 } aegis_detect_look_t;
 
+#define AEGIS_DETECT_WARM  50           /* deviations that make a scale */
+
 /* --- aegis_detect_judge.c */
 
 /* The score of a fixed limit; sets ret->alarm. */
@@ -34,11 +36,16 @@ void aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
 
 /* --- aegis_detect_tail.c, aegis_detect_base.c */
 
+/* What a detector's deviations are. */
+typedef enum { AEGIS_DETECT_OF_POINTS, AEGIS_DETECT_OF_MEANS } aegis_detect_of_t;
+
 /* z in scales, side 0 up, 1 down. */
-double aegis_detect_tail_score(const aegis_detect_tail_t *tail, double z, int side);
+double aegis_detect_tail_score(const aegis_detect_tail_t *tail, aegis_detect_of_t of,
+    double z, int side);
 
 /* Learn z; weight below 1 for what was reported. */
-void aegis_detect_tail_learn(aegis_detect_tail_t *tail, double z, double weight);
+void aegis_detect_tail_learn(aegis_detect_tail_t *tail, aegis_detect_of_t of, double z,
+    double weight);
 
 /* The profiles' value at t; 0: the season is none, or not known yet. */
 double aegis_detect_profile(const aegis_detect_t *s, int season, double t);

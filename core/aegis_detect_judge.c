@@ -12,7 +12,6 @@
 #define AEGIS_DETECT_YOUNG     30.0     /* at so many points it takes twice the score */
 #define AEGIS_DETECT_BUDGET    0.002    /* reports of one detector on noise, a day */
 #define AEGIS_DETECT_LEAST     4.5      /* of a limit that follows from it */
-#define AEGIS_DETECT_WARM      50       /* deviations that make a scale */
 #define AEGIS_DETECT_STUCK     0.3      /* a repeat is never taken for rarer */
 
 /* detectors with a tail, in the order of aegis_detect_t.tail */
@@ -24,6 +23,12 @@ static const aegis_detect_kind_t  aegis_detect_tails[AEGIS_DETECT_TAILS] = {
 /* ... and the part of each deviation that its newest point made */
 static const double  aegis_detect_shares[AEGIS_DETECT_TAILS] = {
     1, 1, 1.0 / 6, 1.0 / 8, 1, 1.0 / 16
+};
+
+/* ... and what they are of; one of spread is of steps, which are as wild as points */
+static const aegis_detect_of_t  aegis_detect_of[AEGIS_DETECT_TAILS] = {
+    AEGIS_DETECT_OF_POINTS, AEGIS_DETECT_OF_POINTS, AEGIS_DETECT_OF_MEANS,
+    AEGIS_DETECT_OF_MEANS, AEGIS_DETECT_OF_POINTS, AEGIS_DETECT_OF_POINTS
 };
 
 
@@ -161,13 +166,14 @@ aegis_detect_remember(aegis_detect_t *s, int i, const aegis_detect_look_t *look,
 
         /* neighbours share most of what they are made of: together they are one */
         if (reported) {
-            aegis_detect_tail_learn(tail, look->z[i], aegis_detect_shares[i] * 0.2
+            aegis_detect_tail_learn(tail, aegis_detect_of[i], look->z[i],
+                                    aegis_detect_shares[i] * 0.2
                                     / (1 + (double) tail->held * aegis_detect_shares[i]));
             memset(tail->wait, 0, sizeof(tail->wait));
         } else {
             if (tail->wait[k] != 0) {
-                aegis_detect_tail_learn(tail, (double) tail->wait[k],
-                                        aegis_detect_shares[i]);
+                aegis_detect_tail_learn(tail, aegis_detect_of[i],
+                                        (double) tail->wait[k], aegis_detect_shares[i]);
             }
             tail->wait[k] = (float) (look->z[i] != 0 ? look->z[i] : 1e-9);
         }
@@ -218,7 +224,7 @@ aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
         }
 
         side = look->z[i] < 0;
-        score = aegis_detect_tail_score(tail, fabs(look->z[i]), side);
+        score = aegis_detect_tail_score(tail, aegis_detect_of[i], fabs(look->z[i]), side);
 
         if ((side && rule->direction > 0 && i != 5) || (!side && rule->direction < 0 && i != 5)
             || (i != 5 && fabs(look->deviation[i])

@@ -2,7 +2,9 @@
  * aegis_detect_tail.c: how rare a deviation is. Beyond an edge a generalised
  * Pareto distribution is fitted to what the series itself did (by moments, with a
  * prior that stands for a somewhat heavy tail), so that noise of any kind is
- * measured by its own measure.
+ * measured by its own measure. Means of several points are known late, since
+ * neighbours are made of the same points; no wild point counts much in them, so that
+ * theirs is nearly a normal distribution's, whatever the noise.
  * Invariant: with little seen the prior rules, which asks for much more than a
  * series that is known asks for; what was reported is learned with little weight.
  */
@@ -11,9 +13,7 @@
 #include <math.h>
 
 #define AEGIS_TAIL_KEEP      20000.0    /* points that count */
-#define AEGIS_TAIL_PRIOR     20.0       /* exceedances that the prior weighs */
-#define AEGIS_TAIL_MEAN      0.6        /* of the prior's exceedances */
-#define AEGIS_TAIL_SQUARES   0.96       /* the same, squared: a shape of 0.2 */
+#define AEGIS_TAIL_PRIOR     10.0       /* exceedances that the prior weighs */
 #define AEGIS_TAIL_SHAPE     0.5        /* at most; moments see no heavier tail */
 
 typedef struct {
@@ -22,17 +22,29 @@ typedef struct {
     double  scale;
 } aegis_tail_fit_t;
 
+/* What is thought of exceedances before there are any: their mean, and the mean of
+ * their squares. */
+static const struct {
+    double  mean;
+    double  squares;
+} aegis_tail_priors[] = {
+    { 0.6, 0.96 },                      /* points: a shape of 0.2 */
+    { 0.42, 0.37 },                     /* means: nearly a normal distribution's */
+};
+
 
 static void
-aegis_detect_tail_fit(const aegis_detect_tail_t *tail, int side, aegis_tail_fit_t *fit)
+aegis_detect_tail_fit(const aegis_detect_tail_t *tail, aegis_detect_of_t of, int side,
+    aegis_tail_fit_t *fit)
 {
     double                      k, mean, var;
     const aegis_detect_side_t  *s;
 
     s = &tail->side[side];
     k = (double) s->k + AEGIS_TAIL_PRIOR;
-    mean = ((double) s->sum + AEGIS_TAIL_PRIOR * AEGIS_TAIL_MEAN) / k;
-    var = ((double) s->squares + AEGIS_TAIL_PRIOR * AEGIS_TAIL_SQUARES) / k - mean * mean;
+    mean = ((double) s->sum + AEGIS_TAIL_PRIOR * aegis_tail_priors[of].mean) / k;
+    var = ((double) s->squares + AEGIS_TAIL_PRIOR * aegis_tail_priors[of].squares) / k
+          - mean * mean;
 
     fit->rate = ((double) s->k + 0.5) / ((double) tail->n + 10);
     fit->rate = fit->rate > 0.5 ? 0.5 : fit->rate;
@@ -50,7 +62,8 @@ aegis_detect_tail_fit(const aegis_detect_tail_t *tail, int side, aegis_tail_fit_
 
 
 double
-aegis_detect_tail_score(const aegis_detect_tail_t *tail, double z, int side)
+aegis_detect_tail_score(const aegis_detect_tail_t *tail, aegis_detect_of_t of, double z,
+    int side)
 {
     double            score;
     aegis_tail_fit_t  fit;
@@ -59,7 +72,7 @@ aegis_detect_tail_score(const aegis_detect_tail_t *tail, double z, int side)
         return 0;
     }
 
-    aegis_detect_tail_fit(tail, side, &fit);
+    aegis_detect_tail_fit(tail, of, side, &fit);
     score = -log10(fit.rate);
 
     if (z <= AEGIS_DETECT_EDGE) {
@@ -73,7 +86,8 @@ aegis_detect_tail_score(const aegis_detect_tail_t *tail, double z, int side)
 
 
 void
-aegis_detect_tail_learn(aegis_detect_tail_t *tail, double z, double weight)
+aegis_detect_tail_learn(aegis_detect_tail_t *tail, aegis_detect_of_t of, double z,
+    double weight)
 {
     int                   side;
     double                most, e, keep;
@@ -98,7 +112,7 @@ aegis_detect_tail_learn(aegis_detect_tail_t *tail, double z, double weight)
     }
 
     /* no point teaches more than one at which a report is due */
-    aegis_detect_tail_fit(tail, side, &fit);
+    aegis_detect_tail_fit(tail, of, side, &fit);
     most = (AEGIS_DETECT_SCORE + log10(fit.rate)) * fit.shape;
     most = fit.scale / fit.shape * (pow(10, most > 0 ? most : 0) - 1);
     most = most < 1 ? 1 : most;

@@ -150,6 +150,32 @@ test_level(void **state)
 }
 
 
+/* What is neither one wild point nor large: most of it is found, whatever the noise. */
+static void
+test_small_level(void **state)
+{
+    int     n, found;
+    size_t  i;
+    run_t   run;
+
+    static const struct {
+        size_t  family;
+        double  add;                    /* 3, 4, 5, 3, 4 deviations of its noise */
+    } cases[] = { { 0, 15 }, { 1, 17 }, { 2, 25 }, { 6, 52 }, { 9, 16 } };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        for (n = 0, found = 0; n < 10; n++) {
+            after_week(&run, cases[i].family, 20 + n, cases[i].add, 15);
+            found += run.alarms > 0;
+        }
+        if (found < 8) {
+            fail_msg("%s: %g higher: %d of 10", series_names[cases[i].family],
+                     cases[i].add, found);
+        }
+    }
+}
+
+
 /* A level that stays is reported once or twice, and believed in the end. */
 static void
 test_believed(void **state)
@@ -550,6 +576,7 @@ main(void)
         AEGIS_TEST("what is usual is seldom reported", test_quiet),
         AEGIS_TEST("a spike is reported at once", test_spike),
         AEGIS_TEST("a new level is reported soon", test_level),
+        AEGIS_TEST("a small new level is reported, too", test_small_level),
         AEGIS_TEST("a level that stays is believed", test_believed),
         AEGIS_TEST("a drift is reported", test_drift),
         AEGIS_TEST("a value of noon is reported at night", test_season),

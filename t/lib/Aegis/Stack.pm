@@ -356,7 +356,7 @@ sub conf_edit ($self, $name, $code, @tell) {
     my $was = slurp($file);
     my $reloads = sub ($who) { eval { $self->metric($who, 'aegis_config_reloads_total') } };
     my $put = sub ($text) {
-        my %had = map { $_ => $reloads->($_) } @tell;
+        my %had = map { $_ => scalar $reloads->($_) } @tell;
         spew_into($file, $text);
         chown $uid, $gid, $file;
         kill 'HUP', $self->pid($_) // () for @tell;
