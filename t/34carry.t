@@ -75,7 +75,7 @@ subtest 'each module that carried a case is in its trace' => sub {
         my $told = wait_for('its spans', 20, sub {
             @s = $sink->spans($trace);
             my %there = map { $_->{spanId} => 1 } @s;
-            grep({ $_->{name} =~ /^(?:carry|handle) cmd\.verify/ } @s) && grep({ $_->{name} =~ /^step / } @s)
+            grep({ $_->{name} =~ /^(?:carry|process) cmd\.verify/ } @s) && grep({ $_->{name} =~ /^step / } @s)
                 && !grep { !$there{ $_->{parentSpanId} // '' } && $_->{parentSpanId} ne 'b7ad6b7169203331' } @s;
         });
         ok($told, 'they come, and what they stand below') or return;
