@@ -176,6 +176,7 @@ sub settle ($self) {
         $self->resume_parked;
         !$self->pg->one(q{SELECT count(*) FROM aegis.ops_case WHERE status <> 'CLOSED' AND } . $auto);
     });
+    delete $self->stack->{nats};    # the broker puts out who was silent for minutes
     $self->must($self->stack->quiet(60), 'not everything was published and consumed');
     $self->say('settled after s', sprintf '%.1f', $took) if $took;
     my $inv = $self->{inv};
