@@ -53,7 +53,8 @@ no_network() {
 command -v dpkg-buildpackage >/dev/null || [ "$(id -u)" != 0 ] || "$QS/deps.sh" --package
 command -v dpkg-buildpackage >/dev/null || die "dpkg-dev is missing" "let root run: make -C $ROOT package-deps"
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/aegis-deb.XXXXXX")
+# no dot: nginx takes what follows one for the suffix of a source file, which may be S
+work=$(mktemp -d "${TMPDIR:-/tmp}/aegis-deb-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/home"
 copy_sources "$work/aegis"

@@ -26,9 +26,10 @@ check() {
 }
 apt() { apt-get -yq "$@" >>/tmp/apt.log 2>&1 </dev/null || bad "apt-get $*"; }
 
-# Every file of the system but logs, caches and what dpkg and apt know.
+# Every file of the system but logs, caches, what dpkg and apt know, and who is a user.
 files() {
-    find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /opt -o -path /tmp -o -path /run -o -path /var/log \
+    find / -xdev \( -path /proc -o -path '/etc/passwd*' -o -path '/etc/group*' -o -path '/etc/shadow*' -o -path '/etc/gshadow*' \
+        -o -path /sys -o -path /dev -o -path /opt -o -path /tmp -o -path /run -o -path /var/log \
         -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/dpkg \) -prune \
         -o \( -type f -printf '%p %m %s\n' -o -type l -printf '%p -> %l\n' -o -type d -printf '%p/\n' \) |
         LC_ALL=C sort | grep -v ' /etc/ld.so.cache '
@@ -46,18 +47,20 @@ until_ok() {
 
 : >/tmp/apt.log
 apt update
-apt install nginx curl iproute2 procps
+apt install nginx curl iproute2 procps systemd # which leaves files of its own behind
 # services stay stopped, but nginx may be reloaded by what installs its modules
 printf '#!/bin/sh\ncase " $* " in *" nginx "*) ;; *) exit 101 ;; esac\n' >/usr/sbin/policy-rc.d
 unshare --net sleep infinity &
 net="nsenter -t $! --net"
 is_apart() { [ "$(readlink "/proc/$1/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
-until_ok 10 is_apart $! # before that it would be our own network that is set up
+# before that it would be our own network that is set up
+until_ok 30 is_apart $! || bad "nginx gets no network of its own"
 $net ip link set lo up
 $net nginx
 master=$(cat /run/nginx.pid)
 workers=$(pgrep -P "$master" | sort)
 files >/tmp/before
+cat /etc/passwd /etc/group >/tmp/users
 
 apt install /opt/*.deb
 check "the dependency on nginx's ABI is there" sh -c "dpkg -s libnginx-mod-http-aegis | grep -q '^Depends:.*nginx-abi-'"
@@ -83,9 +86,12 @@ apt remove libnginx-mod-http-aegis
 check "removed, it is not loaded" test ! -e /etc/nginx/modules-enabled/50-mod-http-aegis.conf
 check "its configuration stays" test -e /etc/nginx/snippets/aegis_gateway.conf
 check "nginx takes its configuration without it" nginx -t
-apt purge --autoremove libnginx-mod-http-aegis aegis-common aegisctl
+apt purge --autoremove libnginx-mod-http-aegis aegis-common aegis-workers aegisctl
 files >/tmp/after
 check "purged, every file is as before" diff /tmp/before /tmp/after
+check "of users and groups its own alone are left" sh -c '
+    cat /etc/passwd /etc/group | diff /tmp/users - | grep "^[<>]" >/tmp/left
+    grep -q "^> aegis:" /tmp/left && ! grep -vE "^> aegis(-ingest)?:" /tmp/left'
 nginx -s quit
 check "nginx stops" until_ok 10 test ! -e /run/nginx.pid
 $net nginx
