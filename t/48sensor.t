@@ -1,6 +1,6 @@
 # 48sensor.t: telemetry on every path that senders know: what it becomes in the tables,
 # each sender's form of an answer, repeats, what is late, bad, too large or from
-# nobody, and a sensor that is killed with -9 between two answers.
+# nobody, a backlog and a limit that are full, a sensor killed with -9 between answers.
 use v5.36;
 use lib 't/lib';
 use Test::More;
@@ -299,6 +299,46 @@ subtest 'a second one stands by' => sub {
     ok($served->(), 'the first one does');
     stop_process($p, 'TERM', 25);
     ok($served->(), 'and goes on when the second has ended');
+};
+
+# One with limits of its own, on a socket of its own: nobody else meets them.
+subtest 'limits that bite are said' => sub {
+    my ($port, $dir) = (free_port, scratch('limited'));
+    chmod 0777, $dir;
+    my $p = start_process('limited', [$stack->as_service(build_dir . '/aegis-worker', '-c', $stack->run_dir . '/conf/aegis.yaml', 'sensor')],
+        env => { AEGIS_METRICS_LISTEN => "127.0.0.1:$port", AEGIS_SENSOR_SOCKET => "$dir/s", AEGIS_SENSOR_QUEUE_MB => 1, AEGIS_SENSOR_SERIES_MAX => 3, san_env });
+    ok(wait_for('its socket', 20, sub { -S "$dir/s" }), 'a second sensor serves beside the first') or diag(slurp($p->{log}));
+    my $say = sub ($name, $body) {
+        my $file = spew("$dir/$name", snappy($body));
+        return ['curl', '-s', '-D', '-', '--unix-socket', "$dir/s", '-H', 'X-Aegis-Tenant: default', '-H', 'Content-Type: application/x-protobuf',
+            '-H', 'Content-Encoding: snappy', '--data-binary', "\@$file", 'http://sensor/api/v1/write'];
+    };
+    my $metric = sub ($name) { run(['curl', '-s', "http://127.0.0.1:$port/metrics"])->{out} =~ /^\Q$name\E(?:\{.*\})? (\S+)/m ? $1 : 0 };
+
+    # the disk is busy: what waits for its commit is more than a MiB
+    my $lock = $pg->connect;
+    $lock->begin_work;
+    $lock->do('LOCK TABLE aegis.ingest_journal IN SHARE MODE');
+    my @big = map { my $k = $_; $say->("big$k", write_request([{ __name__ => "full_$unique", service => 'f' }, map { [$past + 6 * $_ - $k, $k] } 1 .. 15_000])) } 1 .. 6;
+    start_process("big$_", $big[$_ - 1], log => "$dir/answer$_") for 1 .. 6;
+    my $answers = sub ($status) { scalar grep { slurp("$dir/answer$_") =~ /^HTTP\S+ $status\b/ } 1 .. 6 };
+    ok(wait_for('a refusal', 20, sub { $answers->(429) }), 'a full backlog is 429') or diag(map { slurp("$dir/answer$_") } 1 .. 6);
+    my ($no) = grep { /^HTTP\S+ 429/ } map { slurp("$dir/answer$_") } 1 .. 6;
+    like($no, qr/^retry-after: [1-9]\d*\r$/mi, 'with Retry-After');
+    cmp_ok($metric->('aegis_sensor_busy_total'), '>=', 1, 'and counted');
+    $lock->rollback;
+    # one that waited too long for the table is 503; either is sent again, as senders do
+    ok(wait_for('the others', 30, sub { $answers->(429) + $answers->(503) + $answers->(204) == 6 }), 'the others are answered') or diag(map { slurp("$dir/answer$_") } 1 .. 6);
+    for my $k (1 .. 6) {
+        ok(wait_for('it to be taken', 30, sub { run($big[$k - 1])->{out} =~ /^HTTP\S+ 204/ }), "sent again, $k is taken");
+    }
+
+    my @r = map { run($say->("series$_", write_request([{ __name__ => "many_$unique", service => 'f', n => "$_" }, [$past, 1]])))->{out} } 1 .. 4;
+    is((grep { /^HTTP\S+ 204/ } @r), 2, 'series up to the limit are taken');
+    like($r[-1], qr/^HTTP\S+ 400 .*has 3 series, which is the limit/s, 'those beyond it are refused, with the reason');
+    ok(wait_for('the limit to be seen', 20, sub { $metric->('aegis_sensor_series_refused') }), 'and are a metric');
+    stop_process($p, 'TERM', 25);
+    is($pg->one('SELECT sum(samples) FROM aegis.metric_1m WHERE metric = ?', "full_$unique"), 90_000, 'what was refused and sent again is there once');
 };
 
 $stack->finish;

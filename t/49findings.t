@@ -125,6 +125,31 @@ subtest 'a burst is one case' => sub {
     is_deeply(put($worker, @again), { opened => 0, joined => 0, held => 0 }, 'the same again are nothing new');
 };
 
+# A thousand series that go up and down around a fixed limit in six minutes.
+# What one pass finds of them is more than one statement places.
+subtest 'what one pass finds is placed by a thousand' => sub {
+    my $res = 'urn:k8s:svc:shop/' . new_key('burst');
+    my $undo = $stack->conf_edit('detectors.yaml', sub ($text) {
+        return $text . qq{  - {name: "$res", resource: "$res", above: 50, above_clear: 40, clear_samples: 1}\n} }, 'analyst');
+    $pg->do(q{INSERT INTO aegis.metric_1m (tenant, resource, metric, bucket, samples, avg, max, p95)
+        SELECT 'default', ?, 'm' || s, date_trunc('minute', now()) - make_interval(mins => n), 60, v, v, v
+          FROM generate_series(1, 1000) s, generate_series(3, 8) n, LATERAL (SELECT 100.0 * (n % 2) AS v) x}, $res);
+    $pg->do(q{UPDATE aegis.analyst_mark SET mark = '-infinity' WHERE source = 'metric'});
+    my $found = sub { $pg->one('SELECT count(*) FROM aegis.finding WHERE resource = ?', $res) };
+    ok(wait_for('three thousand findings', 120, sub { $found->() == 3000 }), 'each time is found') or diag($found->());
+    my %rule = map { ("$_->{decision} $_->{rule}" => $_->{n}) } @{ $pg->rows('SELECT decision, rule, count(*) AS n FROM aegis.finding WHERE resource = ? GROUP BY 1, 2', $res) };
+    is_deeply([ @rule{'opened first', 'joined same-resource', 'joined same-fingerprint'} ], [1, 999, 2000], '3000 findings, one case') or diag(explain(\%rule));
+    is($pg->one('SELECT count(DISTINCT case_id) FROM aegis.finding WHERE resource = ?', $res), 1, 'they name the same one');
+    # a statement's rows have its transaction
+    my $placed = $pg->dbh->selectcol_arrayref('SELECT count(*) FROM aegis.finding WHERE resource = ? GROUP BY xmin::text ORDER BY 1 DESC', undef, $res);
+    is($placed->[0], 1000, 'no statement placed more than a thousand');     # AEGIS_ANALYST_PLACED
+    cmp_ok(scalar(grep { $_ == 1000 } @$placed), '>=', 2, 'and those of one pass went on after that');
+    my $case = findings($res)->[0]{case_id};
+    is($pg->one('SELECT count(*) FROM aegis.event_envelope WHERE case_id = ? AND for_version = 0', $case), 200, 'which keeps 200 as evidence');
+    is($pg->one('SELECT findings FROM aegis.finding_group WHERE case_id = ?', $case), 3000, 'and counts them all');
+    $undo->();
+};
+
 subtest 'neighbours are one case, strangers are not' => sub {
     my @res = map { 'urn:k8s:svc:shop/' . new_key($_) } qw(a b c);
     $pg->do(q{INSERT INTO aegis.service_call_5m (tenant, caller, callee, bucket, calls, rps, err_rate)

@@ -181,14 +181,18 @@ END $$;
 CREATE OR REPLACE FUNCTION aegis.finding_put(p_tenant text, f json, p_window int, p_evidence int)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-    v_id       uuid := (f ->> 'finding_id')::uuid;
-    v_at       timestamptz := to_timestamp((f ->> 'at')::double precision);
-    v_place    record;
+    v_id       uuid; v_at timestamptz; v_place record; r record;
     v_group    aegis.finding_group;
     v_decision text; v_rule text; v_reason text; v_case uuid; v_msg text;
 BEGIN
-    SELECT * INTO v_place FROM aegis.finding_place(p_tenant, f ->> 'fingerprint',
-        coalesce(f ->> 'resource', ''), f ->> 'kind', v_at, p_window);
+    -- its text is read once, not once a member
+    SELECT * INTO r FROM json_to_record(f) AS x(finding_id uuid, fingerprint text, source text, kind text,
+        severity text, resource text, metric text, title text, summary text, score double precision,
+        at double precision, opens boolean, why text, labels json, links json, detail jsonb);
+    v_id := r.finding_id;
+    v_at := to_timestamp(r.at);
+    SELECT * INTO v_place FROM aegis.finding_place(p_tenant, r.fingerprint,
+        coalesce(r.resource, ''), r.kind, v_at, p_window);
     v_group := v_place.grp; v_rule := v_place.rule; v_reason := v_place.reason;
     v_case := v_group.case_id;
 
@@ -196,10 +200,10 @@ BEGIN
         v_decision := 'held';
     ELSIF v_group.group_id IS NOT NULL THEN
         v_decision := 'joined';
-    ELSIF NOT coalesce((f ->> 'opens')::boolean, true) THEN
+    ELSIF NOT coalesce(r.opens, true) THEN
         v_decision := 'held'; v_rule := 'opens-nothing';
-        v_reason := coalesce(f ->> 'why', 'a rule says that this opens no case');
-    ELSIF f ->> 'severity' = 'info' THEN
+        v_reason := coalesce(r.why, 'a rule says that this opens no case');
+    ELSIF r.severity = 'info' THEN
         v_decision := 'held'; v_rule := 'only-info';
         v_reason := 'what is only for information opens no case';
     ELSE
@@ -213,17 +217,17 @@ BEGIN
         VALUES (p_tenant, v_case, 0, aegis.outbox_part(v_case), v_msg, 'evt.analysis.findings.v1',
             json_build_object('tenant', p_tenant, 'actor', 'aegis:analyst', 'at', now(),
                 'correlation_id', 'finding-' || v_id, 'finding_id', v_id, 'episode', v_place.episode,
-                'fingerprint', f ->> 'fingerprint', 'severity', f ->> 'severity', 'kind', f ->> 'kind',
-                'title', f ->> 'title', 'summary', f ->> 'summary', 'labels', f -> 'labels',
-                'links', f -> 'links'));
+                'fingerprint', r.fingerprint, 'severity', r.severity, 'kind', r.kind,
+                'title', r.title, 'summary', r.summary, 'labels', r.labels,
+                'links', r.links));
     END IF;
 
     INSERT INTO aegis.finding (tenant, finding_id, fingerprint, source, kind, severity, resource, metric,
         title, summary, score, at, detail, decision, rule, reason, group_id, episode, case_id)
-    VALUES (p_tenant, v_id, f ->> 'fingerprint', f ->> 'source', f ->> 'kind', f ->> 'severity',
-        coalesce(f ->> 'resource', ''), coalesce(f ->> 'metric', ''), f ->> 'title',
-        coalesce(f ->> 'summary', ''), coalesce((f ->> 'score')::double precision, 0), v_at,
-        coalesce((f -> 'detail')::jsonb, '{}') || jsonb_build_object('links', coalesce(f -> 'links', '[]')),
+    VALUES (p_tenant, v_id, r.fingerprint, r.source, r.kind, r.severity,
+        coalesce(r.resource, ''), coalesce(r.metric, ''), r.title,
+        coalesce(r.summary, ''), coalesce(r.score, 0), v_at,
+        coalesce(r.detail, '{}') || jsonb_build_object('links', coalesce(r.links, '[]')),
         v_decision, v_rule, v_reason, v_group.group_id, v_group.episode, v_case);
 
     IF v_decision IN ('opened', 'joined') THEN
@@ -233,11 +237,11 @@ BEGIN
         END IF;
         -- a minute more or less does not matter, ten thousand versions of a row do
         INSERT INTO aegis.finding_member AS m (tenant, kind, key, group_id, last_at)
-        SELECT p_tenant, 'fingerprint', f ->> 'fingerprint', v_group.group_id, v_at
+        SELECT p_tenant, 'fingerprint', r.fingerprint, v_group.group_id, v_at
          UNION
         SELECT p_tenant, 'resource', k, v_group.group_id, v_at
-          FROM unnest(CASE WHEN f ->> 'kind' = 'missing' THEN ARRAY['*missing']
-               ELSE string_to_array(coalesce(f ->> 'resource', ''), '>') END) k WHERE k <> ''
+          FROM unnest(CASE WHEN r.kind = 'missing' THEN ARRAY['*missing']
+               ELSE string_to_array(coalesce(r.resource, ''), '>') END) k WHERE k <> ''
             ON CONFLICT (tenant, kind, key) DO UPDATE SET group_id = excluded.group_id,
                last_at = CASE WHEN m.group_id = excluded.group_id
                               THEN greatest(m.last_at, excluded.last_at) ELSE excluded.last_at END

@@ -2,8 +2,8 @@
 # bench.pl: `make bench-ingest`: remote write into the sensor through nginx, flat out and
 # at 100 000 samples/s, beside a plain COPY of the same rows and Prometheus' own
 # receiver, all on this machine, one after the other; then locators of one tenant, as
-# creates are measured, at 2 000/s and flat out. WORKS=hint: these alone.
-# Writes run/bench-ingest.json.
+# creates are measured, at 2 000/s and flat out. WORKS=hint: these alone; WORKS=write: all
+# but these. Then how long after a minute's end its rows are there. Writes run/bench-ingest.json.
 use v5.36;
 use Time::HiRes qw(time);
 use Aegis::Bench;
@@ -24,6 +24,17 @@ sub send_to ($what, $target, $path, $series, $per, $rate, $conns) {
     printf "%-42s %9d/s  p50 %7.2f ms  p99 %7.2f ms  max %8.2f ms  %d errors\n", $what, @$j{qw(per_s p50_ms p99_ms max_ms errors)};
     push @{ $rows{$what} }, $j;
     return $j;
+}
+
+# What was answered is there: each sample in exactly one row. The newest ones are of this
+# minute, which is written after its end.
+sub ended () {
+    my $end = 60 * (1 + int(time / 60));
+    my $answered = 0;
+    $answered += $_->{samples} for map { @{ $rows{$_} } } grep { /^sensor/ } keys %rows;
+    my $kept = sub { $bench->pg->one(q{SELECT coalesce(sum(samples), 0) FROM aegis.metric_1m WHERE tenant = 'bench0'}) };
+    wait_for('the last minute', 150, sub { $kept->() >= $answered });
+    printf "answered %d samples, in the minutes %d, %.1f s after the last minute's end\n", $answered, $kept->(), time - $end;
 }
 
 # rate 0: flat out. The load is that of t/bench, so that it can be held against creates.
@@ -76,25 +87,20 @@ wait_for('prometheus', 30, sub { run(['curl', '-fsS', "http://127.0.0.1:$port/-/
 
 for my $round (1 .. $rounds) {
     say "round $round";
-    hints("/ingest/hint, 2 000/s, $_ connections", $_, 2000) for 16, 64;
-    hints('/ingest/hint, flat out, 64 connections', 64, 0);
+    if (($ENV{WORKS} // '') ne 'write') {
+        hints("/ingest/hint, 2 000/s, $_ connections", $_, 2000) for 16, 64;
+        hints('/ingest/hint, flat out, 64 connections', 64, 0);
+    }
     next if ($ENV{WORKS} // '') eq 'hint';
     my $ours = "127.0.0.1:$bench->{plain}";
     send_to('sensor, flat out, 10 000 series', $ours, '/api/v1/write', 10_000, 2000, 0, 4);
     send_to('sensor, 100 000/s, 10 000 series', $ours, '/api/v1/write', 10_000, 2000, 100_000, 16);
     send_to('sensor, 100 000/s, 100 000 series', $ours, '/api/v1/write', 100_000, 2000, 100_000, 16);
+    ended();
     send_to('Prometheus, flat out, 10 000 series', "127.0.0.1:$port", '/api/v1/write', 10_000, 2000, 0, 4);
     send_to('Prometheus, 100 000/s, 100 000 series', "127.0.0.1:$port", '/api/v1/write', 100_000, 2000, 100_000, 16);
     copy_rows(2_000_000);
 }
-
-# what was answered is there: each sample in exactly one row
-my $answered = 0;
-$answered += $_->{samples} for map { @{ $rows{$_} } } grep { /^sensor/ } keys %rows;
-my $kept = sub { $bench->pg->one(q{SELECT coalesce(sum(samples), 0) FROM aegis.metric_1m WHERE tenant = 'bench0'}) };
-my $limit = time + 150;
-wait_for('the last minute', 150, sub { $kept->() >= $answered });
-printf "answered %d samples, in the minutes %d\n", $answered, $kept->();
 
 mkdir root . '/run' unless -d root . '/run';
 spew($ENV{JSON} || root . '/run/bench-ingest.json', json_encode(\%rows) . "\n");

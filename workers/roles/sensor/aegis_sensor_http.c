@@ -285,7 +285,6 @@ aegis_call_take(aegis_call_t *c)
     MHD_suspend_connection(c->connection);
     c->suspended = 1;
     if (aegis_sensor_full(x) || !aegis_sensor_submit(x, &c->job)) {
-        aegis_metric_add(x->m.busy, 1);
         (void) aegis_call_refuse(c, 429, "the backlog is full");
         c->decided = 1;
         MHD_resume_connection(c->connection);

@@ -15,6 +15,9 @@
 unsigned
 aegis_call_refuse(aegis_call_t *c, unsigned status, const char *why)
 {
+    if (status == 429) {
+        aegis_metric_add(c->x->m.busy, 1);
+    }
     c->status = status;
     (void) snprintf(c->why, sizeof(c->why), "%s", why[0] ? why : "it cannot be taken");
     return status;
