@@ -60,6 +60,7 @@ subtest 'the example site' => sub {
     }
     my $site = slurp("$root/usr/share/doc/libnginx-mod-http-aegis/examples/aegis-site.conf");
     unlike($site, qr/\bload_module\b/, 'loads nothing twice');
+    like(slurp("$root/usr/share/doc/libnginx-mod-http-aegis/examples/nginx-cpu.conf"), qr/^\[Service\]\nCPUWeight=\d+$/m, 'the share of the cores is beside it');
     spew("$prefix/keys", '');
     spew("$prefix/cursor.secret", '0123456789abcdef' x 2);
     run_ok([qw(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost),

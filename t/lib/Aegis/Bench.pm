@@ -48,7 +48,7 @@ sub machine ($self) {
     my $go = run(['go', 'version'])->{out} =~ /go([\d.]+)/ ? "Go $1, " : '';
     return sprintf '%d cores (%s), %.0f GiB, Linux %s, PostgreSQL %s, nginx %s, %s%s nginx workers', $n, $cpu // 'unknown', $mem / 1048576,
         (POSIX::uname())[2] =~ s/-.*//r, $self->pg->one("SELECT split_part(current_setting('server_version'), ' ', 1)"), $nginx // '?',
-        $go, (scalar grep { !$_->{exiting} } $self->{stack}->nginx_workers) . ($self->{units} ? ', CPU groups as of units' : ', no CPU groups');
+        $go, (scalar grep { !$_->{exiting} } $self->{stack}->nginx_workers) . ($self->{units} ? ', CPU groups' : '');
 }
 
 sub stack ($self) { return $self->{stack} }
@@ -79,8 +79,9 @@ sub _units ($self) {
     my $p = _procs();
     $self->{postmaster} = (split /\n/, slurp($self->{stack}->run_dir . '/pg/postmaster.pid'))[0];
     my %of = (nginx => $self->{stack}->pid('nginx'), postgres => $self->{postmaster});
+    my ($weight) = slurp(root . '/deploy/conf/nginx-cpu.conf') =~ /^CPUWeight=(\d+)$/m;
     for my $unit (sort keys %of) {
-        $units->put($unit, $of{$unit}, grep { $p->{$_}[0] == $of{$unit} } keys %$p);
+        $units->put($unit, $unit eq 'nginx' ? $weight : 100, $of{$unit}, grep { $p->{$_}[0] == $of{$unit} } keys %$p);
     }
 }
 
@@ -298,7 +299,7 @@ sub _attended ($self, $code, $argv, %opt) {
     my $out = "$self->{dir}/out";
     unlink $out;
     my $p = start_process('load', $argv, log => $out, env => $opt{env});
-    $self->{units}->put('load', $p->{pid}) if $self->{units};
+    $self->{units}->put('load', 100, $p->{pid}) if $self->{units};
     my $done = wait_for("$argv->[0] to end", $opt{timeout}, sub {
         $code->() if $code;
         !alive($p->{pid});
@@ -327,7 +328,7 @@ sub probe ($self, $phases) {
     spew("$self->{dir}/healthz", "0 /healthz\n");
     my $p = start_process('probe', [build_dir . '/t/bench/load', '--port', $self->{plain}, '--tokens', $self->{tokens}, '--conns', 1, '--work', 'paths',
         '--paths', "$self->{dir}/healthz", '--prefix', 'p', '--warm', $self->{warm}, '--phases', $phases], log => $out);
-    $self->{units}->put('probe', $p->{pid}) if $self->{units};
+    $self->{units}->put('probe', 100, $p->{pid}) if $self->{units};
     return sub {
         wait_for('the probe to end', 60, sub { !alive($p->{pid}) });
         stop_process($p);
@@ -377,7 +378,7 @@ sub peer ($self, $work, $mode, $conns, $tls = 0) {
         STATEMENTS => "$self->{dir}/statements.json", ACCESS_LOG => "$self->{dir}/peer-access.log",
         TLS_CERT => $s->run_dir . '/tls/server.pem', TLS_KEY => $s->run_dir . '/tls/server.key',
         DATABASE_URL => "postgres://aegis_gateway:$pw\@$self->{stack}{pg}{host}:$self->{stack}{pg}{port}/aegis?sslmode=disable&aegis.tenants=" . ($SCOPE =~ s/\x1f/%1F/gr) });
-    $self->{units}->put('peer', $self->{peer}{pid}) if $self->{units};
+    $self->{units}->put('peer', 100, $self->{peer}{pid}) if $self->{units};
     my $up = wait_for('the peer to listen', 15, sub { IO::Socket::INET->new(PeerAddr => "127.0.0.1:$plain") && IO::Socket::INET->new(PeerAddr => "127.0.0.1:$secure") });
     my $r = $up && eval { $self->_http($tls ? $secure : $plain, $work, $conns, $tls, 'peer') };
     my $why = $@;

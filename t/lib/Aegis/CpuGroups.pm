@@ -1,5 +1,5 @@
 # Aegis::CpuGroups: a CPU group of its own for nginx, for PostgreSQL and for what
-# asks them, of equal weight: what systemd makes of services once one of them has
+# asks them, with weights: what systemd makes of services once one of them has
 # CPUWeight=. Without, the kernel's autogroups give each PostgreSQL session, which
 # calls setsid(2), a share of the cores as large as all of nginx has.
 # Both hierarchies of cgroups(7) will do; it takes root.
@@ -35,10 +35,14 @@ sub _write ($file, $text) {
     return syswrite($f, $text) ? 1 : 0;
 }
 
-# Into the group of that name; what they start later is in it, too.
-sub put ($self, $group, @pids) {
+# Into the group of that name, whose weight is set when it is made, in hundredths of
+# the usual one as CPUWeight= is; what they start later is in it, too.
+sub put ($self, $group, $weight, @pids) {
     my $dir = "$self->{dir}/$group";
-    $self->{made}{$group} ||= mkdir $dir or die "$dir: $!";
+    if (!$self->{made}{$group}++) {
+        mkdir $dir or die "$dir: $!";
+        _write("$dir/$self->{file}", int $WEIGHT->{ $self->{file} } * $weight / 100) or die "$dir: $!";
+    }
     _write("$dir/cgroup.procs", $_) for @pids;
 }
 
