@@ -276,7 +276,8 @@ subtest 'a client that leaves' => sub {
     my @gone = map { send_now(patch(new_case()->id, { event => 'force_park' })) } 1 .. 5;
     CORE::close($_->[1]) for @gone;
     $lock->rollback;
-    is(answer($busy)->status, 200, 'disturbs no other');
+    my $r = answer($busy);
+    is($r->status, 200, 'disturbs no other') or diag($r->brief);
     is($http->get('/healthz')->status, 200, 'nor the worker');
 };
 
