@@ -41,7 +41,7 @@
 #define NGX_HTTP_AEGIS_MAX_PENDING 40
 #define NGX_HTTP_AEGIS_PENDING_MS  25
 #define NGX_HTTP_AEGIS_UNIT_BYTES  (1024 * 1024)   /* a group stops growing here */
-#define NGX_HTTP_AEGIS_SLOTS       8192            /* power of two */
+#define NGX_HTTP_AEGIS_SLOTS       65536           /* power of two, see queue.c */
 
 typedef struct ngx_http_aegis_db_s    ngx_http_aegis_db_t;
 typedef struct ngx_http_aegis_lane_s  ngx_http_aegis_lane_t;

@@ -63,6 +63,8 @@ ngx_http_aegis_lane_create(ngx_http_aegis_db_t *db, ngx_uint_t write, ngx_uint_t
 }
 
 
+/* Where a job's key and case are counted. There are many slots, because a job whose
+ * slot is a waiting one's by chance waits with it, as long as that one does for a lock. */
 static void
 ngx_http_aegis_queue_slots(ngx_http_aegis_job_t *job)
 {
