@@ -69,16 +69,17 @@ sub overload ($b) {
     my ($before, $during, $after) = @{ $j->{phases} };
     my $normal = 2 * $before->{p99_ms} + 2;
     my $ends = $before->{secs} + $during->{secs};
-    # normal again is what is normal for a second from then on; what is late after that is told by itself
+    # normal again: nothing is late any more. The first second that is normal is told beside it, not judged
     my @after = grep { $_->[0] > $ends } @{ $j->{slices} };
-    my @bad = grep { $after[$_][5] > $normal } 0 .. $#after;
-    my $from = 0;
-    for my $i (@bad) { $from = $i + 1 if $i < $from + 10 }
-    my $recovery = $from + 10 <= @after ? $from / 10 : undef;
+    my @late = grep { $after[$_][5] > $normal } 0 .. $#after;
+    my $recovery = @late ? $after[ $late[-1] ][0] - $ends : 0;
+    my $second = 0;
+    for my $i (@late) { $second = $i + 1 if $i < $second + 10 }
     return { peak_rps => $rps, offered_rps => $much, goodput => $during->{rps} / $rps, p99_ms => $during->{p99_ms},
         refused => $during->{refused}, gave_up => $during->{gave_up}, health_p99_ms => $health->{p99_ms},
         health_n => $health->{ok}, normal_p99_ms => $before->{p99_ms}, after_p99_ms => $after->{p99_ms},
-        recovery_s => $recovery, late_slices => scalar(grep { $_ > $from } @bad), foreign_cores => $j->{foreign} };
+        recovery_s => $recovery < $after->{secs} - 0.5 ? $recovery : undef,
+        normal_second_s => $second + 10 <= @after ? $second / 10 : undef, late_slices => scalar @late, foreign_cores => $j->{foreign} };
 }
 
 1;
