@@ -41,7 +41,6 @@
 #define NGX_HTTP_AEGIS_MAX_PENDING 40
 #define NGX_HTTP_AEGIS_PENDING_MS  25
 #define NGX_HTTP_AEGIS_UNIT_BYTES  (1024 * 1024)   /* a group stops growing here */
-#define NGX_HTTP_AEGIS_SLOTS       65536           /* power of two, see queue.c */
 
 typedef struct ngx_http_aegis_db_s    ngx_http_aegis_db_t;
 typedef struct ngx_http_aegis_lane_s  ngx_http_aegis_lane_t;
@@ -205,8 +204,8 @@ struct ngx_http_aegis_lane_s {
     ngx_event_t               wake;         /* a delayed job may go now */
     ngx_msec_t                notified;     /* when the relay was last woken */
     time_t                    full_at;      /* when a full queue was last logged */
-    uint16_t                 *busy;         /* slots of keys and cases in flight */
-    uint32_t                 *mark;         /* slots seen in the scan mark_gen */
+    struct ngx_http_aegis_mark_s *marks;    /* keys and cases met in the scan mark_gen */
+    ngx_uint_t                marks_mask;
     uint32_t                  mark_gen;
 };
 
@@ -314,8 +313,8 @@ struct ngx_http_aegis_job_s {
     ngx_event_t               timer;        /* deadline while queued */
     ngx_msec_t                deadline;
     ngx_msec_t                not_before;   /* valid when delayed */
-    uint32_t                  key_slot;
-    uint32_t                  case_slot;
+    uint64_t                  key_id;       /* hashes: whose turn, see queue.c */
+    uint64_t                  case_id;
     size_t                    bytes;
     uint64_t                  queued_us;    /* when it was put into the queue */
     uint64_t                  queue_us;     /* time spent there */

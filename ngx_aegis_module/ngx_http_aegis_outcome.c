@@ -33,28 +33,6 @@ static const ngx_http_aegis_sqlstate_t  ngx_http_aegis_sqlstates[] = {
 };
 
 
-/* The jobs stay in_flight, so that none is freed before it got its answer: one
- * answer may close a client's connection, and other requests with it. */
-static void
-ngx_http_aegis_outcome_landed(ngx_http_aegis_lane_t *lane,
-    ngx_http_aegis_unit_t *unit)
-{
-    ngx_uint_t             i;
-    ngx_http_aegis_job_t  *job;
-
-    lane->n_alone -= unit->alone;
-
-    for (i = 0; i < unit->n; i++) {
-        job = unit->jobs[i];
-
-        if (lane->write) {
-            lane->busy[job->key_slot]--;
-            lane->busy[job->case_slot]--;
-        }
-    }
-}
-
-
 void
 ngx_http_aegis_outcome_fail(ngx_http_aegis_job_t *job, aegis_code_t code,
     const char *detail)
@@ -172,8 +150,10 @@ ngx_http_aegis_outcome_done(ngx_http_aegis_pg_t *pg, ngx_http_aegis_unit_t *unit
     ngx_uint_t              i;
     ngx_http_aegis_lane_t  *lane;
 
+    /* jobs stay in_flight, so that none is freed before it got its answer: one answer
+     * may close a client's connection, and other requests with it */
     lane = pg->lane;
-    ngx_http_aegis_outcome_landed(lane, unit);
+    lane->n_alone -= unit->alone;
 
     /* backwards, so that several of them keep their order at the head */
     for (i = unit->n; i-- > 0; /* void */ ) {
@@ -233,7 +213,7 @@ ngx_http_aegis_outcome_error(ngx_http_aegis_pg_t *pg, ngx_http_aegis_unit_t *uni
                                                : aegis_stmt(job->stmt)->name,
                   n, sqlstate, message);
 
-    ngx_http_aegis_outcome_landed(pg->lane, unit);
+    pg->lane->n_alone -= unit->alone;
 
     for (i = n; i-- > 0; /* void */ ) {
         job = unit->jobs[i];
@@ -277,7 +257,7 @@ ngx_http_aegis_outcome_lost(ngx_http_aegis_pg_t *pg, ngx_http_aegis_unit_t *unit
     ngx_uint_t             i;
     ngx_http_aegis_job_t  *job;
 
-    ngx_http_aegis_outcome_landed(pg->lane, unit);
+    pg->lane->n_alone -= unit->alone;
 
     for (i = unit->n; i-- > 0; /* void */ ) {
         job = unit->jobs[i];

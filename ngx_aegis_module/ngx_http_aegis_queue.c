@@ -5,8 +5,9 @@
  *
  * Invariant of the write lane: a key (tenant, principal, key) and a case are in
  * at most one place of all that is in flight, and a job never overtakes an
- * earlier one of its key or case. Keys and cases are slots of a table: two that
- * share a slot wait for each other needlessly, and nothing else happens.
+ * earlier one of its key or case. Whose turn it is follows from what is in flight and
+ * what waits, each time that a unit is picked; keys and cases are known by hashes of
+ * 64 bits, so that nobody waits for a stranger.
  * outcome.c says what the end of a unit means to each of its jobs.
  */
 #include "ngx_http_aegis_module.h"
@@ -14,6 +15,12 @@
 #define NGX_HTTP_AEGIS_GATHER_MIN  6        /* requests that are waited for */
 #define NGX_HTTP_AEGIS_GATHER_FULL 16       /* a unit of so many is worth sending */
 #define NGX_HTTP_AEGIS_GATHER_US   10000
+
+/* A key or a case that was met in the scan gen. */
+struct ngx_http_aegis_mark_s {
+    uint64_t  id;
+    uint32_t  gen;
+};
 
 static void ngx_http_aegis_queue_post(ngx_event_t *ev);
 static void ngx_http_aegis_queue_wake(ngx_event_t *ev);
@@ -24,7 +31,7 @@ ngx_http_aegis_lane_t *
 ngx_http_aegis_lane_create(ngx_http_aegis_db_t *db, ngx_uint_t write, ngx_uint_t n,
     ngx_pool_t *pool)
 {
-    ngx_uint_t              i;
+    ngx_uint_t              i, most;
     ngx_http_aegis_lane_t  *lane;
 
     lane = ngx_pcalloc(pool, sizeof(ngx_http_aegis_lane_t));
@@ -33,11 +40,20 @@ ngx_http_aegis_lane_create(ngx_http_aegis_db_t *db, ngx_uint_t write, ngx_uint_t
     }
 
     lane->pgs = ngx_pcalloc(pool, n * sizeof(ngx_http_aegis_pg_t));
-    lane->busy = ngx_pcalloc(pool, NGX_HTTP_AEGIS_SLOTS * sizeof(uint16_t));
-    lane->mark = ngx_pcalloc(pool, NGX_HTTP_AEGIS_SLOTS * sizeof(uint32_t));
-
-    if (lane->pgs == NULL || lane->busy == NULL || lane->mark == NULL) {
+    if (lane->pgs == NULL) {
         return NULL;
+    }
+
+    if (write) {
+        /* a key and a case of all that can wait or be in flight, half full at most */
+        most = 4 * (db->conf->queue + (n + 1) * NGX_HTTP_AEGIS_MAX_GROUP);
+        for (i = 1; i < most; i *= 2) { /* void */ }
+        lane->marks_mask = i - 1;
+
+        lane->marks = ngx_pcalloc(pool, i * sizeof(struct ngx_http_aegis_mark_s));
+        if (lane->marks == NULL) {
+            return NULL;
+        }
     }
 
     lane->db = db;
@@ -63,31 +79,88 @@ ngx_http_aegis_lane_create(ngx_http_aegis_db_t *db, ngx_uint_t write, ngx_uint_t
 }
 
 
-/* Where a job's key and case are counted. There are many slots, because a job whose
- * slot is a waiting one's by chance waits with it, as long as that one does for a lock. */
 static void
-ngx_http_aegis_queue_slots(ngx_http_aegis_job_t *job)
+ngx_http_aegis_queue_ids(ngx_http_aegis_job_t *job)
 {
-    uint32_t            h;
+    uint64_t            tenant, principal;
     const aegis_str_t  *v;
 
     v = job->item.v;
 
-    h = ngx_murmur_hash2((u_char *) v[AEGIS_C_tenant].data, v[AEGIS_C_tenant].len);
-    job->case_slot = (h ^ ngx_murmur_hash2((u_char *) v[AEGIS_C_case_id].data,
-                                           v[AEGIS_C_case_id].len))
-                     & (NGX_HTTP_AEGIS_SLOTS - 1);
+    tenant = ngx_murmur_hash2((u_char *) v[AEGIS_C_tenant].data, v[AEGIS_C_tenant].len);
+    job->case_id = (tenant << 32 | ngx_murmur_hash2((u_char *) v[AEGIS_C_case_id].data,
+                                                    v[AEGIS_C_case_id].len));
 
-    h = h * 31 + ngx_murmur_hash2((u_char *) v[AEGIS_C_principal].data,
-                                  v[AEGIS_C_principal].len);
-    h = h * 31 + ngx_murmur_hash2((u_char *) v[AEGIS_C_key].data,
-                                  v[AEGIS_C_key].len);
-    job->key_slot = h & (NGX_HTTP_AEGIS_SLOTS - 1);
+    principal = ngx_murmur_hash2((u_char *) v[AEGIS_C_principal].data,
+                                 v[AEGIS_C_principal].len);
+    job->key_id = ((tenant * 31 + principal + 1) << 32
+                   | ngx_murmur_hash2((u_char *) v[AEGIS_C_key].data,
+                                      v[AEGIS_C_key].len));
 
     /* these only add rows of their own: all that come go together, of one case,
-     * and of none, which would be one slot for all of the tenant's */
+     * and of none, which would be one for all of the tenant's */
     if (job->stmt == AEGIS_STMT_INGEST_HINT || job->stmt == AEGIS_STMT_ANALYZE_ASK) {
-        job->case_slot = job->key_slot;
+        job->case_id = job->key_id;
+    }
+}
+
+
+/* Was it met in this scan? If not, and add, it is now. */
+static ngx_uint_t
+ngx_http_aegis_queue_met(ngx_http_aegis_lane_t *lane, uint64_t id, ngx_uint_t add)
+{
+    ngx_uint_t                     i, left;
+    struct ngx_http_aegis_mark_s  *m;
+
+    i = (ngx_uint_t) ((id * 0x9e3779b97f4a7c15ULL) >> 32) & lane->marks_mask;
+
+    for (left = lane->marks_mask; left; left--) {
+        m = &lane->marks[i];
+
+        if (m->gen != lane->mark_gen) {
+            if (add) {
+                m->gen = lane->mark_gen;
+                m->id = id;
+            }
+            return 0;
+        }
+
+        if (m->id == id) {
+            return 1;
+        }
+
+        i = (i + 1) & lane->marks_mask;
+    }
+
+    return 1;                           /* no room, which cannot be: rather wait */
+}
+
+
+static void
+ngx_http_aegis_queue_meet(ngx_http_aegis_lane_t *lane, const ngx_http_aegis_job_t *job)
+{
+    (void) ngx_http_aegis_queue_met(lane, job->key_id, 1);
+    (void) ngx_http_aegis_queue_met(lane, job->case_id, 1);
+}
+
+
+/* A new scan, which begins with what is in flight. */
+static void
+ngx_http_aegis_queue_scan(ngx_http_aegis_lane_t *lane)
+{
+    ngx_uint_t            i, k;
+    ngx_http_aegis_pg_t  *pg;
+
+    if (++lane->mark_gen == 0) {
+        ngx_memzero(lane->marks, (lane->marks_mask + 1) * sizeof(struct ngx_http_aegis_mark_s));
+        lane->mark_gen = 1;
+    }
+
+    for (i = 0; i < lane->n_pgs; i++) {
+        pg = &lane->pgs[i];
+        for (k = 0; pg->state == NGX_HTTP_AEGIS_PG_BUSY && k < pg->unit.n; k++) {
+            ngx_http_aegis_queue_meet(lane, pg->unit.jobs[k]);
+        }
     }
 }
 
@@ -222,7 +295,7 @@ ngx_http_aegis_queue_push(ngx_http_aegis_lane_t *lane, ngx_http_aegis_job_t *job
     }
 
     if (lane->write) {
-        ngx_http_aegis_queue_slots(job);
+        ngx_http_aegis_queue_ids(job);
     }
 
     ngx_http_aegis_queue_insert(lane, job, job->probe != NULL);
@@ -300,9 +373,8 @@ ngx_http_aegis_queue_held(ngx_http_aegis_lane_t *lane, ngx_http_aegis_job_t *job
     ngx_msec_int_t  left;
 
     if (lane->write
-        && (lane->busy[job->key_slot] || lane->busy[job->case_slot]
-            || lane->mark[job->key_slot] == lane->mark_gen
-            || lane->mark[job->case_slot] == lane->mark_gen))
+        && (ngx_http_aegis_queue_met(lane, job->key_id, 0)
+            || ngx_http_aegis_queue_met(lane, job->case_id, 0)))
     {
         return 1;
     }
@@ -335,9 +407,8 @@ ngx_http_aegis_queue_pick(ngx_http_aegis_lane_t *lane, ngx_http_aegis_unit_t *un
     unit->alone = 0;
     unit->bytes = 0;
 
-    if (++lane->mark_gen == 0) {
-        ngx_memzero(lane->mark, NGX_HTTP_AEGIS_SLOTS * sizeof(uint32_t));
-        lane->mark_gen = 1;
+    if (lane->write) {
+        ngx_http_aegis_queue_scan(lane);
     }
 
     first = NULL;
@@ -364,8 +435,7 @@ ngx_http_aegis_queue_pick(ngx_http_aegis_lane_t *lane, ngx_http_aegis_unit_t *un
         }
 
         if (lane->write) {
-            lane->mark[job->key_slot] = lane->mark_gen;
-            lane->mark[job->case_slot] = lane->mark_gen;
+            ngx_http_aegis_queue_meet(lane, job);
         }
 
         if (!take) {
@@ -460,11 +530,6 @@ ngx_http_aegis_queue_dispatch(ngx_http_aegis_lane_t *lane)
         for (k = 0; k < pg->unit.n; k++) {
             job = pg->unit.jobs[k];
             job->in_flight = 1;
-
-            if (lane->write) {
-                lane->busy[job->key_slot]++;
-                lane->busy[job->case_slot]++;
-            }
         }
 
         lane->n_alone += pg->unit.alone;

@@ -171,6 +171,7 @@ subtest 'a commit that fails is no success' => sub {
 
 subtest 'the queue is bounded' => sub {
     my $again = narrow(1, 'aegis_queue 4;');
+    $http = $stack->http;
     my $locked = new_case();
     my @c = map { new_case() } 1 .. 20;
     my $lock = hold($locked->id);
@@ -203,6 +204,8 @@ subtest 'a locked row stalls nobody else' => sub {
     waits_for_lock();
     my @r = $http->crowd([ map { patch($_->id, { event => 'force_park' }) } @c ], connections => 20);
     is((grep { $_->status != 200 } @r), 0, '40 other cases are moved meanwhile') or diag(map { $_->brief . "\n" } grep { $_->status != 200 } @r);
+    my @made = $http->crowd([ map { { method => 'POST', path => '/case/create', headers => ['Idempotency-Key', new_key()], json => { title => "stranger $_", mode => 'manual' } } } 1 .. 1000 ], connections => 20);
+    is((grep { $_->status != 201 } @made), 0, 'a thousand are created: none shares anything with the locked one');
     ok(waits_for_lock(), 'while the requests for the locked one still wait');
     $lock->rollback;
     my @w = map { answer($_) } @waiting;
