@@ -61,6 +61,11 @@ subtest 'injection strings are data' => sub {
     is_deeply(\@bad, [], 'each arrives as it was written, byte for byte');
     my @found = grep { -e } map { "$_/aegis-injected" } '/', '/tmp', $stack->run_dir, "$scripts", $stack->run_dir . '/objects', root;
     is_deeply(\@found, [], 'and none of them was run');
+    for my $by (qw(bash perl python3)) {
+        next unless -x "/usr/bin/$by";
+        $stack->add_script("t-by-$by.sh", "#!/usr/bin/$by\n# says what runs it\n" . ($by eq 'bash' ? "echo $by\n" : "print('$by')\n"));
+        is(out((steps(execute(step("t-by-$by.sh"))))[0]) =~ s/\n//r, $by, "a script of $by is run, and from its beginning");
+    }
     my $name = $http->write('POST', '/plan/generate', { case_id => Aegis::Case->create($http, mode => 'manual')->drive('PLANNING')->id,
         plan => Aegis::Case::echo_plan(steps => [step('$(id)')]) });
     is($name->status, 422, 'as the name of a script they are refused');
@@ -171,6 +176,8 @@ subtest 'a fork bomb' => sub {
 subtest 'escapes' => sub {
     $stack->add_script('t-escape.sh', "#!/bin/bash\n# leaves by every door\n(setsid bash -c 'trap \"\" TERM HUP; exec sleep 910' &)\n(nohup setsid setsid sleep 911 >/dev/null 2>&1 </dev/null &)\n"
         . "perl -e 'use POSIX; fork && exit; POSIX::setsid(); fork && exit; chdir \"/\"; close \$_ for *STDIN, *STDOUT, *STDERR; sleep 912'\nsleep 0.3\n[ \"\$1\" = stay ] && exec sleep 913\nexit 0\n");
+    # and one that nobody can know by its environment
+    $stack->add_script('t-hide.sh', "#!/bin/bash\n# hides\n(env -i setsid bash -c 'trap \"\" TERM HUP; exec sleep 914' &)\n(setsid setsid sleep 911 >/dev/null 2>&1 </dev/null &)\nsleep 0.3\nexec sleep 913\n");
     for my $box ($ns ? 'auto' : (), 'off') {
         my $undo = set(namespaces => $box, processes => 8192);    # without namespaces it counts all of the user's
         wait_for('the setting', 15, sub { $stack->metric('exec', 'aegis_exec_confined', 'by="namespaces"') == ($box eq 'auto') });
@@ -183,23 +190,65 @@ subtest 'escapes' => sub {
         $undo->();
     }
     wait_for('the setting', 15, sub { $stack->metric('exec', 'aegis_exec_confined', 'by="namespaces"') == $ns });
-    # the warden itself is killed
-    my $c = Aegis::Case->create($http, mode => 'manual')->drive('EXECUTING', plan => { steps => [step('t-escape.sh', 'stay')] });
+};
+
+# Who stands between the executor and the script of a run, and how many there are of it.
+my $parents = sub () { map { (eval { slurp("$_/stat") } // '') =~ /^(\d+) \(.*\) \S (\d+)/s ? ($1 => $2) : () } glob '/proc/[0-9]*' };
+my $says = sub ($pid, $file) { (eval { slurp("/proc/$pid/$file") } // '') };
+my $between = sub ($exec) {
+    my ($at) = grep { $says->($_, 'cmdline') =~ /^sleep\x{0}913/ } map { s{.*/}{}r } alive_of($exec);
+    my (%p, %is) = $parents->();
+    for (; $at; $at = $p{$at}) { $says->($at, 'comm') =~ /^aegis-(warden|keeper)/ and $is{$1} = $at }
+    return \%is;
+};
+my $tree = sub ($root) { my %p = $parents->(); my @all = ($root); for my $at (@all) { push @all, grep { $p{$_} == $at } keys %p } return @all };
+my $begin = sub ($script) {
+    my $c = Aegis::Case->create($http, mode => 'manual')->drive('EXECUTING', plan => { steps => [step($script, 'stay')] });
     my $exec = $c->post('/adapter/exec')->json->{exec_id};
-    ok(wait_for('it to run', 20, sub { grep { (eval { slurp("$_/cmdline") } // "") =~ /^sleep\x{0}913/ } alive_of($exec) }), 'a third one runs');
-    my ($one) = grep { (eval { slurp("$_/cmdline") } // '') =~ /^sleep\x{0}913/ } alive_of($exec);
-    my $pid = $one =~ s{.*/}{}r;
-    my %parent = map { (eval { slurp("$_/stat") } // '') =~ /^(\d+) \(.*\) \S (\d+)/s ? ($1 => $2) : () } glob '/proc/[0-9]*';
-    my ($warden) = grep { ($parent{$_} // 0) && (eval { slurp("/proc/$_/comm") } // '') =~ /^aegis-warden/ } do { my @up = ($pid); push @up, $parent{ $up[-1] } while $parent{ $up[-1] }; @up };
-    ok($warden, 'it has a warden') or return;
-    # without namespaces, and without a control group, nobody but its warden knows of what has left the session
-    my $theirs = sub { grep { $ns || (eval { slurp("$_/stat") } // '') =~ /\) \S \d+ \d+ $warden /s } alive_of($exec) };
-    ok(scalar $theirs->(), 'and what it knows of') or return;
-    kill 'KILL', $warden;
-    ok(wait_for('all of it to be gone', 10, sub { !$theirs->() }), 'which is killed, and nobody ' . ($ns ? 'of the script' : 'of its session') . ' is left');
-    kill 'KILL', map { s{.*/}{}r } alive_of($exec);
-    my $run = wait_for('the run to end', 30, sub { my $r = $http->get("/exec/$exec")->json; $r->{finished_at} ? $r : undef });
-    like($run->{reason} // '', qr/^outcome of step 1 unknown: .*warden was killed/, $run->{reason} // 'no end');
+    wait_for('it to run', 20, sub { (grep { $says->($_, 'cmdline') =~ /^sleep\x{0}913/ } map { s{.*/}{}r } alive_of($exec)) && keys %{ $between->($exec) } == 2 }) // die "it does not run\n";
+    my $is = $between->($exec);
+    wait_for('it to have hidden', 20, sub { grep { $says->($_, 'cmdline') =~ /^sleep\x{0}914/ } $tree->($is->{keeper}) }) if $script eq 't-hide.sh';
+    return { exec => $exec, %$is, all => [ grep { $_ != $is->{keeper} && $_ != $is->{warden} } $tree->($is->{keeper}) ], when => { map { $_ => $says->($_, 'stat') =~ /\) (?:\S+ ){19}(\d+)/s } $tree->($is->{keeper}) } };
+};
+# those of them that are alive: the same number that began at the same moment
+my $left = sub ($r) { grep { my $s = $says->($_, 'stat'); $s =~ /\) (\S) (?:\S+ ){18}(\d+)/s && $1 ne 'Z' && $2 == $r->{when}{$_} } @{ $r->{all} } };
+my $over = sub ($r) { wait_for('the run to end', 60, sub { my $x = $http->get("/exec/$r->{exec}")->json; $x->{finished_at} ? $x : undef }) // {} };
+
+subtest 'whoever is killed' => sub {
+    for my $box ($ns ? 'auto' : (), 'off') {
+        my $undo = set(namespaces => $box, processes => 8192);
+        wait_for('the setting', 15, sub { $stack->metric('exec', 'aegis_exec_confined', 'by="namespaces"') == ($box eq 'auto') });
+        # [script, who]: whoever cleans its environment can be known by its parents alone
+        my @trials = (['t-hide.sh', 'warden'], ['t-hide.sh', 'keeper'], ['t-escape.sh', 'warden', 'keeper']);
+        my @r = map { $begin->($_->[0]) } @trials;
+        for my $i (0 .. $#r) {
+            cmp_ok(scalar @{ $r[$i]{all} }, '>=', 3, "namespaces $box: a script of " . @{ $r[$i]{all} } . ' processes');
+            kill 'KILL', map { $r[$i]{$_} } @{ $trials[$i] }[1 .. $#{ $trials[$i] }];
+        }
+        is($http->write('POST', "/exec/$r[1]{exec}/cancel", { reason => 'seen enough' })->status, 202, 'one that has no keeper is cancelled');
+        for my $i (0 .. $#r) {
+            my $what = "namespaces $box, without its " . join ' and ', @{ $trials[$i] }[1 .. $#{ $trials[$i] }];
+            my $run = $over->($r[$i]);
+            like($run->{reason} // '', $i == 1 ? qr/seen enough/ : qr/^outcome of step 1 unknown: .*warden was killed/, "$what: $run->{reason}");
+            is_deeply([ $left->($r[$i]) ], [], "$what: nobody of it is left when that is recorded");
+        }
+
+        $undo->(), next if $box ne 'off';        # there the kernel ends what is in them: F5 of the campaign
+        @trials = (['t-hide.sh'], ['t-hide.sh', 'warden'], ['t-hide.sh', 'keeper'], ['t-escape.sh', 'warden', 'keeper']);
+        @r = map { $begin->($_->[0]) } @trials;
+        my $executor = ($parents->())[0] && do { my %p = $parents->(); $p{ $r[0]{keeper} } };
+        kill 'KILL', $executor, map { my $i = $_; map { $r[$i]{$_} } @{ $trials[$i] }[1 .. $#{ $trials[$i] }] } 0 .. $#r;
+        for my $i (0 .. 2) {
+            ok(wait_for('all of it to be gone', 10, sub { !$left->($r[$i]) }), "namespaces $box, without executor" . ($trials[$i][1] ? " and $trials[$i][1]" : '') . ': nobody of it is left');
+        }
+        for my $i (0 .. $#r) {
+            my $run = $over->($r[$i]);
+            like($run->{reason} // '', qr/^outcome of step 1 unknown/, $run->{reason} // 'no end');
+            is_deeply([ $left->($r[$i]) ], [], "namespaces $box, without executor" . join('', map { ", $_" } @{ $trials[$i] }[1 .. $#{ $trials[$i] }]) . ': nobody is left when that is recorded');
+        }
+        $undo->();
+    }
+    wait_for('the setting', 15, sub { $stack->metric('exec', 'aegis_exec_confined', 'by="namespaces"') == $ns });
 };
 
 subtest 'a /tmp of its own' => sub {
@@ -238,16 +287,25 @@ subtest 'a control group of its own' => sub {
     my $pid = $stack->pid('exec');
     my ($uid, $gid) = (stat "/proc/$pid")[4, 5];
     chown $uid, $gid, $group, map { "$group/cgroup.$_" } qw(procs subtree_control threads);
+    # where version 2 has the controllers, whoever delegates hands them on; version 1 has groups of the same path
+    if (open my $f, '>', "$mount/cgroup.subtree_control") { syswrite $f, '+memory +pids' }
+    my $has = sub ($c) { (eval { slurp("$group/cgroup.controllers") } // '') =~ /\b$c\b/ };
+    my @v1 = map { my $c = $_; my ($at) = slurp('/proc/self/mountinfo') =~ /^(?:\S+ ){3}\/ (\S+) .* - cgroup \S+ \S*\b$c\b/m;
+        !$has->($c) && $at && -w "$at/cgroup.procs" && mkdir("$at/aegis-t-$$") ? "$at/aegis-t-$$" : () } qw(memory pids);
+    chown $uid, $gid, $_ for @v1;
+    my %can = map { my $c = $_; $c => ($has->($c) || grep { m{/$c/} } @v1) ? 1 : 0 } qw(memory pids);
+    note("limits of groups that can be had here: memory $can{memory}, processes $can{pids}, " . (@v1 ? 'version 1' : 'version 2'));
     my $enter = sub ($to, @who) { for my $p (@who) { open my $f, '>', "$to/cgroup.procs" or die $!; syswrite $f, $p or die "$to: $!" } };
     my $sup = slurp($stack->run_dir . '/pid/exec.sup.pid') =~ s/\s//gr;
     $enter->($group, $sup, $pid);
     # the mark that systemd puts on what it delegates; without being root the owner says it too
     syscall 188, $group, 'user.delegate', '1', 1, 0 if $uid == 0;      # setxattr
-    my $undo = set(namespaces => '"off"', cgroup => 'require', processes => 8192);
+    my @limits = (group_memory_mb => $can{memory} ? 100 : 0, group_processes => $can{pids} ? 40 : 0);
+    my $undo = set(namespaces => '"off"', cgroup => 'require', processes => 8192, @limits);
     ok(wait_for('the setting', 15, sub { $stack->metric('exec', 'aegis_exec_confined', 'by="cgroup"') }), 'one that is delegated is divided')
         or diag(substr slurp($stack->run_dir . '/log/exec.log'), -1500);
     my $inside = sub ($of) { map { s{.*/}{}r } alive_of($of) };
-    my $groups = sub () { grep { m{/aegis-\d+-\d+$} } glob "$group/*" };
+    my $groups = sub () { grep { m{/aegis-\d+-\d+$} } map { glob "$_/*" } $group, @v1 };
     my $start = sub () {
         my $c = Aegis::Case->create($http, mode => 'manual')->drive('EXECUTING', plan => { steps => [step('t-escape.sh', 'stay')] });
         my $exec = $c->post('/adapter/exec')->json->{exec_id};
@@ -256,7 +314,7 @@ subtest 'a control group of its own' => sub {
     };
     my ($c, $exec) = $start->();
     my @groups = $groups->();
-    is(scalar @groups, 1, 'a script has one');
+    is(scalar @groups, 1 + @v1, 'a script has one' . (@v1 ? ', in each hierarchy' : ''));
     my %in = map { $_ => 1 } split /\n/, slurp("$groups[0]/cgroup.procs");
     is_deeply([ grep { !$in{$_} } $inside->($exec) ], [], scalar(keys %in) . ' processes of it, whatever they have left, are in it');
     $http->write('POST', "/exec/$exec/cancel", { reason => 'seen enough' });
@@ -266,16 +324,29 @@ subtest 'a control group of its own' => sub {
     # executor and warden at once: nobody is left who would look for what has escaped
     ($c, $exec) = $start->();
     my ($script) = map { m{/aegis-(\d+)-} } $groups->();
-    my ($warden) = grep { (eval { slurp("/proc/$_/stat") } // '') =~ /^\d+ \(aegis-warden\) \S $script / } map { s{.*/}{}r } glob '/proc/[0-9]*';
-    ok($warden, 'another one has a warden');
-    kill 'KILL', $script, $warden;
-    ok(wait_for('nobody to be left', 30, sub { !$inside->($exec) && !$groups->() }), 'both are killed: the next executor ends what it finds, and removes the group');
+    my $is = $between->($exec);
+    is(join(' ', sort keys %$is), 'keeper warden', 'another one has a keeper and a warden');
+    kill 'KILL', $script, values %$is;
+    ok(wait_for('nobody to be left', 30, sub { !$inside->($exec) && !$groups->() }), 'all three are killed: the next executor ends what it finds, and removes the group');
     my $run = wait_for('the run to end', 60, sub { my $r = $http->get("/exec/$exec")->json; $r->{finished_at} ? $r : undef });
     like($run->{reason} // '', qr/unknown/, 'and says that the outcome is not known');
+    SKIP: {
+        skip 'no controller of memory and processes can be had here', 4 unless $can{memory} && $can{pids};
+        is_deeply([ map { $stack->metric('exec', 'aegis_exec_confined', "by=\"$_\"") } qw(group_memory group_processes) ], [1, 1], 'what it has together is limited');
+        $stack->add_script('t-together.sh', "#!/bin/bash\n# eats memory, a little in each of four processes\nfor i in 1 2 3 4; do perl -e '\$x = \"x\" x 20_000_000; \$y = \$x . \$x; sleep 1' & p+=(\$!); done\nfor i in \${p[@]}; do wait \$i || exit \$?; done\n");
+        $stack->add_script('t-many.sh', "#!/usr/bin/perl\n# wants many processes\nmy \$n = 0;\nfor (1 .. 60) { my \$p = fork; defined \$p or \$n++, next; \$p or exec 'sleep', 5 }\nexit(\$n ? 9 : 0);\n");
+        my ($s) = steps(execute(step('t-together.sh')));
+        like("$s->{state} $s->{error}", qr/^FAILED .*\(out of memory: script\.group_memory_mb\)/, "four processes that want too much together: $s->{error}");
+        ($s) = steps(execute(step('t-many.sh')));
+        like("$s->{state} $s->{error}", qr/^FAILED .*\(out of processes: script\.group_processes\)/, "sixty processes: $s->{error}");
+        ($s) = steps(execute(step('t-argv.sh', 'well')));
+        is($s->{state}, 'OK', 'the next one has all of it again');
+    }
     $enter->($mount, $sup, $stack->pid('exec'));
     $undo->();
     ok(wait_for('the setting', 15, sub { !$stack->metric('exec', 'aegis_exec_confined', 'by="cgroup"') }), 'elsewhere it has none again');
     ok(wait_for('the group to be empty', 10, sub { rmdir $group }), 'and the group is gone');
+    rmdir for @v1;
 };
 
 subtest '10 GB of output' => sub {

@@ -40,6 +40,8 @@ static const struct {
     { "k8s.replicas_max",     0, 10000 },
     { "k8s.request_timeout_s", 1, 10 },
     { "exec.per_target",      0, 4096 },
+    { "script.group_memory_mb", 0, 1048576 },
+    { "script.group_processes", 0, 4194304 },
     { "script.memory_mb",     0, 1048576 },
     { "script.processes",     4, 65536 },
     { "script.tmp_mb",        0, 1048576 },

@@ -6,6 +6,7 @@
  * a file that is listed with its hash (aegis_script_guard.h); the environment is
  * made here and nothing of the worker's gets in.
  */
+#include "aegis_child.h"
 #include "aegis_script_cgroup.h"
 #include "aegis_script_guard.h"
 
@@ -24,12 +25,16 @@
 #define AEGIS_SCRIPT_ARGS     64
 #define AEGIS_SCRIPT_ARG_MAX  8192
 #define AEGIS_SCRIPT_ENV      9
+/* For a keeper to end what its warden has left, of AEGIS_ACT_GRACE_MS. */
+#define AEGIS_SCRIPT_LOST_MS  3000
 
 typedef struct {
-    pid_t                  warden;
+    pid_t                  keeper;      /* the warden's parent; 0: none of ours */
     int                    ctl;         /* -1: closed */
     int                    status;
     int64_t                give_up_at;
+    int64_t                lost_at;     /* 0: the warden is expected to say how it ends */
+    const char            *lost;
     aegis_script_cgroup_t  group;
 } aegis_script_t;
 
@@ -223,7 +228,9 @@ aegis_script_group_fds(const aegis_script_cgroup_t *c, int fd[AEGIS_WARDEN_FDS])
     } pairs[] = {
         { AEGIS_WARDEN_CG_PROCS, c->procs },
         { AEGIS_WARDEN_CG_KILL, c->kill },
-        { AEGIS_WARDEN_CG_EVENTS, c->events }
+        { AEGIS_WARDEN_CG_EVENTS, c->events },
+        { AEGIS_WARDEN_CG_MEMORY, c->memory },
+        { AEGIS_WARDEN_CG_PIDS, c->pids }
     };
 
     for (i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
@@ -237,7 +244,7 @@ aegis_script_group_fds(const aegis_script_cgroup_t *c, int fd[AEGIS_WARDEN_FDS])
     return 0;
 }
 
-/* Fork the warden with every signal held back: a handler of the worker must not
+/* Fork the keeper with every signal held back: a handler of the worker must not
  * run in it. */
 static pid_t
 aegis_script_fork(const aegis_warden_t *g)
@@ -250,7 +257,7 @@ aegis_script_fork(const aegis_warden_t *g)
 
     pid = fork();
     if (pid == 0) {
-        aegis_warden_main(g);
+        aegis_keeper_main(g);
     }
 
     (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -323,14 +330,15 @@ aegis_script_start(aegis_act_t *act)
     g.memory = aegis_conf_int(act->conf, "script.memory_mb") * 1024 * 1024;
     g.processes = (int) aegis_conf_int(act->conf, "script.processes");
 
-    s->warden = aegis_script_fork(&g);
-    if (s->warden < 0) {
+    s->keeper = aegis_script_fork(&g);
+    if (s->keeper < 0) {
         aegis_act_fail(act, 0, "cannot fork: %s", strerror(errno));
         goto failed;
     }
 
     aegis_script_close(g.fd);
-    s->give_up_at = aegis_act_now() + act->timeout_ms + AEGIS_ACT_GRACE_MS;
+    s->give_up_at = aegis_act_now() + act->timeout_ms + AEGIS_ACT_GRACE_MS
+                    - AEGIS_SCRIPT_LOST_MS;
     act->self = s;
     act->state = AEGIS_ACT_RUNNING;
     return;
@@ -348,9 +356,9 @@ failed:
     free(s);
 }
 
-/* What a warden said, as the attempt's outcome. */
+/* What a warden said, as the attempt's outcome; lack: what its group ran out of. */
 static void
-aegis_script_outcome(aegis_act_t *act, const aegis_warden_status_t *st)
+aegis_script_outcome(aegis_act_t *act, const aegis_warden_status_t *st, const char *lack)
 {
     const char  *name;
 
@@ -373,14 +381,39 @@ aegis_script_outcome(aegis_act_t *act, const aegis_warden_status_t *st)
                        "cannot run script %s: %s", name ? name : "", strerror(st->value));
 
     } else if (st->kind == AEGIS_WARDEN_SIGNAL) {
-        aegis_act_fail(act, 0, "ended by signal %d", st->value);
+        aegis_act_fail(act, 0, "ended by signal %d%s", st->value, lack);
 
     } else if (st->value != 0) {
-        aegis_act_fail(act, 0, "exit code %d", st->value);
+        aegis_act_fail(act, 0, "exit code %d%s", st->value, lack);
 
     } else {
         aegis_act_ok(act);
     }
+}
+
+/* Nobody will say how it ended: end what there is, by all that it can be known
+ * by. 0: the keeper is at it. */
+static int
+aegis_script_lose(aegis_act_t *act, aegis_script_t *s)
+{
+    siginfo_t  info;
+
+    info.si_pid = 0;
+    if (waitid(P_PID, (id_t) s->keeper, &info, WEXITED | WNOHANG | WNOWAIT) == 0
+        && info.si_pid == 0)
+    {
+        if (aegis_act_now() < s->lost_at + AEGIS_SCRIPT_LOST_MS) {
+            return 0;
+        }
+        kill(s->keeper, SIGKILL);
+    }
+
+    aegis_warden_kill_session(s->keeper);
+    aegis_warden_kill_marked(act->token);
+    aegis_script_cgroup_end(&s->group);
+    aegis_child_reap(s->keeper);
+    s->keeper = 0;
+    return 1;
 }
 
 static void
@@ -392,30 +425,31 @@ aegis_script_poll(aegis_act_t *act)
 
     s = act->self;
 
-    do {
-        n = read(s->status, &st, sizeof(st));
-    } while (n < 0 && errno == EINTR);
+    if (s->lost_at == 0) {
+        do {
+            n = read(s->status, &st, sizeof(st));
+        } while (n < 0 && errno == EINTR);
 
-    if (n < 0 && errno == EAGAIN && aegis_act_now() < s->give_up_at) {
-        return;
+        if (n < 0 && errno == EAGAIN && aegis_act_now() < s->give_up_at) {
+            return;
+        }
+
+        if (n == (ssize_t) sizeof(st)) {
+            aegis_script_outcome(act, &st, aegis_script_cgroup_lack(&s->group));
+            aegis_child_reap(s->keeper);
+            s->keeper = 0;
+            return;
+        }
+
+        s->lost = n == 0 ? "the script's warden was killed"
+                         : "the script's warden did not end";
+        s->lost_at = aegis_act_now();
+        kill(s->keeper, SIGTERM);
     }
 
-    if (n == (ssize_t) sizeof(st)) {
-        aegis_script_outcome(act, &st);
-    } else {
-        kill(s->warden, SIGKILL);
-        aegis_warden_kill_session(s->warden);
-        aegis_script_cgroup_end(&s->group);
-        aegis_act_unknown(act, n == 0 ? "the script's warden was killed"
-                                      : "the script's warden did not end");
+    if (aegis_script_lose(act, s)) {
+        aegis_act_unknown(act, s->lost);
     }
-
-    /* it has said all that it had to say, so this does not wait */
-    while (waitpid(s->warden, NULL, 0) < 0 && errno == EINTR) {
-        continue;
-    }
-
-    s->warden = 0;
 }
 
 static void
@@ -428,11 +462,10 @@ aegis_script_release(aegis_act_t *act)
         return;
     }
 
-    if (s->warden > 0) {
-        kill(s->warden, SIGKILL);
-        aegis_warden_kill_session(s->warden);
-        (void) waitpid(s->warden, NULL, WNOHANG);
+    if (s->keeper > 0) {
+        kill(s->keeper, SIGTERM);       /* it ends what there is, also without us */
     }
+    aegis_child_reap(s->keeper);
     aegis_script_cgroup_end(&s->group);
 
     close(s->status);
@@ -458,7 +491,7 @@ aegis_script_cancel(aegis_act_t *act, int now)
         (void) send(s->ctl, "s", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
 
-    limit = aegis_act_now() + AEGIS_ACT_GRACE_MS;
+    limit = aegis_act_now() + AEGIS_ACT_GRACE_MS - AEGIS_SCRIPT_LOST_MS;
     if (s->give_up_at > limit) {
         s->give_up_at = limit;
     }
@@ -475,6 +508,7 @@ aegis_script_recover(aegis_act_t *act)
     act->state = AEGIS_ACT_UNKNOWN;
     dir = aegis_act_dir(act);
     if (dir < 0) {
+        aegis_warden_kill_marked(act->token);
         return;
     }
 
@@ -487,8 +521,13 @@ aegis_script_recover(aegis_act_t *act)
         if (aegis_warden_read(buf, &st)) {
             (void) aegis_act_reopen(act, AEGIS_OUT);
             (void) aegis_act_reopen(act, AEGIS_ERR);
-            aegis_script_outcome(act, &st);
+            aegis_script_outcome(act, &st, "");
         }
+    }
+
+    if (act->state == AEGIS_ACT_UNKNOWN) {
+        /* executor, keeper and warden may have died together */
+        aegis_warden_kill_marked(act->token);
     }
 
     if (fd >= 0) {

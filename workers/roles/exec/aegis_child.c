@@ -16,12 +16,12 @@
 
 #include "aegis_adapter.h"
 
-#define AEGIS_CHILD_ORPHANS  64
+#define AEGIS_CHILD_ORPHANS  256
 
 /* Killed and not yet reaped: one thread drives all acts. */
 static pid_t  aegis_child_orphans[AEGIS_CHILD_ORPHANS];
 
-static void
+void
 aegis_child_reap(pid_t pid)
 {
     int  i, place;

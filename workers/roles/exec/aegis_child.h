@@ -35,6 +35,10 @@ int aegis_child_poll(aegis_child_t *c);
 /* Kill what runs and free what is kept, without waiting. */
 void aegis_child_free(aegis_child_t *c);
 
+/* Reap what was given here before, and pid when it has ended or as soon as it has;
+ * 0: no further one. */
+void aegis_child_reap(pid_t pid);
+
 /* What it said on stream 0 or 1, "" for nothing. */
 const char *aegis_child_text(const aegis_child_t *c, int stream);
 

@@ -98,17 +98,25 @@ aegis_cgroup_delegated(int dir)
            || (geteuid() != 0 && fstat(dir, &st) == 0 && st.st_uid == geteuid());
 }
 
+/* The group that is ours to divide; in is its path in the hierarchy. */
 static int
-aegis_cgroup_find(const char *how, char *why, size_t size)
+aegis_cgroup_find(const char *how, char *in, size_t in_size, char *why, size_t size)
 {
     int     dir, named;
     char    path[3 * 1024], own[1024], at[1024], root[1024];
+    char   *leaf;
     size_t  skip;
 
     named = how[0] == '/';
+    in[0] = '\0';
 
     if (named) {
         snprintf(path, sizeof(path), "%s", how);
+        if (aegis_cgroup_mount(at, root, sizeof(at)) && strcmp(root, "/") == 0
+            && strncmp(how, at, strlen(at)) == 0)
+        {
+            snprintf(in, in_size, "%s", how + strlen(at));
+        }
 
     } else if (!aegis_cgroup_path(own, sizeof(own))
                || !aegis_cgroup_mount(at, root, sizeof(at)))
@@ -117,6 +125,12 @@ aegis_cgroup_find(const char *how, char *why, size_t size)
         return -1;
 
     } else {
+        /* it may have made room for controllers before: aegis_script_limits.c */
+        leaf = strrchr(own, '/');
+        if (strcmp(leaf, "/" AEGIS_CGROUP_SELF) == 0) {
+            *leaf = '\0';
+        }
+        snprintf(in, in_size, "%s", own);
         skip = strcmp(root, "/") == 0 ? 0 : strlen(root);
         snprintf(path, sizeof(path), "%s%s", at,
                  skip && strncmp(own, root, skip) == 0 ? own + skip : own);
@@ -146,7 +160,7 @@ aegis_cgroup_file(const char *group, const char *file, int flags)
     return openat(aegis_cgroup_dir, path, flags | O_CLOEXEC);
 }
 
-/* End all that is in the group, and remove it. */
+/* End all that is in the group, and remove it: last where it is looked for. */
 static void
 aegis_cgroup_remove(const char *group)
 {
@@ -154,9 +168,12 @@ aegis_cgroup_remove(const char *group)
 
     fd = aegis_cgroup_file(group, "cgroup.kill", O_WRONLY);
 
-    for (ms = 0; unlinkat(aegis_cgroup_dir, group, AT_REMOVEDIR) != 0 && errno == EBUSY
-                 && ms < AEGIS_CGROUP_END_MS; ms += AEGIS_CGROUP_STEP_MS)
-    {
+    for (ms = 0; ms < AEGIS_CGROUP_END_MS; ms += AEGIS_CGROUP_STEP_MS) {
+        if (aegis_script_limits_end(group)
+            && (unlinkat(aegis_cgroup_dir, group, AT_REMOVEDIR) == 0 || errno != EBUSY))
+        {
+            break;
+        }
         if (fd >= 0) {
             (void) !write(fd, "1", 1);
         }
@@ -233,23 +250,29 @@ aegis_cgroup_works(char *why, size_t size)
 }
 
 int
-aegis_script_cgroup_open(const char *how, char *why, size_t size)
+aegis_script_cgroup_open(const char *how, aegis_script_limits_t *limits, char *why, size_t size)
 {
+    char  in[1024];
+
     aegis_script_cgroup_close();
 
     if (strcmp(how, "off") == 0) {
         snprintf(why, size, "script.cgroup is off");
+        limits->memory_mb = limits->processes = 0;
         return 0;
     }
 
-    aegis_cgroup_dir = aegis_cgroup_find(how, why, size);
+    aegis_cgroup_dir = aegis_cgroup_find(how, in, sizeof(in), why, size);
     if (aegis_cgroup_dir < 0) {
+        limits->memory_mb = limits->processes = 0;
         return 0;
     }
 
+    (void) aegis_script_limits_open(aegis_cgroup_dir, in, limits, why, size);
     aegis_cgroup_sweep();
     if (!aegis_cgroup_works(why, size)) {
         aegis_script_cgroup_close();
+        limits->memory_mb = limits->processes = 0;
         return 0;
     }
 
@@ -263,6 +286,7 @@ aegis_script_cgroup_close(void)
         close(aegis_cgroup_dir);
         aegis_cgroup_dir = -1;
     }
+    aegis_script_limits_close();
 }
 
 int
@@ -270,7 +294,7 @@ aegis_script_cgroup_make(aegis_script_cgroup_t *c)
 {
     int  err;
 
-    c->procs = c->kill = c->events = -1;
+    c->procs = c->kill = c->events = c->memory = c->pids = -1;
     c->name[0] = '\0';
     if (aegis_cgroup_dir < 0) {
         return 1;
@@ -285,7 +309,7 @@ aegis_script_cgroup_make(aegis_script_cgroup_t *c)
     c->procs = aegis_cgroup_file(c->name, "cgroup.procs", O_WRONLY);
     c->kill = aegis_cgroup_file(c->name, "cgroup.kill", O_WRONLY);
     c->events = aegis_cgroup_file(c->name, "cgroup.events", O_RDONLY);
-    if (c->procs < 0 || c->kill < 0 || c->events < 0) {
+    if (c->procs < 0 || c->kill < 0 || c->events < 0 || !aegis_script_limits_set(c)) {
         err = errno;
         aegis_script_cgroup_end(c);
         errno = err;
@@ -298,20 +322,20 @@ aegis_script_cgroup_make(aegis_script_cgroup_t *c)
 void
 aegis_script_cgroup_end(aegis_script_cgroup_t *c)
 {
+    size_t  i;
+    int    *fds[] = { &c->procs, &c->kill, &c->events, &c->memory, &c->pids };
+
     if (c->name[0] == '\0') {
         return;
     }
 
-    if (c->procs >= 0) {
-        close(c->procs);
+    for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        if (*fds[i] >= 0) {
+            close(*fds[i]);
+            *fds[i] = -1;
+        }
     }
-    if (c->kill >= 0) {
-        close(c->kill);
-    }
-    if (c->events >= 0) {
-        close(c->events);
-    }
+
     aegis_cgroup_remove(c->name);
-    c->procs = c->kill = c->events = -1;
     c->name[0] = '\0';
 }

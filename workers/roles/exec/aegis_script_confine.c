@@ -61,18 +61,27 @@ aegis_script_gauge(const char *by, int have)
 static int
 aegis_script_groups(const aegis_conf_t *conf, aegis_error_t *err)
 {
-    int          have;
-    char         why[256];
-    const char  *how;
+    int                    have;
+    char                   why[256];
+    const char            *how;
+    aegis_script_limits_t  want, got;
+
+    want.memory_mb = aegis_conf_int(conf, "script.group_memory_mb");
+    want.processes = aegis_conf_int(conf, "script.group_processes");
+    got = want;
 
     how = aegis_conf_str(conf, "script.cgroup");
-    have = aegis_script_cgroup_open(how, why, sizeof(why));
-    if (!have && (strcmp(how, "require") == 0 || how[0] == '/')) {
+    have = aegis_script_cgroup_open(how, &got, why, sizeof(why));
+    if ((strcmp(how, "require") == 0 || how[0] == '/')
+        && (!have || got.memory_mb != want.memory_mb || got.processes != want.processes))
+    {
         aegis_error_set(err, AEGIS_E_UNAVAILABLE, "script.cgroup: %s", why);
         return 0;
     }
 
     aegis_script_gauge("by=\"cgroup\"", have);
+    aegis_script_gauge("by=\"group_memory\"", got.memory_mb > 0);
+    aegis_script_gauge("by=\"group_processes\"", got.processes > 0);
     return 1;
 }
 

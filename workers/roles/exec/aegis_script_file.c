@@ -172,7 +172,8 @@ aegis_script_seal(const char *name, const char *data, size_t len)
         }
     }
 
-    if (fchmod(fd, 0500) != 0
+    /* perl reads a script named /dev/fd/<n> from where that descriptor stands */
+    if (lseek(fd, 0, SEEK_SET) != 0 || fchmod(fd, 0500) != 0
         || fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
     {
         close(fd);

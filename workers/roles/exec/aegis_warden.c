@@ -395,7 +395,6 @@ aegis_warden_main(const aegis_warden_t *given)
     memset(&dfl, 0, sizeof(dfl));
     dfl.sa_handler = SIG_DFL;
     (void) sigaction(SIGCHLD, &dfl, NULL);
-    (void) setsid();
     (void) prctl(PR_SET_NAME, "aegis-warden");
     (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
 

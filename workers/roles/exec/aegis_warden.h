@@ -3,6 +3,7 @@
  * It pumps the script's outputs into their files, ends it when its time is
  * over, when it is told to, or when the executor dies, leaves none of its
  * descendants behind, and writes down the outcome under the attempt's token.
+ * Its parent, the keeper, ends what is left when the warden itself was killed.
  */
 #ifndef AEGIS_WARDEN_H
 #define AEGIS_WARDEN_H
@@ -25,6 +26,8 @@ enum {
     AEGIS_WARDEN_CG_PROCS,               /* the script's control group; /dev/null without one */
     AEGIS_WARDEN_CG_KILL,
     AEGIS_WARDEN_CG_EVENTS,
+    AEGIS_WARDEN_CG_MEMORY,              /* cgroup.procs of those of version 1, or /dev/null */
+    AEGIS_WARDEN_CG_PIDS,
     AEGIS_WARDEN_FDS
 };
 
@@ -70,9 +73,13 @@ typedef struct {
 } aegis_warden_status_t;
 
 /*
- * What a freshly forked child runs. Only async-signal-safe calls from here on:
- * the executor has threads.
+ * Of aegis_keeper.c: what a freshly forked child runs. Only async-signal-safe
+ * calls from here on: the executor has threads. SIGTERM ends the warden, and all
+ * that descends from it.
  */
+void aegis_keeper_main(const aegis_warden_t *g) __attribute__((noreturn));
+
+/* What the keeper's child then runs. */
 void aegis_warden_main(const aegis_warden_t *g) __attribute__((noreturn));
 
 /* "exit 3 itself\n" and back; the text of an outcome file. Returns 0 when buf
@@ -83,9 +90,13 @@ int aegis_warden_read(const char *buf, aegis_warden_status_t *ret);
  * the script's control group, the process group first. Bounded by 5 s. */
 void aegis_warden_sweep(const aegis_warden_t *g, int group);
 
-/* Of aegis_warden_tree.c: end what a warden that was killed itself has left in
- * its session. Before the warden is reaped: its number is still its own. */
+/* Of aegis_warden_tree.c: end what is in the session of a keeper that was killed
+ * itself. Before it is reaped: its number is still its own. */
 void aegis_warden_kill_session(int session);
+
+/* Of aegis_warden_tree.c: end whoever was given this attempt's token by its
+ * environment: what is left of an attempt when keeper and warden are gone. */
+void aegis_warden_kill_marked(const char *token);
 
 /* Of aegis_warden_tree.c: become the script. Returns errno. */
 int aegis_warden_become(const aegis_warden_t *g);

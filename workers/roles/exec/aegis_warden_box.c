@@ -138,7 +138,10 @@ aegis_warden_inside(const aegis_warden_t *g, int report, int report_read)
     }
 
     /* from here on the kernel knows all that descends from us by that group */
-    if (write(g->fd[AEGIS_WARDEN_CG_PROCS], "0", 1) != 1) {
+    if (write(g->fd[AEGIS_WARDEN_CG_PROCS], "0", 1) != 1
+        || write(g->fd[AEGIS_WARDEN_CG_MEMORY], "0", 1) != 1
+        || write(g->fd[AEGIS_WARDEN_CG_PIDS], "0", 1) != 1)
+    {
         aegis_box_say(report, AEGIS_BOX_ERRNO, errno);
         _exit(127);
     }

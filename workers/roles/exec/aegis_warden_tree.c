@@ -67,11 +67,41 @@ aegis_warden_field(const char *stat, size_t len, int n)
     return value;
 }
 
-/* 1 when the process was one whose field is value. */
+/* Who is meant: by a field of stat, or by what its environment holds. */
+typedef struct {
+    int          field;
+    int          value;
+    const char  *mark;                  /* "NAME=value"; NULL: the field counts */
+    size_t       mark_len;
+} aegis_warden_whom_t;
+
+/* Is it one of the strings that the process was begun with? Its first 64 KiB
+ * count: what is made for a script is smaller by far. */
 static int
-aegis_warden_kill_one(int proc, const char *name, int field, int value)
+aegis_warden_marked(int fd, const aegis_warden_whom_t *w)
 {
-    int      fd, pid;
+    char    *p, *end, text[65536];
+    size_t   n;
+    ssize_t  len;
+
+    for (n = 0; n < sizeof(text) && (len = read(fd, text + n, sizeof(text) - n)) > 0; n += len) {
+        continue;
+    }
+
+    for (p = text, end = text + n; p < end; p += strnlen(p, (size_t) (end - p)) + 1) {
+        if ((size_t) (end - p) > w->mark_len && memcmp(p, w->mark, w->mark_len + 1) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+/* 1 when the process was one of those. */
+static int
+aegis_warden_kill_one(int proc, const char *name, const aegis_warden_whom_t *w)
+{
+    int      fd, pid, is;
     char     path[32], stat[512];
     size_t   n;
     ssize_t  len;
@@ -80,25 +110,34 @@ aegis_warden_kill_one(int proc, const char *name, int field, int value)
         pid = pid * 10 + (name[n] - '0');
         path[n] = name[n];
     }
-    if (n == 0 || name[n] != '\0' || pid == value) {
+    if (n == 0 || name[n] != '\0' || pid == w->value || pid == getpid()) {
         return 0;
     }
-    memcpy(path + n, "/stat", sizeof("/stat"));
+    if (w->mark) {
+        memcpy(path + n, "/environ", sizeof("/environ"));
+    } else {
+        memcpy(path + n, "/stat", sizeof("/stat"));
+    }
 
     fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return 0;
     }
-    len = read(fd, stat, sizeof(stat));
+
+    if (w->mark) {
+        is = aegis_warden_marked(fd, w);
+    } else {
+        len = read(fd, stat, sizeof(stat));
+        is = len > 0 && aegis_warden_field(stat, (size_t) len, w->field) == w->value;
+    }
     close(fd);
 
-    return len > 0 && aegis_warden_field(stat, (size_t) len, field) == value
-           && kill(pid, SIGKILL) == 0;
+    return is && kill(pid, SIGKILL) == 0;
 }
 
-/* End all processes whose parent, or session, is value; how many there were. */
+/* End all of them; how many there were. */
 static int
-aegis_warden_kill_all(int field, int value)
+aegis_warden_kill_all(const aegis_warden_whom_t *w)
 {
     int     proc, killed;
     long    n, at;
@@ -125,7 +164,7 @@ aegis_warden_kill_all(int field, int value)
     while ((n = syscall(SYS_getdents64, proc, buf.bytes, sizeof(buf.bytes))) > 0) {
         for (at = 0; at < n; at += d->reclen) {
             d = (struct aegis_dirent *) (void *) (buf.bytes + at);
-            killed += aegis_warden_kill_one(proc, d->name, field, value);
+            killed += aegis_warden_kill_one(proc, d->name, w);
         }
     }
 
@@ -133,15 +172,42 @@ aegis_warden_kill_all(int field, int value)
     return killed;
 }
 
-void
-aegis_warden_kill_session(int session)
+/* The dead of one pass may have forked before it. */
+static void
+aegis_warden_kill_until(const aegis_warden_whom_t *w)
 {
     int  i;
 
-    /* the dead of one pass may have forked before it */
-    for (i = 0; i < 10 && aegis_warden_kill_all(AEGIS_WARDEN_SESSION, session) > 0; i++) {
-        continue;
+    for (i = 0; i < 10 && aegis_warden_kill_all(w) > 0; i++) {
+        (void) poll(NULL, 0, 2);
     }
+}
+
+void
+aegis_warden_kill_session(int session)
+{
+    aegis_warden_whom_t  w = { AEGIS_WARDEN_SESSION, session, NULL, 0 };
+
+    aegis_warden_kill_until(&w);
+}
+
+void
+aegis_warden_kill_marked(const char *token)
+{
+    char                 mark[128];
+    size_t               n;
+    aegis_warden_whom_t  w = { 0, -1, mark, 0 };
+
+    n = strlen(token);
+    if (n == 0 || n + sizeof("AEGIS_TOKEN=") > sizeof(mark)) {
+        return;                         /* an empty one would be everybody's */
+    }
+
+    memcpy(mark, "AEGIS_TOKEN=", sizeof("AEGIS_TOKEN=") - 1);
+    memcpy(mark + sizeof("AEGIS_TOKEN=") - 1, token, n + 1);
+    w.mark_len = sizeof("AEGIS_TOKEN=") - 1 + n;
+
+    aegis_warden_kill_until(&w);
 }
 
 /* Is anybody left in the script's control group? */
@@ -163,8 +229,9 @@ aegis_warden_populated(const aegis_warden_t *g)
 void
 aegis_warden_sweep(const aegis_warden_t *g, int group)
 {
-    pid_t    pid;
-    int64_t  deadline;
+    pid_t                pid;
+    int64_t              deadline;
+    aegis_warden_whom_t  ours = { AEGIS_WARDEN_PARENT, getpid(), NULL, 0 };
 
     deadline = aegis_warden_clock() + AEGIS_WARDEN_SWEEP_MS;
 
@@ -187,7 +254,7 @@ aegis_warden_sweep(const aegis_warden_t *g, int group)
         }
 
         /* what our children leave behind becomes ours: we are a subreaper */
-        (void) aegis_warden_kill_all(AEGIS_WARDEN_PARENT, getpid());
+        (void) aegis_warden_kill_all(&ours);
         (void) poll(NULL, 0, 2);
     }
 }
