@@ -13,14 +13,14 @@
 
 typedef struct {
     const char    *sqlstate;        /* a prefix */
-    ngx_uint_t     retry;           /* once, by itself */
+    ngx_uint_t     retry;           /* so often, by itself */
     ngx_uint_t     recycle;         /* the connection is of no more use */
     aegis_code_t   code;
 } ngx_http_aegis_sqlstate_t;
 
 static const ngx_http_aegis_sqlstate_t  ngx_http_aegis_sqlstates[] = {
-    { "40001", 1, 0, AEGIS_E_BUSY },            /* serialization failure */
-    { "40P01", 1, 0, AEGIS_E_BUSY },            /* deadlock */
+    { "40001", 3, 0, AEGIS_E_BUSY },            /* serialization failure */
+    { "40P01", 3, 0, AEGIS_E_BUSY },            /* deadlock */
     { "55P03", 1, 0, AEGIS_E_BUSY },            /* lock_timeout */
     { "23505", 1, 0, AEGIS_E_BUSY },            /* the other one is committed */
     { "57014", 0, 0, AEGIS_E_DEADLINE },        /* statement_timeout */
@@ -224,8 +224,9 @@ ngx_http_aegis_outcome_error(ngx_http_aegis_pg_t *pg, ngx_http_aegis_unit_t *uni
             again = ngx_http_aegis_outcome_again(job, 0);
 
         } else {
-            again = s && s->retry && job->n_retried++ == 0
-                    && ngx_http_aegis_outcome_again(job, 2 + ngx_random() % 20);
+            again = s && job->n_retried++ < s->retry
+                    && ngx_http_aegis_outcome_again(job, 2 + ngx_random() % 20
+                                                             * job->n_retried);
         }
 
         if (again) {

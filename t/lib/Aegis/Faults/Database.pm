@@ -103,6 +103,7 @@ Aegis::Faults::fault('F10', 'serialization failures (40001) and deadlocks (40P01
     $f->must(!$c->n(500), 'answers were 500');
     my ($answers, $refused) = map { $c->n($_) } 'answered', 503;
     $f->say('in SERIALIZABLE: answers and of them 503' => "$answers $refused");
+    $f->must($refused * 200 <= $answers, "$refused of $answers answers were 503 in SERIALIZABLE");
     $set->('RESET default_transaction_isolation');
 
     $set->(q{SET deadlock_timeout = '200ms'});
