@@ -2,6 +2,27 @@
 -- decided. Between the two the pure core decides (core/aegis_module.h); the
 -- gateway's routes and the worker roles use the same two statements.
 
+-- What was measured on a resource in the last quarter of an hour, by metric.
+CREATE OR REPLACE FUNCTION aegis.case_metrics(p_tenant text, p_resource text) RETURNS json
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF p_resource IS NULL THEN
+        RETURN '[]'; -- and no partition is looked at
+    END IF;
+    RETURN (
+    SELECT coalesce(json_agg(json_build_object('resource', x.resource, 'metric', x.metric,
+               'samples', x.samples, 'avg', x.avg, 'max', x.max, 'p95', x.p95,
+               'from', x.t0, 'to', x.t1)), '[]')
+      FROM (SELECT m.resource, m.metric, sum(m.samples) AS samples,
+                   sum(m.avg * m.samples) / nullif(sum(m.samples), 0) AS avg,
+                   max(m.max) AS max, max(m.p95) AS p95,
+                   min(m.bucket) AS t0, max(m.bucket) AS t1
+              FROM aegis.metric_1m m
+             WHERE m.tenant = p_tenant AND m.resource = p_resource
+               AND m.bucket > now() - interval '15 minutes'
+             GROUP BY m.resource, m.metric ORDER BY m.metric LIMIT 50) x);
+END $$;
+
 -- The case, and what its modules need to know, as one json document. Behind a colon
 -- p_module may name hashes of templates and policies that the caller has: their bodies
 -- are left out.
@@ -34,18 +55,8 @@ BEGIN
             'verification', CASE WHEN i.module = 'verify' THEN aegis.verify_facts(c.row, i.plan_id) END,
             'gate', CASE WHEN i.module IN ('gate', 'approve', 'deny') THEN
                  aegis.gate_facts(c.row, c.plan_id, (SELECT t.rates FROM counted t)) END,
-            'metrics', CASE WHEN i.module = 'analyze' THEN (
-                 SELECT coalesce(json_agg(json_build_object('resource', x.resource,
-                        'metric', x.metric, 'samples', x.samples, 'avg', x.avg, 'max', x.max,
-                        'p95', x.p95, 'from', x.t0, 'to', x.t1)), '[]')
-                   FROM (SELECT m.resource, m.metric, sum(m.samples) AS samples,
-                                sum(m.avg * m.samples) / nullif(sum(m.samples), 0) AS avg,
-                                max(m.max) AS max, max(m.p95) AS p95,
-                                min(m.bucket) AS t0, max(m.bucket) AS t1
-                           FROM aegis.metric_1m m
-                          WHERE m.tenant = i.tenant AND m.resource = (c.row).labels ->> 'resource'
-                            AND m.bucket > now() - interval '15 minutes'
-                          GROUP BY m.resource, m.metric ORDER BY m.metric LIMIT 50) x) END
+            'metrics', CASE WHEN i.module = 'analyze' THEN
+                 aegis.case_metrics(i.tenant, (c.row).labels ->> 'resource') END
             )::text END, NULL::text
       FROM (SELECT u.*, split_part(u.asked, ':', 1) AS module, split_part(u.asked, ':', 2) AS known
               FROM unnest(p_module, p_tenant, p_case_id, p_plan_id, p_template, p_request_id)

@@ -33,9 +33,6 @@ typedef struct {
 
 /* What is large, seldom changes and goes into each decision: a thread keeps what it
  * has read, by its hash, and says so to module_load. */
-#define AEGIS_CARRY_KEPT  8
-#define AEGIS_CARRY_ASKS  (64 + AEGIS_CARRY_KEPT * 64)
-
 typedef struct {
     char     hash[AEGIS_CARRY_KEPT][65];
     json_t  *body[AEGIS_CARRY_KEPT];
@@ -43,6 +40,7 @@ typedef struct {
 } aegis_carry_kept_t;
 
 static unsigned        aegis_carry_mask;
+static aegis_carry_idle_pt  aegis_carry_make;
 static pthread_key_t   aegis_carry_key;
 static pthread_once_t  aegis_carry_once = PTHREAD_ONCE_INIT;
 
@@ -84,9 +82,7 @@ aegis_carry_kept(void)
     return kept;
 }
 
-/* Put the body that was left out into o, or keep the one that is there. 0: it is
- * neither here nor there. */
-static int
+int
 aegis_carry_whole(json_t *o)
 {
     size_t               i;
@@ -127,6 +123,21 @@ aegis_carry_offer(unsigned bit, int ready)
     } else {
         (void) __atomic_and_fetch(&aegis_carry_mask, ~bit, __ATOMIC_RELAXED);
     }
+}
+
+void
+aegis_carry_offer_idle(aegis_carry_idle_pt make)
+{
+    __atomic_store_n(&aegis_carry_make, make, __ATOMIC_RELEASE);
+}
+
+json_t *
+aegis_carry_idle(const aegis_carry_run_t *run)
+{
+    aegis_carry_idle_pt  make;
+
+    make = __atomic_load_n(&aegis_carry_make, __ATOMIC_ACQUIRE);
+    return make ? make(run) : NULL;
 }
 
 unsigned
@@ -220,8 +231,8 @@ aegis_carry_move(json_t *doc)
 }
 
 aegis_code_t
-aegis_carry_decide(const aegis_module_t *module, json_t *facts, const json_t *request,
-    const char *actor, const char *correlation, json_t *earlier, char **ret_doc,
+aegis_carry_document(const aegis_module_t *module, json_t *facts, const json_t *request,
+    const char *actor, const char *correlation, json_t *earlier, json_t **ret_doc,
     aegis_carry_said_t *said, aegis_error_t *err)
 {
     char                 id[AEGIS_UUID_LEN + 1];
@@ -254,6 +265,24 @@ aegis_carry_decide(const aegis_module_t *module, json_t *facts, const json_t *re
              aegis_json_str(json_object_get(doc, "move"), "event"));
     snprintf(said->verdict, sizeof(said->verdict), "%.15s",
              aegis_json_str(json_object_get(doc, "artefact"), "verdict"));
+    *ret_doc = doc;
+    return AEGIS_E_OK;
+}
+
+aegis_code_t
+aegis_carry_decide(const aegis_module_t *module, json_t *facts, const json_t *request,
+    const char *actor, const char *correlation, json_t *earlier, char **ret_doc,
+    aegis_carry_said_t *said, aegis_error_t *err)
+{
+    json_t        *doc;
+    aegis_code_t   rc;
+
+    rc = aegis_carry_document(module, facts, request, actor, correlation, earlier, &doc,
+                              said, err);
+    if (rc != AEGIS_E_OK) {
+        return rc;
+    }
+
     *ret_doc = aegis_json_text(doc);
     json_decref(doc);
 
@@ -307,15 +336,14 @@ aegis_carry_one(const aegis_module_t *m, const char *actor, aegis_carry_work_t *
     return rc == AEGIS_E_OK;
 }
 
-/* "<module>:<hash><hash>…" */
-static void
-aegis_carry_asks(const aegis_module_t *m, char text[AEGIS_CARRY_ASKS])
+void
+aegis_carry_asks(const char *module, char text[AEGIS_CARRY_ASKS])
 {
     size_t               i, n;
     aegis_carry_kept_t  *kept;
 
     kept = aegis_carry_kept();
-    n = (size_t) snprintf(text, AEGIS_CARRY_ASKS, "%s:", m->name);
+    n = (size_t) snprintf(text, AEGIS_CARRY_ASKS, "%s:", module);
     for (i = 0; kept && i < AEGIS_CARRY_KEPT && n < AEGIS_CARRY_ASKS; i++) {
         n += (size_t) snprintf(text + n, AEGIS_CARRY_ASKS - n, "%s", kept->hash[i]);
     }
@@ -328,7 +356,7 @@ aegis_carry_fill(const aegis_module_t *m, const char *asks, const char *actor,
     aegis_str_t  *v;
 
     memset(&k->item, 0, sizeof(k->item));
-    k->begun_ns = aegis_otel_on() ? aegis_tracer_now() : 0;
+    k->begun_ns = aegis_carry_clock();
     snprintf(k->version, sizeof(k->version), "%d", k->c->version);
     v = k->item.v;
     v[AEGIS_C_module] = aegis_view(asks);
@@ -342,24 +370,30 @@ aegis_carry_fill(const aegis_module_t *m, const char *asks, const char *actor,
     v[AEGIS_C_traceparent] = k->c->traceparent;
 }
 
-/* The module's part of the trace: elsewhere it would be that of its command. */
-static void
-aegis_carry_span(const aegis_module_t *m, const aegis_carry_work_t *k)
+uint64_t
+aegis_carry_clock(void)
+{
+    return aegis_otel_on() ? aegis_tracer_now() : 0;
+}
+
+void
+aegis_carry_span(const aegis_module_t *m, const aegis_carried_t *c, uint64_t begun_ns,
+    const char *event)
 {
     aegis_span_t  span;
 
-    if (k->begun_ns == 0 || k->c->traceparent.len == 0
-        || !aegis_otel_begin(&span, k->c->traceparent, AEGIS_SPAN_INTERNAL, NULL, "carry %s",
+    if (begun_ns == 0 || c->traceparent.len == 0
+        || !aegis_otel_begin(&span, c->traceparent, AEGIS_SPAN_INTERNAL, NULL, "carry %s",
                              m->command))
     {
         return;
     }
 
-    span.start_ns = k->begun_ns;
+    span.start_ns = begun_ns;
     aegis_span_str(&span, "aegis.role", aegis_view(m->role));
-    aegis_span_str(&span, "aegis.tenant", k->c->tenant);
-    aegis_span_str(&span, "aegis.case_id", k->c->case_id);
-    aegis_span_str(&span, "aegis.event", aegis_view(k->said.event));
+    aegis_span_str(&span, "aegis.tenant", c->tenant);
+    aegis_span_str(&span, "aegis.case_id", c->case_id);
+    aegis_span_str(&span, "aegis.event", aegis_view(event));
     aegis_otel_end(&span, NULL);
 }
 
@@ -384,7 +418,7 @@ aegis_carry_moved(const aegis_module_t *m, aegis_carry_work_t *k, const aegis_pg
     }
     aegis_carry_count_command(m->role, row->code);
     aegis_carry_count_verdict(k->said.verdict);
-    aegis_carry_span(m, k);
+    aegis_carry_span(m, k->c, k->begun_ns, k->said.event);
 }
 
 /* The cases that wait for this module: load, decide, commit. */
@@ -400,7 +434,7 @@ aegis_carry_module(aegis_worker_t *w, const aegis_module_t *m, aegis_carry_work_
     const aegis_item_t  *items[AEGIS_CARRY_MAX];
 
     snprintf(actor, sizeof(actor), "aegis:%s", m->role);
-    aegis_carry_asks(m, asks);
+    aegis_carry_asks(m->name, asks);
 
     for (i = 0; i < n; i++) {
         aegis_carry_fill(m, asks, actor, aegis_consumer_of(m->role)->durable, &works[i]);

@@ -15,6 +15,10 @@
 /* Cases in one transaction. */
 #define AEGIS_CARRY_MAX   256
 
+/* Bodies of templates and policies that a thread keeps. */
+#define AEGIS_CARRY_KEPT  8
+#define AEGIS_CARRY_ASKS  (64 + AEGIS_CARRY_KEPT * 64)
+
 /* The executor takes its runs out of the database: it is no module of the core. */
 #define AEGIS_CARRY_EXEC  (1u << 31)
 #define AEGIS_CARRY_BIT(id)  (1u << (id))
@@ -35,6 +39,25 @@ void aegis_carry_offer(unsigned bit, int ready);
 
 /* What can be done here just now. */
 unsigned aegis_carry_offered(void);
+
+/* A run of a plan, for who makes its steps at once. */
+typedef struct {
+    const aegis_conf_t  *conf;
+    const char          *tenant;
+    const char          *case_id;
+    const char          *exec_id;
+    const char          *traceparent;
+    json_t              *plan;
+} aegis_carry_run_t;
+
+/*
+ * The executor's offer to the other roles of its process: make all steps of a run
+ * at once, in any thread, when none of them changes anything outside, and say them as
+ * rows of exec_step, of epoch 1. NULL: it has to be a run of its own.
+ */
+typedef json_t *(*aegis_carry_idle_pt)(const aegis_carry_run_t *run);
+void aegis_carry_offer_idle(aegis_carry_idle_pt make);
+json_t *aegis_carry_idle(const aegis_carry_run_t *run);
 
 /* aegis_pg_begin(), saying that the work of these modules is done within. */
 aegis_code_t aegis_carry_begin(aegis_worker_t *w, unsigned here, aegis_error_t *err);
@@ -64,6 +87,24 @@ typedef struct {
 aegis_code_t aegis_carry_decide(const aegis_module_t *module, json_t *facts,
     const json_t *request, const char *actor, const char *correlation, json_t *earlier,
     char **ret_doc, aegis_carry_said_t *said, aegis_error_t *err);
+
+/* The same, and *ret_doc as it is. */
+aegis_code_t aegis_carry_document(const aegis_module_t *module, json_t *facts,
+    const json_t *request, const char *actor, const char *correlation, json_t *earlier,
+    json_t **ret_doc, aegis_carry_said_t *said, aegis_error_t *err);
+
+/* "<module>:<hash><hash>…": of which bodies a load need not send. */
+void aegis_carry_asks(const char *module, char text[AEGIS_CARRY_ASKS]);
+
+/* Put the body that was left out into o, or keep the one that is there. 0: it is
+ * neither here nor there. */
+int aegis_carry_whole(json_t *o);
+
+/* A module's part of the trace: elsewhere it would be that of its command. begun_ns
+ * is of the clock, which is 0 when nobody traces. */
+uint64_t aegis_carry_clock(void);
+void aegis_carry_span(const aegis_module_t *m, const aegis_carried_t *c,
+    uint64_t begun_ns, const char *event);
 
 /* Give a document whose fact moves its case the move: "move". */
 void aegis_carry_move(json_t *doc);

@@ -25,6 +25,7 @@
  * of them last time, the others of this one are waited for. */
 #define AEGIS_LOOP_BURST         4
 #define AEGIS_LOOP_GATHER_MS     4
+#define AEGIS_LOOP_LOOKS         64     /* a batch is never further away than so many fetches */
 #define AEGIS_LOOP_DELAY_MIN     100
 #define AEGIS_LOOP_DELAY_MAX     2000
 
@@ -227,25 +228,53 @@ aegis_loop_database(aegis_loop_t *loop)
     return 1;
 }
 
-/* Take the rest of a burst whose first n messages are here. What goes wrong
- * shows again with the next fetch. */
+/* Of n messages from raw[at] on, those that the role wants, close together; the others
+ * are settled. */
 static size_t
-aegis_loop_gather(aegis_loop_t *loop, size_t n, size_t max)
+aegis_loop_wanted(aegis_loop_t *loop, size_t at, size_t n)
 {
-    size_t         more;
-    int64_t        until, now;
+    size_t  i, left;
+
+    if (loop->w.role->skips == NULL) {
+        return n;
+    }
+
+    for (i = at, left = at; i < at + n; i++) {
+        if (loop->w.role->skips(&loop->raw[i])) {
+            aegis_metric_add(loop->done, 1);
+            aegis_bus_ack(loop->w.bus, &loop->raw[i]);
+        } else {
+            loop->raw[left++] = loop->raw[i];
+        }
+    }
+
+    return left - at;
+}
+
+/* Take the rest of a burst whose first n messages are here, and those behind it that
+ * are here too. What the role skips takes no place. What goes wrong shows again with
+ * the next fetch. */
+static size_t
+aegis_loop_gather(aegis_loop_t *loop, size_t n, size_t max, int wait_ms)
+{
+    size_t         more, looks;
+    int64_t        until, left;
     aegis_error_t  err = AEGIS_ERROR_INIT;
 
-    until = aegis_loop_now() + AEGIS_LOOP_GATHER_MS;
+    until = aegis_loop_now() + wait_ms;
 
-    while (n < max && (now = aegis_loop_now()) < until) {
-        if (aegis_bus_fetch(loop->w.bus, loop->raw + n, max - n, (int) (until - now),
+    for (looks = 0; n < max && looks < AEGIS_LOOP_LOOKS; looks++) {
+        left = until - aegis_loop_now();
+        if (aegis_bus_fetch(loop->w.bus, loop->raw + n, max - n, left > 0 ? (int) left : 0,
                             &more, &err) != AEGIS_E_OK)
         {
             aegis_error_clear(&err);
             break;
         }
-        n += more;
+        if (more == 0 && left <= 0) {
+            break;
+        }
+        n += aegis_loop_wanted(loop, n, more);
     }
 
     return n;
@@ -255,6 +284,7 @@ aegis_loop_gather(aegis_loop_t *loop, size_t n, size_t max)
 static int
 aegis_loop_messages(aegis_loop_t *loop, int timeout_ms)
 {
+    int            full;
     size_t         n;
     int64_t        max;
     aegis_code_t   rc;
@@ -280,10 +310,17 @@ aegis_loop_messages(aegis_loop_t *loop, int timeout_ms)
         return 0;
     }
 
-    if (loop->burst >= AEGIS_LOOP_BURST) {
-        n = aegis_loop_gather(loop, n, (size_t) max);
+    /* many skipped ones stand between those that are wanted */
+    full = n == (size_t) max;
+    n = aegis_loop_wanted(loop, 0, n);
+    if (loop->burst >= AEGIS_LOOP_BURST || (full && loop->w.role->skips)) {
+        n = aegis_loop_gather(loop, n, (size_t) max,
+                              loop->burst >= AEGIS_LOOP_BURST ? AEGIS_LOOP_GATHER_MS : 0);
     }
     loop->burst = n;
+    if (n == 0) {
+        return 1;
+    }
 
     rc = aegis_loop_batch(loop, n, &err);
     if (rc != AEGIS_E_OK) {

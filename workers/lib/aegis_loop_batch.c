@@ -192,20 +192,15 @@ aegis_loop_settle(aegis_loop_t *loop, aegis_delivery_t *d)
     aegis_error_clear(&err);
 }
 
-/* 1 when the role can have it; else d has the refusal, or OK when there is nothing
- * to do. */
+/* 1 when the role can have it; else d has the refusal. */
 static int
-aegis_loop_decode(const aegis_role_t *role, aegis_delivery_t *d, aegis_bus_msg_t *raw)
+aegis_loop_decode(aegis_delivery_t *d, aegis_bus_msg_t *raw)
 {
     aegis_error_t  err = AEGIS_ERROR_INIT;
 
     memset(&d->msg, 0, sizeof(d->msg));
     d->raw = raw;
     d->reason[0] = '\0';
-    d->code = AEGIS_E_OK;
-    if (role->skips && role->skips(raw)) {
-        return 0;
-    }
     d->code = aegis_event_decode(raw->body, &d->msg, &err);
 
     if (d->code != AEGIS_E_OK) {
@@ -285,7 +280,7 @@ aegis_loop_batch(aegis_loop_t *loop, size_t n, aegis_error_t *err)
 
     /* those that can be read to the front, in order; the others behind them */
     for (i = 0, good = 0, bad = n; i < n; i++) {
-        if (aegis_loop_decode(loop->w.role, &d, &loop->raw[i])) {
+        if (aegis_loop_decode(&d, &loop->raw[i])) {
             loop->d[good++] = d;
         } else {
             loop->d[--bad] = d;

@@ -152,6 +152,7 @@ aegis_exec_init(aegis_worker_t *w, aegis_error_t *err)
                                  "time from a step's start to its recorded end");
     x->busy = aegis_counter("aegis_exec_target_busy_total", "",
                             "attempts that had to wait for their target");
+    aegis_carry_offer_idle(aegis_exec_idle);
     aegis_carry_offer(AEGIS_CARRY_EXEC, 1);
 
     return AEGIS_E_OK;
@@ -432,6 +433,7 @@ aegis_exec_done(aegis_worker_t *w)
 
     x->stopping = 1;
     aegis_carry_offer(AEGIS_CARRY_EXEC, 0);
+    aegis_carry_offer_idle(NULL);
 
     if (x->n_runs > 0) {
         aegis_exec_drain(w, AEGIS_EXEC_PATIENCE_MS);

@@ -6,6 +6,7 @@
  *   aegis_exec_db.c    messages, claims and leases; cancels that come with them
  *   aegis_exec_commit.c  what runs wait for, over all that wait for the same
  *   aegis_exec_made.c  attempts that act nowhere: made first, recorded together
+ *   aegis_exec_idle.c  the same of a whole run, for a case that is carried on
  *   aegis_exec_end.c   records them, ends runs, and moves their cases, at once
  *   aegis_exec_act.c   one attempt: its adapter's calls, its deadline, its outputs
  *   aegis_adapter.h    how a step acts
@@ -16,6 +17,7 @@
 #ifndef AEGIS_EXEC_H
 #define AEGIS_EXEC_H
 
+#include "aegis_carry.h"
 #include "aegis_sink.h"
 #include "aegis_span.h"
 #include "aegis_role.h"
@@ -217,6 +219,9 @@ int64_t aegis_exec_jitter(aegis_exec_t *x, int64_t ms);
 /* A run out of what exec_claim says of it; NULL: no memory. */
 aegis_exec_run_t *aegis_exec_run_new(const char *tenant, const char *case_id,
     const char *exec_id, int epoch, const char *traceparent, const char *body);
+/* The same of a body that is read; steals it. */
+aegis_exec_run_t *aegis_exec_run_of(const char *tenant, const char *case_id,
+    const char *exec_id, int epoch, const char *traceparent, json_t *body);
 void aegis_exec_run_free(aegis_exec_run_t *run);
 
 /* Go on without the database. 1: something has changed. */
@@ -247,6 +252,10 @@ int aegis_exec_made(aegis_worker_t *w, aegis_exec_run_t *run, int64_t now);
 void aegis_exec_made_item(const aegis_exec_run_t *run, const aegis_exec_made_t *made,
     aegis_item_t *item);
 void aegis_exec_made_clear(aegis_exec_run_t *run);
+
+/* --- aegis_exec_idle.c: aegis_carry_idle_pt */
+
+json_t *aegis_exec_idle(const aegis_carry_run_t *run);
 
 /* --- aegis_exec_end.c */
 

@@ -224,8 +224,11 @@ aegis_exec_act_outputs(aegis_exec_t *x, aegis_exec_run_t *run, int last)
         aegis_sink_end(&run->act);
     }
 
-    aegis_store_key(x->store, "", prefix, sizeof(prefix));
-    json = aegis_sink_json(&run->act, aegis_store_bucket(x->store), prefix);
+    prefix[0] = '\0';
+    if (x->store) {
+        aegis_store_key(x->store, "", prefix, sizeof(prefix));
+    }
+    json = aegis_sink_json(&run->act, x->store ? aegis_store_bucket(x->store) : "", prefix);
     free(run->output_text);
     run->output_text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
@@ -236,7 +239,7 @@ aegis_exec_act_outputs(aegis_exec_t *x, aegis_exec_run_t *run, int last)
     for (i = 0; i < AEGIS_N_OUTPUTS; i++) {
         size = aegis_sink_size(&run->act, i);
         run->told[i] = size;
-        if (put && size > 0 && run->act.sink[i].fd >= 0) {
+        if (put && size > 0 && run->act.sink[i].fd >= 0 && x->store) {
             aegis_sink_key(&run->act, i, key);
             (void) aegis_store_put(x->store, key, run->act.sink[i].fd, size, last);
             run->stored_at = now;

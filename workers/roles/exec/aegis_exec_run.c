@@ -126,12 +126,26 @@ aegis_exec_run_t *
 aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id, int epoch,
     const char *traceparent, const char *body)
 {
-    aegis_str_t        text;
-    aegis_error_t      err = AEGIS_ERROR_INIT;
+    json_t         *json;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    if (aegis_json_parse(aegis_view(body), &json, &err) != AEGIS_E_OK) {
+        json = NULL;
+    }
+    aegis_error_clear(&err);
+
+    return aegis_exec_run_of(tenant, case_id, exec_id, epoch, traceparent, json);
+}
+
+aegis_exec_run_t *
+aegis_exec_run_of(const char *tenant, const char *case_id, const char *exec_id, int epoch,
+    const char *traceparent, json_t *body)
+{
     aegis_exec_run_t  *run;
 
     run = calloc(1, sizeof(aegis_exec_run_t));
     if (run == NULL) {
+        json_decref(body);
         return NULL;
     }
 
@@ -142,12 +156,7 @@ aegis_exec_run_new(const char *tenant, const char *case_id, const char *exec_id,
     snprintf(run->exec_id, sizeof(run->exec_id), "%s", exec_id);
     snprintf(run->epoch_text, sizeof(run->epoch_text), "%d", epoch);
 
-    text = aegis_view(body);
-    if (aegis_json_parse(text, &run->body, &err) != AEGIS_E_OK) {
-        run->body = NULL;
-    }
-    aegis_error_clear(&err);
-
+    run->body = body;
     run->plan = json_object_get(run->body, "plan");
     run->no_params = json_object();
     run->want.dry = json_is_true(json_object_get(run->body, "dry_run"));

@@ -15,6 +15,7 @@
 #include "aegis_carry.h"
 #include "aegis_json.h"
 #include "aegis_move.h"
+#include "aegis_way.h"
 
 aegis_str_t
 aegis_fsm_text(const char *s)
@@ -32,6 +33,16 @@ aegis_fsm_meta(const json_t *data)
     text = meta ? aegis_json_text(meta) : NULL;
     json_decref(meta);
     return text;
+}
+
+/* What of an item is in its ask. */
+static void
+aegis_fsm_ask_points(aegis_fsm_ask_t *ask)
+{
+    ask->item.v[AEGIS_C_actor] = aegis_fsm_text(ask->actor);
+    if (ask->d->msg.case_version > 0) {
+        ask->item.v[AEGIS_C_fact_version] = aegis_fsm_text(ask->version);
+    }
 }
 
 int
@@ -61,7 +72,6 @@ aegis_fsm_ask(aegis_worker_t *w, aegis_delivery_t *d, const char *event,
     ask->item.v[AEGIS_C_consumer] = aegis_fsm_text(w->consumer->durable);
     ask->item.v[AEGIS_C_case_id] = d->msg.case_id;
     ask->item.v[AEGIS_C_event] = aegis_fsm_text(event);
-    ask->item.v[AEGIS_C_actor] = aegis_fsm_text(ask->actor);
     ask->item.v[AEGIS_C_reason] = aegis_fsm_text(ask->reason);
     ask->item.v[AEGIS_C_correlation_id] = d->msg.correlation_id;
     ask->item.v[AEGIS_C_traceparent] = d->msg.traceparent;
@@ -70,9 +80,7 @@ aegis_fsm_ask(aegis_worker_t *w, aegis_delivery_t *d, const char *event,
     if (ask->meta != NULL) {
         ask->item.v[AEGIS_C_meta] = aegis_fsm_text(ask->meta);
     }
-    if (d->msg.case_version > 0) {
-        ask->item.v[AEGIS_C_fact_version] = aegis_fsm_text(ask->version);
-    }
+    aegis_fsm_ask_points(ask);
 
     return 1;
 }
@@ -367,6 +375,45 @@ done:
     return ok;
 }
 
+/* The whole way of fresh cases at once; those for which that is not the way come to
+ * the front. Returns how many they are. */
+static size_t
+aegis_fsm_way(aegis_worker_t *w, aegis_fsm_ask_t *asks, size_t n)
+{
+    size_t            i, k;
+    unsigned          here;
+    aegis_error_t     err = AEGIS_ERROR_INIT;
+    aegis_fsm_ask_t   swap;
+
+    here = aegis_carry_offered();
+    if (!aegis_way_open(here)) {
+        return n;
+    }
+
+    k = n;
+    if (aegis_way(w, here, asks, &k, &err) != AEGIS_E_OK) {
+        aegis_log(AEGIS_LOG_WARN, "fsm", "way-failed", "code", "%s",
+                  aegis_error_def(err.code)->code, "error", "%s", err.detail, NULL);
+        aegis_error_clear(&err);
+        return n;
+    }
+
+    for (i = 0, k = 0; i < n; i++) {
+        if (!asks[i].taken) {
+            swap = asks[k];
+            asks[k] = asks[i];
+            asks[i] = swap;
+            k++;
+        }
+    }
+
+    /* an item points into its ask */
+    for (i = 0; i < k; i++) {
+        aegis_fsm_ask_points(&asks[i]);
+    }
+    return k;
+}
+
 static aegis_code_t
 aegis_fsm_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
 {
@@ -394,6 +441,9 @@ aegis_fsm_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
         }
     }
 
+    if (rc == AEGIS_E_OK && k[0]) {
+        k[0] = aegis_fsm_way(w, asks, k[0]);
+    }
     if (rc == AEGIS_E_OK && k[0] && !aegis_fsm_carry(w, asks, k[0])) {
         rc = aegis_fsm_run(w, asks, k[0]);
     }
@@ -409,14 +459,20 @@ aegis_fsm_handle(aegis_worker_t *w, aegis_delivery_t *d, size_t n)
 }
 
 /* A fact that has moved its case, in the transaction that wrote it, ends with
- * "moved_to" (sql/functions/22_advance.sql). */
+ * "moved_to" (sql/functions/22_advance.sql). Others move none, whatever they say. */
 static int
 aegis_fsm_skips(const aegis_bus_msg_t *raw)
 {
-    size_t       i;
-    const char  *p;
+    size_t                  i;
+    const char             *p;
+    const aegis_subject_t  *s;
 
     static const char  moved[] = ",\"moved_to\":";
+
+    s = aegis_subject(raw->subject);
+    if (s && s->on_true[0] == '\0' && s->on_false[0] == '\0') {
+        return 1;
+    }
 
     p = raw->body.data;
     i = raw->body.len;

@@ -12,6 +12,7 @@
 typedef struct {
     aegis_delivery_t  *d;
     const char        *event;
+    int                taken;           /* the case is where it can go: aegis_way.h */
     char              *key;
     char              *reason;
     char              *meta;            /* NULL: none */

@@ -16,10 +16,11 @@
 #define AEGIS_RELAY_LINGER_MS    40
 #define AEGIS_RELAY_LINGER_POLL  5
 
-/* When so many rows came at once, more are on their way: the next fetch waits
- * until so long after the last one. Few and large batches, here and behind the
- * bus, cost a fraction of many small ones. */
-#define AEGIS_RELAY_BURST        8
+/* When rows of so many cases came at once, more are on their way: the next fetch
+ * waits until so long after the last one. Few and large batches, here and behind the
+ * bus, cost a fraction of many small ones. A case alone, however many rows it
+ * leaves, is followed by nobody. */
+#define AEGIS_RELAY_BURST        4
 #define AEGIS_RELAY_GATHER_MS    10
 #define AEGIS_RELAY_LOCK_MS      1000
 #define AEGIS_RELAY_LAG_MS       2000
@@ -350,7 +351,7 @@ aegis_relay_publish(aegis_worker_t *w, aegis_error_t *err)
 static aegis_code_t
 aegis_relay_batch(aegis_worker_t *w, int *ret_n, aegis_error_t *err)
 {
-    int             marked;
+    int             i, marked;
     aegis_code_t    rc, mark;
     aegis_error_t   ignored = AEGIS_ERROR_INIT;
     aegis_relay_t  *r;
@@ -372,6 +373,10 @@ aegis_relay_batch(aegis_worker_t *w, int *ret_n, aegis_error_t *err)
         (void) AEGIS_FP(relay_after_mark, "relay");
         rc = rc == AEGIS_E_OK ? mark : rc;
         aegis_error_clear(&ignored);
+    }
+
+    for (i = 1, r->burst = r->n > 0; i < r->n; i++) {
+        r->burst += strcmp(r->rows[i].case_id, r->rows[i - 1].case_id) != 0;
     }
 
     aegis_metric_add(r->published, marked);
@@ -439,7 +444,6 @@ aegis_relay_tick(aegis_worker_t *w)
     if (rc == AEGIS_E_OK && r->n_owned) {
         aegis_relay_gather(r);
         rc = aegis_relay_batch(w, &n, &err);
-        r->burst = n;
     }
     if (rc != AEGIS_E_OK) {
         aegis_relay_trouble(w, "publish-failed", &err);

@@ -1,0 +1,243 @@
+-- A case's whole way in two statements, for a process that has all of the modules on
+-- it: way_load() reads what every decision of a fresh case is made on, the process
+-- decides (workers/roles/fsm/aegis_way.c), way_commit() writes what came of it, each
+-- transition with its row, its facts and its artefact, or nothing. Between the two
+-- nobody is held up: the case is still where it was, or is asked for in another way
+-- (case_transition, 22_advance.sql), which is also for all that is not ordinary here.
+
+-- Cases in NEW at this version, of mode auto, about which nothing was written yet and
+-- for which there is a template and no knowledge to look up. 'no': any other. p_module
+-- names hashes of templates and policies that the caller has.
+CREATE OR REPLACE FUNCTION aegis.way_load(p_tenant text[], p_case_id uuid[], p_fact_version int[],
+    p_module text[])
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope  text := aegis.act_for(p_tenant);
+    v_set    bigint := (SELECT s.revision FROM aegis.plan_template_set s ORDER BY s.revision DESC LIMIT 1);
+    v_policy text;
+    v_counts boolean;
+    v_rates  jsonb := '{}';
+BEGIN
+    SELECT json_build_object('revision', g.revision, 'hash', g.hash,
+               'body', CASE WHEN strpos(p_module[1], g.hash) = 0 THEN g.body END)::text,
+           json_array_length(g.rates) > 0
+      INTO v_policy, v_counts
+      FROM aegis.gate_policy g ORDER BY g.revision DESC LIMIT 1;
+    IF v_counts THEN
+        v_rates := aegis.gate_rates_all(array_fill('gate'::text, ARRAY[cardinality(p_tenant)]),
+                                        p_tenant, p_case_id);
+    END IF;
+
+    RETURN QUERY
+    SELECT u.n, 200, CASE WHEN c.version IS NOT NULL AND t.hash IS NOT NULL AND v_policy IS NOT NULL
+               THEN 'ok' ELSE 'no' END, c.version,
+           '{"case":' || c.body || ',"now":' || to_json(now())::text
+               || ',"metrics":' || CASE WHEN c.resource IS NULL THEN '[]'
+                       ELSE aegis.case_metrics(p_tenant[u.n], c.resource)::text END
+               || ',"planning":{"next_revision":1,"last":null,"quotes":false,"evidence":[],"template":{"name":'
+               || to_json(c.template)::text || ',"hash":"' || t.hash || '","body":' || t.body
+               || '}},"policy":' || v_policy
+               || ',"gate":{"request":null,"proposers":[' || CASE WHEN l.principal LIKE 'aegis:%' THEN ''
+                       ELSE to_json(l.principal)::text END
+               || '],"rates":' || coalesce(v_rates -> (p_tenant[u.n] || E'\x1f' || c.service), '{}')::text
+               || '}}', NULL::text
+      FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+      -- OFFSET 0: item by item, whatever the planner believes of the tables
+      LEFT JOIN LATERAL (
+           SELECT o.version, aegis.case_text(o) AS body, o.labels ->> 'resource' AS resource,
+                  coalesce(o.labels ->> 'template', o.kind) AS template,
+                  coalesce(o.labels ->> 'service', '') AS service
+             FROM aegis.ops_case o
+            WHERE o.tenant = p_tenant[u.n] AND o.case_id = p_case_id[u.n]
+              AND o.version = p_fact_version[u.n] AND o.status = 'NEW' AND o.mode = 'auto'
+              AND NOT EXISTS (SELECT FROM aegis.kb_tenant k WHERE k.tenant = p_tenant[u.n] AND k.chunks > 0)
+              AND NOT EXISTS (SELECT FROM aegis.plan_proposed p
+                               WHERE p.tenant = p_tenant[u.n] AND p.case_id = p_case_id[u.n])
+              AND NOT EXISTS (SELECT FROM aegis.event_envelope e
+                               WHERE e.tenant = p_tenant[u.n] AND e.case_id = p_case_id[u.n])
+           OFFSET 0) c ON true
+      LEFT JOIN LATERAL (
+           SELECT x.hash, CASE WHEN strpos(p_module[1], x.hash) = 0 THEN x.body::text ELSE 'null' END AS body
+             FROM aegis.plan_template x WHERE x.revision = v_set AND x.name = c.template OFFSET 0) t ON true
+      LEFT JOIN LATERAL (
+           SELECT x.principal FROM aegis.case_timeline x
+            WHERE x.tenant = p_tenant[u.n] AND x.case_id = p_case_id[u.n]
+              AND x.version = 1 AND x.seq = 0 OFFSET 0) l ON true;
+END $$;
+
+-- Write what was decided on the way. A document has
+--   moves      [{event, from, actor, reason, correlation, meta, key, subject, data, said}] in
+--              their order, each with the fact that made it; said: [{key, data}] are results of
+--              steps, told before it
+--   reason, then   of the last move; 'ask': its command is to be published, 'open': its run to
+--              be begun
+--   envelope and links, plan, decision, run and steps, checkpoint: the artefacts, as rows
+--   complete, verdict, not_before, not_after, passed: what of them the guards ask for
+--   counted    the gate's rules of kind rate, with the case's service
+-- Whether a move is legal is looked up here; one that is not takes the whole document
+-- with it. 'again': nothing was written of this one.
+CREATE OR REPLACE FUNCTION aegis.way_commit(p_tenant text[], p_case_id uuid[], p_for_version int[],
+    p_doc text[], p_traceparent text[], p_notify boolean)
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope   text := aegis.act_for(p_tenant);
+    v_code    text[] := array_fill('ok'::text, ARRAY[cardinality(p_tenant)]);
+    v_version int[]; v_status text[]; v_then text[];
+BEGIN
+    IF strpos(array_to_string(p_doc, ''), '"counted":') > 0 THEN
+        PERFORM aegis.lock_cases(p_tenant, p_case_id, false);
+        v_code := aegis.gate_check(p_tenant, p_case_id, p_for_version, ARRAY(
+            SELECT json_build_object('counted', d.doc::json -> 'counted',
+                       'artefact', json_build_object('service', d.doc::json ->> 'service'))
+              FROM unnest(p_doc) WITH ORDINALITY AS d(doc, n) ORDER BY d.n), v_code);
+    END IF;
+
+    WITH d AS MATERIALIZED (
+        SELECT u.n, c.place, c.case_correlation, x.*
+          FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+         CROSS JOIN LATERAL (
+               SELECT c.ctid AS place, c.correlation_id AS case_correlation FROM aegis.ops_case c
+                WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n]
+                  AND c.version = p_for_version[u.n] AND c.status = 'NEW' AND c.mode = 'auto'
+                  FOR NO KEY UPDATE SKIP LOCKED) c
+         CROSS JOIN LATERAL json_to_record(p_doc[u.n]::json) AS x(moves json, reason text, "then" text,
+               envelope json, links json, plan json, plan_id uuid, complete boolean, decision json,
+               verdict text, not_before timestamptz, not_after timestamptz, run json, exec_id uuid,
+               steps json, checkpoint json, passed boolean)
+         WHERE v_code[u.n] = 'ok' AND array_position(p_case_id, p_case_id[u.n]) = u.n),
+    m AS MATERIALIZED (
+        SELECT d.n, k.k, p_for_version[d.n] + k.k::int AS version, k.event, k.was, t.to_status, t.rule,
+               k.actor, k.reason, coalesce(nullif(k.correlation, ''), d.case_correlation) AS correlation,
+               k.meta, k.key, k.subject, k.data, k.said
+          FROM d
+         CROSS JOIN LATERAL ROWS FROM (json_to_recordset(d.moves) AS (event text, "from" text,
+               actor text, reason text, correlation text, meta json, key text, subject text,
+               data json, said json)) WITH ORDINALITY AS k(event, was, actor, reason, correlation,
+               meta, key, subject, data, said, k)
+          LEFT JOIN LATERAL (
+               SELECT t.rule, t.to_status FROM aegis.fsm_transition t
+                WHERE t.from_status = k.was AND t.event = k.event
+                  AND t.needs & ~CASE k.event WHEN 'plan_ready' THEN d.complete::int
+                      WHEN 'gate_approved' THEN CASE WHEN d.verdict = 'approved'
+                           AND now() >= d.not_before AND now() < d.not_after THEN 6 ELSE 0 END
+                      WHEN 'verify_pass' THEN CASE WHEN d.passed THEN 8 ELSE 0 END
+                      ELSE 0 END = 0 OFFSET 0) t ON true),
+    g AS MATERIALIZED (
+        SELECT w.n, max(w.version) AS version, (array_agg(w.to_status ORDER BY w.k DESC))[1] AS status,
+               bool_or(w.event = 'plan_ready') AS planned, bool_or(w.event = 'exec_done') AS ran
+          FROM (SELECT m.n, m.k, m.version, m.event, m.was, m.rule, m.to_status,
+                       lag(m.to_status, 1, 'NEW') OVER (PARTITION BY m.n ORDER BY m.k) AS before
+                  FROM m) w
+         GROUP BY w.n HAVING bool_and(w.rule IS NOT NULL AND w.was = w.before)),
+    upd AS (
+        UPDATE aegis.ops_case c
+           SET status = g.status, version = g.version, updated_at = now(), closed = g.status = 'CLOSED',
+               settled = '', reason = d.reason, plan_id = CASE WHEN g.planned THEN d.plan_id END,
+               exec_id = CASE WHEN g.ran THEN d.exec_id END, nudges = 0, nudged_at = NULL
+          FROM g JOIN d ON d.n = g.n
+         WHERE c.ctid = d.place -- locked: it is where it was seen
+        RETURNING g.n, c.version, c.status, d."then"),
+    tl AS (
+        INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status,
+               to_status, rule, actor, principal, reason, correlation_id, trace_id, idem_key, meta)
+        SELECT p_tenant[m.n], p_case_id[m.n], m.version, 0, 'transition', m.event, m.was, m.to_status,
+               m.rule, m.actor, 'aegis:fsm', m.reason, m.correlation,
+               split_part(p_traceparent[m.n], '-', 2), m.key, m.meta
+          FROM m JOIN g ON g.n = m.n),
+    ob AS (
+        INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
+        SELECT p_tenant[m.n], p_case_id[m.n], o.version, aegis.outbox_part(p_case_id[m.n]), o.key,
+               o.subject, o.data, p_traceparent[m.n]
+          FROM m JOIN g ON g.n = m.n
+         CROSS JOIN LATERAL (
+               SELECT 1 AS i, m.version - 1 AS version, s.key, 'evt.exec.step_result.v1' AS subject, s.data
+                 FROM json_to_recordset(m.said) AS s(key text, data json)
+               UNION ALL
+               SELECT 2, m.version - 1, m.key, m.subject, m.data WHERE m.subject IS NOT NULL
+               UNION ALL
+               SELECT 3, m.version, p_case_id[m.n] || ':' || m.version || ':transition',
+                      'evt.case.transition.v1', row_to_json(ROW(p_case_id[m.n], p_tenant[m.n], m.version,
+                          m.event, m.was, m.to_status, m.rule, m.actor, m.reason, m.correlation,
+                          now())::aegis.transition_fact)) o
+         ORDER BY m.n, m.k, o.i),
+    ev AS (
+        INSERT INTO aegis.event_envelope (tenant, case_id, event_id, for_version, severity, kind, title,
+               summary, labels)
+        SELECT p_tenant[g.n], p_case_id[g.n], r.event_id, r.for_version, r.severity, r.kind, r.title,
+               r.summary, r.labels
+          FROM g JOIN d ON d.n = g.n, json_populate_record(NULL::aegis.event_envelope, d.envelope) r),
+    li AS (
+        INSERT INTO aegis.evidence_link (tenant, case_id, event_id, link_no, ref, note)
+        SELECT p_tenant[g.n], p_case_id[g.n], r.event_id, r.link_no, r.ref, r.note
+          FROM g JOIN d ON d.n = g.n,
+               json_to_recordset(d.links) AS r(event_id uuid, link_no int, ref text, note text)),
+    pl AS (
+        INSERT INTO aegis.plan_proposed (tenant, case_id, revision, plan_id, for_version, template,
+               hash, complete, missing, risk_score, plan, created_by, params)
+        SELECT p_tenant[g.n], p_case_id[g.n], r.revision, d.plan_id, r.for_version, r.template, r.hash,
+               d.complete, r.missing, r.risk_score, r.plan, r.created_by, r.params
+          FROM g JOIN d ON d.n = g.n, json_to_record(d.plan) AS r(revision int, for_version int,
+               template text, hash text, missing json, risk_score float8, plan json, created_by text,
+               params json)
+         WHERE d.plan IS NOT NULL),
+    de AS (
+        INSERT INTO aegis.gate_decision (tenant, case_id, decision_id, plan_id, plan_hash, for_version,
+               verdict, rule, reason, checks, policy_hash, created_by, source, service)
+        SELECT p_tenant[g.n], p_case_id[g.n], r.decision_id, r.plan_id, r.plan_hash, r.for_version,
+               d.verdict, r.rule, r.reason, r.checks, r.policy_hash, r.created_by, r.source, r.service
+          FROM g JOIN d ON d.n = g.n, json_to_record(d.decision) AS r(decision_id uuid, plan_id uuid,
+               plan_hash text, for_version int, rule text, reason text, checks json, policy_hash text,
+               created_by text, source text, service text)
+         WHERE d.decision IS NOT NULL),
+    ap AS (
+        INSERT INTO aegis.plan_approved (tenant, case_id, plan_id, decision_id, plan_hash, not_before,
+               not_after)
+        SELECT p_tenant[g.n], p_case_id[g.n], r.plan_id, r.decision_id, r.plan_hash, d.not_before,
+               d.not_after
+          FROM g JOIN d ON d.n = g.n,
+               json_to_record(d.decision) AS r(plan_id uuid, decision_id uuid, plan_hash text)
+         WHERE d.verdict = 'approved'),
+    ru AS (
+        INSERT INTO aegis.exec_run (tenant, case_id, exec_id, plan_id, for_version, state, owner, epoch,
+               lease_until, correlation_id, traceparent, created_by, started_at, finished_at)
+        SELECT p_tenant[g.n], p_case_id[g.n], d.exec_id, d.plan_id, r.for_version, 'DONE', r.owner,
+               r.epoch, 'infinity', d.case_correlation, coalesce(p_traceparent[g.n], ''), 'aegis:exec',
+               now(), now()
+          FROM g JOIN d ON d.n = g.n, json_to_record(d.run) AS r(for_version int, owner text, epoch int)
+         WHERE d.run IS NOT NULL),
+    st AS (
+        INSERT INTO aegis.exec_step (tenant, case_id, exec_id, phase, step_no, attempt, action, state,
+               retry_safe, token, exit_code, error, final, output, result, finished_at)
+        SELECT p_tenant[g.n], p_case_id[g.n], d.exec_id, r.phase, r.step_no, r.attempt, r.action,
+               r.state, r.retry_safe, r.token, r.exit_code, r.error, r.final, r.output, r.result, now()
+          FROM g JOIN d ON d.n = g.n, json_to_recordset(d.steps) AS r(phase text, step_no int,
+               attempt int, action text, state text, retry_safe boolean, token text, exit_code int,
+               error text, final boolean, output json, result json)),
+    ch AS (
+        INSERT INTO aegis.verify_checkpoint (tenant, case_id, checkpoint_id, plan_id, for_version,
+               passed, checks, reason, created_by, verify_id, evaluation, outcome, final)
+        SELECT p_tenant[g.n], p_case_id[g.n], r.checkpoint_id, r.plan_id, r.for_version, d.passed,
+               r.checks, r.reason, r.created_by, r.verify_id, r.evaluation, r.outcome, r.final
+          FROM g JOIN d ON d.n = g.n, json_populate_record(NULL::aegis.verify_checkpoint, d.checkpoint) r
+         WHERE d.checkpoint IS NOT NULL)
+    SELECT array_agg(u.version ORDER BY i.n), array_agg(u.status ORDER BY i.n),
+           array_agg(u."then" ORDER BY i.n)
+      INTO v_version, v_status, v_then
+      FROM generate_series(1, cardinality(p_tenant)) AS i(n) LEFT JOIN upd u ON u.n = i.n;
+
+    -- where the way ends early, somebody is asked to go on
+    IF 'open' = ANY (v_then) THEN
+        PERFORM aegis.exec_open(p_tenant, p_case_id, ARRAY(SELECT CASE WHEN t = 'open' THEN v END
+                    FROM unnest(v_version, v_then) WITH ORDINALITY AS u(v, t, n) ORDER BY n), p_traceparent);
+    END IF;
+    IF 'ask' = ANY (v_then) THEN
+        PERFORM aegis.case_ask(array_agg(p_tenant[n] ORDER BY n), array_agg(p_case_id[n] ORDER BY n),
+                    array_agg(p_traceparent[n] ORDER BY n), false)
+           FROM generate_subscripts(v_then, 1) n WHERE v_then[n] = 'ask';
+    END IF;
+    IF p_notify AND array_remove(v_version, NULL) <> '{}' THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
+
+    RETURN QUERY SELECT n, 200, CASE WHEN v_version[n] IS NULL THEN 'again' ELSE 'ok' END, v_version[n],
+                        coalesce(v_status[n], ''), NULL::text
+                   FROM generate_series(1, cardinality(p_tenant)) n;
+END $$;

@@ -1,0 +1,341 @@
+/*
+ * aegis_way.c: the decisions of a case's way, one after the other, on what one
+ * statement has loaded: analyst, planner, gate, the steps when they change nothing
+ * outside, verifier.
+ * Invariant: nothing is written here; a stage that asks for more than a row, a fact and
+ * a move (people, time, an effect, a guard that fails) ends the way before it, and the
+ * command of the state that was reached goes out.
+ */
+#include "aegis_way.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aegis_failpoint.h"
+#include "aegis_json.h"
+#include "aegis_time.h"
+#include "aegis_way_doc.h"
+
+int
+aegis_way_open(unsigned here)
+{
+    return (here & AEGIS_CARRY_BIT(AEGIS_MODULE_analyze))
+           && (here & AEGIS_CARRY_BIT(AEGIS_MODULE_plan))
+           && (here & AEGIS_CARRY_BIT(AEGIS_MODULE_gate));
+}
+
+/* What the next module is to know of what this one has made. */
+static void
+aegis_way_learn(aegis_way_t *k, aegis_module_id_t id, const json_t *artefact,
+    const json_t *more)
+{
+    size_t   i;
+    json_t  *seen, *refs, *plan;
+
+    if (id == AEGIS_MODULE_analyze) {
+        refs = json_array();
+        for (i = 0; i < json_array_size(more) && i < 16; i++) {
+            json_array_append(refs, json_object_get(json_array_get(more, i), "ref"));
+        }
+        seen = json_copy((json_t *) artefact);
+        json_object_del(seen, "labels");
+        json_object_set_new(seen, "refs", refs);
+        json_array_append_new(json_object_get(json_object_get(k->facts, "planning"),
+                                              "evidence"), seen);
+
+    } else if (id == AEGIS_MODULE_plan) {
+        plan = json_copy((json_t *) artefact);
+        json_object_del(plan, "params");
+        json_object_del(plan, "template");
+        json_object_set_new(k->facts, "plan", plan);
+        json_object_set(json_object_get(k->facts, "case"), "plan_id",
+                        json_object_get(artefact, "plan_id"));
+    }
+}
+
+/* Is a document one that moves the case, and no more? */
+static int
+aegis_way_plain(const json_t *doc)
+{
+    return json_object_get(doc, "move") && !json_object_get(doc, "approval")
+           && !json_object_get(doc, "note") && !json_object_get(doc, "verify_run");
+}
+
+/* One module. 0: the way ends before it. */
+static int
+aegis_way_module(aegis_way_t *k, aegis_module_id_t id, json_t *earlier)
+{
+    int                     ok;
+    char                    actor[40];
+    json_t                 *doc, *request;
+    aegis_code_t            rc;
+    aegis_error_t           err = AEGIS_ERROR_INIT;
+    aegis_way_stage_t      *stage;
+    const aegis_module_t   *m;
+
+    m = aegis_module(id);
+    if (strcmp(aegis_state_command(k->c.state), m->command) != 0) {
+        return 0;
+    }
+
+    stage = &k->stages[k->n_stages];
+    memset(stage, 0, sizeof(*stage));
+    stage->module = m;
+    stage->begun_ns = aegis_carry_clock();
+    snprintf(actor, sizeof(actor), "aegis:%s", m->role);
+
+    request = json_pack("{s:i}", "case_version", k->c.version);
+    rc = request ? aegis_carry_document(m, k->facts, request, actor, k->correlation, earlier,
+                                        &doc, &stage->said, &err)
+         : AEGIS_E_UNAVAILABLE;
+    json_decref(request);
+    aegis_error_clear(&err);
+    if (rc != AEGIS_E_OK) {
+        return 0;
+    }
+
+    ok = aegis_way_plain(doc) && aegis_way_doc_artefact(k, doc, actor)
+         && aegis_way_doc_move(k, json_object_get(doc, "move"), aegis_json_str(doc, "msg_id"),
+                               aegis_json_str(doc, "subject"), json_object_get(doc, "data"),
+                               NULL);
+    if (ok) {
+        aegis_way_learn(k, id, json_object_get(doc, "artefact"), json_object_get(doc, "more"));
+        k->n_stages++;
+    }
+
+    json_decref(doc);
+    return ok;
+}
+
+/* The run's steps, when they can be made here. */
+static int
+aegis_way_run(aegis_worker_t *w, aegis_way_t *k)
+{
+    char                 id[AEGIS_UUID_LEN + 1];
+    json_t              *steps;
+    aegis_carry_run_t    run;
+
+    if (k->c.state != AEGIS_STATE_EXECUTING) {
+        return 0;
+    }
+
+    aegis_carry_uuid(id);
+    run.conf = w->conf;
+    run.tenant = aegis_json_str(json_object_get(k->facts, "case"), "tenant");
+    run.case_id = aegis_json_str(json_object_get(k->facts, "case"), "case_id");
+    run.exec_id = id;
+    run.traceparent = k->traceparent;
+    run.plan = json_object_get(json_object_get(k->facts, "plan"), "plan");
+
+    steps = aegis_carry_idle(&run);
+    return steps && aegis_way_doc_run(k, id, w->owner, steps);
+}
+
+/* What the verifier looks at, when it needs nothing that was measured. */
+static int
+aegis_way_verification(aegis_way_t *k)
+{
+    int       plain;
+    char     *text;
+    size_t    i, n;
+    json_t   *plan, *measured, *checks;
+    int64_t   now;
+
+    plan = json_object_get(k->facts, "plan");
+    checks = json_object_get(json_object_get(plan, "plan"), "verify");
+    text = json_dumps(checks, JSON_COMPACT | JSON_ENCODE_ANY);
+    plain = text && json_is_array(checks) && strstr(text, "\"metric\"") == NULL;
+    free(text);
+    if (!plain || !aegis_time_parse(aegis_view(aegis_json_str(k->facts, "now")), &now)) {
+        return 0;
+    }
+
+    measured = json_array();
+    for (i = 0, n = json_array_size(checks); i < n; i++) {
+        json_array_append_new(measured, json_object());
+    }
+
+    return json_object_set_new(k->facts, "verification", json_pack(
+        "{s:f, s:{s:O, s:O}, s:{s:O, s:s, s:O}, s:{s:f, s:f}, s:o}",
+        "now_s", (double) now,
+        "plan", "plan_id", json_object_get(plan, "plan_id"), "plan", json_object_get(plan, "plan"),
+        "run", "exec_id", json_object_get(k->doc, "exec_id"), "state", "DONE",
+            "steps", json_object_get(k->doc, "steps"),
+        "change", "from_s", (double) now, "to_s", (double) now, "measured", measured)) == 0;
+}
+
+/* As far as it goes. 0: the case is not for this. */
+static int
+aegis_way_decide(aegis_worker_t *w, unsigned here, aegis_way_t *k, const aegis_pg_row_t *row,
+    json_t *earlier)
+{
+    aegis_error_t  err = AEGIS_ERROR_INIT;
+
+    if (strcmp(row->code, "ok") != 0
+        || aegis_json_parse(row->body, &k->facts, &err) != AEGIS_E_OK)
+    {
+        aegis_error_clear(&err);
+        k->facts = NULL;
+        return 0;
+    }
+
+    if (!aegis_way_doc_begin(k)
+        || !aegis_carry_whole(json_object_get(k->facts, "policy"))
+        || !aegis_carry_whole(json_object_get(json_object_get(k->facts, "planning"), "template")))
+    {
+        return 0;
+    }
+
+    if (aegis_way_module(k, AEGIS_MODULE_analyze, NULL)
+        && aegis_way_module(k, AEGIS_MODULE_plan, NULL)
+        && aegis_way_module(k, AEGIS_MODULE_gate, earlier)
+        && (here & AEGIS_CARRY_EXEC) && aegis_way_run(w, k)
+        && (here & AEGIS_CARRY_BIT(AEGIS_MODULE_verify)) && aegis_way_verification(k))
+    {
+        (void) aegis_way_module(k, AEGIS_MODULE_verify, NULL);
+    }
+
+    return aegis_way_doc_end(k, here);
+}
+
+/* It is committed. */
+static void
+aegis_way_taken(aegis_way_t *k)
+{
+    size_t              i;
+    aegis_way_stage_t  *stage;
+
+    for (i = 0; i < k->n_moves; i++) {
+        aegis_carry_count_move(k->moves[i].from, k->moves[i].to,
+                               aegis_event_name(k->moves[i].event));
+    }
+
+    for (i = 0; i < k->n_stages; i++) {
+        stage = &k->stages[i];
+        aegis_carry_count_command(stage->module->role, "ok");
+        aegis_carry_count_verdict(stage->said.verdict);
+        aegis_carry_span(stage->module, &k->c, stage->begun_ns, stage->said.event);
+    }
+
+    if (json_object_get(k->doc, "run")) {
+        aegis_metric_add(aegis_counter("aegis_exec_runs_total", "state=\"DONE\"",
+                                       "runs that ended, by outcome"), 1);
+        aegis_log(AEGIS_LOG_INFO, "exec", "run.finished", "exec_id", "%s",
+                  aegis_json_str(k->doc, "exec_id"), "case_id", "%.*s", (int) k->c.case_id.len,
+                  k->c.case_id.data, "state", "DONE", "reason", "", NULL);
+        (void) AEGIS_FP(exec_after_record, "exec");
+    }
+
+    k->ask->d->code = AEGIS_E_OK;
+}
+
+static void
+aegis_way_fill(aegis_way_t *k, aegis_fsm_ask_t *ask, const char *asks)
+{
+    memset(k, 0, sizeof(*k));
+    k->ask = ask;
+    k->c.tenant = ask->d->msg.tenant;
+    k->c.case_id = ask->d->msg.case_id;
+    k->c.traceparent = ask->d->msg.traceparent;
+    k->c.correlation_id = ask->d->msg.correlation_id;
+    k->c.state = AEGIS_STATE_NEW;
+    k->c.version = ask->d->msg.case_version;
+    snprintf(k->version, sizeof(k->version), "%d", k->c.version);
+    snprintf(k->traceparent, sizeof(k->traceparent), "%.*s", (int) k->c.traceparent.len,
+             k->c.traceparent.data ? k->c.traceparent.data : "");
+    snprintf(k->correlation, sizeof(k->correlation), "%.*s", (int) k->c.correlation_id.len,
+             k->c.correlation_id.data ? k->c.correlation_id.data : "");
+    k->item.v[AEGIS_C_tenant] = k->c.tenant;
+    k->item.v[AEGIS_C_case_id] = k->c.case_id;
+    k->item.v[AEGIS_C_fact_version] = aegis_view(k->version);
+    k->item.v[AEGIS_C_for_version] = aegis_view(k->version);
+    k->item.v[AEGIS_C_traceparent] = aegis_view(k->traceparent);
+    k->item.v[AEGIS_C_module] = aegis_view(asks);
+}
+
+/* Load, decide, commit. rows[i] is the commit's word on works[i] then, or empty. */
+static aegis_code_t
+aegis_way_go(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t n,
+    aegis_pg_row_t *rows, aegis_error_t *err)
+{
+    size_t               i, left;
+    json_t              *earlier;
+    aegis_way_t          swap;
+    aegis_code_t         rc;
+    const aegis_item_t  *items[AEGIS_CARRY_MAX];
+
+    for (i = 0; i < n; i++) {
+        items[i] = &works[i].item;
+    }
+
+    rc = aegis_pg_run_more(w->pg, AEGIS_STMT_WAY_LOAD, items, n, 0, rows, err);
+    earlier = json_array();
+
+    for (i = 0, left = 0; rc == AEGIS_E_OK && i < n; i++) {
+        if (aegis_way_decide(w, here, &works[i], &rows[i], earlier)) {
+            swap = works[left];
+            works[left] = works[i];
+            works[i] = swap;
+            left++;
+        }
+    }
+    json_decref(earlier);
+
+    for (i = 0; i < left; i++) {
+        works[i].item.v[AEGIS_C_doc] = aegis_view(works[i].text);
+        works[i].item.v[AEGIS_C_for_version] = aegis_view(works[i].version);
+        works[i].item.v[AEGIS_C_traceparent] = aegis_view(works[i].traceparent);
+        items[i] = &works[i].item;
+    }
+    aegis_pg_clear(w->pg);
+
+    for (i = 0; rc == AEGIS_E_OK && left > 0 && i < works[0].n_stages; i++) {
+        if (AEGIS_FP(module_after_load, works[0].stages[i].module->role)) {
+            rc = aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the decisions are lost");
+        }
+    }
+
+    memset(rows, 0, n * sizeof(*rows));
+    return rc == AEGIS_E_OK && left > 0
+           ? aegis_pg_run_more(w->pg, AEGIS_STMT_WAY_COMMIT, items, left,
+                               aegis_pg_notify_due(w->pg), rows, err) : rc;
+}
+
+aegis_code_t
+aegis_way(aegis_worker_t *w, unsigned here, aegis_fsm_ask_t *asks, size_t *n,
+    aegis_error_t *err)
+{
+    char              known[AEGIS_CARRY_ASKS];
+    size_t            i, all;
+    aegis_code_t      rc;
+    aegis_way_t      *works;
+    aegis_pg_row_t   *rows;
+
+    all = *n < AEGIS_CARRY_MAX ? *n : 0;
+    works = calloc(all + 1, sizeof(aegis_way_t));
+    rows = calloc(all + 1, sizeof(aegis_pg_row_t));
+    rc = works && rows ? AEGIS_E_OK
+         : aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+
+    aegis_carry_asks("way", known);
+    for (i = 0; rc == AEGIS_E_OK && i < all; i++) {
+        aegis_way_fill(&works[i], &asks[i], known);
+    }
+
+    rc = rc == AEGIS_E_OK && all > 0 ? aegis_way_go(w, here, works, all, rows, err) : rc;
+
+    for (i = 0; works && i < all; i++) {
+        if (rc == AEGIS_E_OK && rows[i].code && strcmp(rows[i].code, "ok") == 0) {
+            aegis_way_taken(&works[i]);
+            works[i].ask->taken = 1;
+            (*n)--;
+        }
+        aegis_way_doc_free(&works[i]);
+    }
+
+    aegis_pg_clear(w->pg);
+    free(works);
+    free(rows);
+    return rc;
+}
