@@ -37,8 +37,8 @@ Aegis::Faults::fault('carry-points', 'each place that a carried case passes, all
         $k->stack->wait_worker('all') or $k->violation('the process is not back');
         my ($fired, $pid) = ($k->fp->fired($point), $k->stack->pid('all'));
         $k->fp->arm($point, $what, who => $role, ms => 1500);
-        # what an adapter is at work on takes a script
-        my $id = Aegis::Faults::Workers::auto($k, $point =~ /effect/ ? 1 + 2 * $k->rand(2) : $cases);
+        # what the executor does of its own takes a script: other steps are made on the way
+        my $id = Aegis::Faults::Workers::auto($k, $role eq 'exec' ? 1 + 2 * $k->rand(2) : $cases);
         # and others beside it, which are carried on in the same batches
         Aegis::Faults::Workers::auto($k, 2) for 1 .. $k->rand(4);
         $cases++;
