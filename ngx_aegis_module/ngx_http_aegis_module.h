@@ -357,6 +357,7 @@ uint64_t ngx_http_aegis_now_us(void);
 
 /* trace.c: n bytes, at most 64, for ids that must not meet; not for secrets. */
 ngx_int_t ngx_http_aegis_random(u_char *out, size_t n);
+ngx_http_variable_value_t *ngx_http_aegis_request_id(ngx_http_request_t *r, ngx_uint_t i);
 
 /* conf.c: directives that read files or check text; conf_keys.c: who may come
  * in; conf_db.c: the database */

@@ -193,7 +193,7 @@ ngx_http_aegis_job_create(ngx_http_request_t *r)
 
     ngx_http_set_ctx(r, job, ngx_http_aegis_module);
 
-    vv = ngx_http_get_indexed_variable(r, amcf->request_id);
+    vv = ngx_http_aegis_request_id(r, amcf->request_id);
 
     if (vv && vv->valid && !vv->not_found) {
         job->request_id_len = ngx_min(vv->len, 64);

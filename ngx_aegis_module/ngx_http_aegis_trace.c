@@ -40,6 +40,41 @@ ngx_http_aegis_random(u_char *out, size_t n)
 }
 
 
+/*
+ * nginx's $request_id, from the same bytes: nginx itself would ask the generator for
+ * each. What somebody has read before stays as it is.
+ */
+ngx_http_variable_value_t *
+ngx_http_aegis_request_id(ngx_http_request_t *r, ngx_uint_t index)
+{
+    u_char                     *id, random[16];
+    ngx_http_variable_value_t  *vv;
+
+    vv = &r->variables[index];
+
+    if (vv->valid || vv->not_found) {
+        return vv;
+    }
+
+    id = ngx_pnalloc(r->pool, 2 * sizeof(random));
+
+    if (id == NULL
+        || ngx_http_aegis_random(random, sizeof(random)) != NGX_OK)
+    {
+        return ngx_http_get_indexed_variable(r, index);
+    }
+
+    ngx_hex_dump(id, random, sizeof(random));
+
+    vv->len = 2 * sizeof(random);
+    vv->data = id;
+    vv->valid = 1;
+    vv->no_cacheable = 0;
+
+    return vv;
+}
+
+
 /* The span that nginx's otel module has begun is our parent. */
 static void
 ngx_http_aegis_trace_nginx(ngx_http_aegis_job_t *job, ngx_http_aegis_otel_t *otel)
