@@ -326,7 +326,7 @@ ngx_http_aegis_otel_request(ngx_http_aegis_job_t *job, ngx_http_request_t *r, ui
 
     otel = ngx_http_aegis_otel(r);
 
-    if (!job->traced || otel == NULL) {
+    if (otel == NULL) {
         return;
     }
 

@@ -303,7 +303,9 @@ ngx_http_aegis_log(ngx_http_request_t *r)
         job->counted = 1;
         us = ngx_http_aegis_now_us() - job->start_us;
         ngx_http_aegis_stats_request(job->route, r, us);
-        ngx_http_aegis_otel_request(job, r, us);
+        if (job->traced) {
+            ngx_http_aegis_otel_request(job, r, us);
+        }
     }
 
     return NGX_OK;

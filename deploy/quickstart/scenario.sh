@@ -161,3 +161,64 @@ forget_person() {
     rm -f "$person"
     kill -s HUP "$(pid_of nginx)"
 }
+
+# with_kubernetes deployment...: an executor that may touch them, each of three
+# replicas, in the namespace shop of a Kubernetes API, until the demo ends. The API is
+# the stand-in of the tests, which 43kube_standin.t holds to recordings of the real
+# one: what a workload says of itself is as there, and no container runs.
+kube=
+with_kubernetes() {
+    kube=$RUN/demo-kube
+    rm -rf "$kube"
+    mkdir -p "$kube"
+    perl "$ROOT/t/k8s/stand_in.pl" "$kube" "$@" >"$kube/log" 2>&1 </dev/null &
+    undo stop_kubernetes $!
+    until_ok 30 kubernetes_ready $! || true
+    [ -s "$kube/server" ] ||
+        die "the stand-in for Kubernetes does not start: $(head -1 "$kube/log")" \
+            "it needs the packages of the tests: make -C $ROOT test-deps"
+    chmod -R go+rX "$kube/account"
+    with_settings exec <<END
+k8s:
+  server: "$(cat "$kube/server")"
+  account_dir: "$kube/account"
+  namespaces: shop
+  images: registry.example.com/shop
+END
+    with_policy demo-k8s <<END
+version: 1
+rules:
+  - {id: demo-k8s, kind: actions, allow: [k8s.scale, k8s.rollout_restart, k8s.set_image, k8s.rollback]}
+END
+    say "a stand-in for a Kubernetes API listens on $(cat "$kube/server"); no container runs"
+}
+
+# There, or it will never be.
+kubernetes_ready() { [ -s "$kube/server" ] || is_gone "$1"; }
+
+stop_kubernetes() {
+    kill -s TERM "$1" 2>/dev/null || true
+    until_ok 5 is_gone "$1" || true
+    rm -rf "$kube"
+}
+
+# workload name: what the API says of a deployment, in one line.
+workload() {
+    curl -sS -m 10 --cacert "$kube/ca.crt" -H "Authorization: Bearer admin-token" \
+        "$(cat "$kube/server")/apis/apps/v1/namespaces/shop/deployments/$1" | perl -MJSON::PP -0777 -ne '
+        my $d = decode_json($_);
+        my $t = $d->{spec}{template};
+        print join(", ", "$d->{spec}{replicas} replicas wanted", ($d->{status}{availableReplicas} // 0) . " available",
+            "image $t->{spec}{containers}[0]{image}", "generation $d->{metadata}{generation}",
+            $t->{metadata}{annotations}{"kubectl.kubernetes.io/restartedAt"} ? "restarted" : ()), "\n"'
+}
+
+# shows name pattern: the API says so of the deployment, or the demo has failed.
+shows() {
+    local line
+    line=$(workload "$1")
+    case $line in
+    *$2*) say "$1: $line" ;;
+    *) die "$1 is not as it should be: $line" "look at $RUN/log/exec.log" ;;
+    esac
+}

@@ -13,7 +13,7 @@ use Aegis::Test;
 our %TOKEN = (admin => 'admin-token', weak => 'weak-token');
 
 sub new ($class, %args) {
-    my $dir = scratch('kube');
+    my $dir = $args{dir} // scratch('kube');
     my $self = bless { dir => $dir, port => free_port(), bin => $ENV{AEGIS_T_KUBE}, %args }, $class;
     $self->_certs;
     spew("$dir/tokens.csv", join '', map { "$TOKEN{$_},$_,$_" . ($_ eq 'admin' ? ',system:masters' : '') . "\n" } sort keys %TOKEN);
