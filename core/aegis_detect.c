@@ -15,7 +15,10 @@
 #define AEGIS_DETECT_NEW       8        /* newest values of a shift */
 #define AEGIS_DETECT_AVERAGED  6        /* newest values of a seasonal deviation */
 #define AEGIS_DETECT_FLOOR     0.001    /* of the value, of every scale */
+#define AEGIS_DETECT_PART      0.1      /* of the usual error, of every scale */
 #define AEGIS_DETECT_KNOWN     3600     /* seconds after which a series is missed */
+#define AEGIS_DETECT_FADES     0.8      /* of how loud it was, a point later */
+#define AEGIS_DETECT_NEAR      1000.0   /* usual errors that values are from their origin */
 #define AEGIS_DETECT_FARTHEST  1e9      /* scales */
 
 
@@ -77,22 +80,22 @@ aegis_detect_floor(const aegis_detect_t *s, const aegis_detect_rule_t *rule, dou
         floor = usual > floor ? usual : floor;
     }
 
-    /* one part in a hundred of what it has ever moved by */
-    usual = 0.05 * s->error[2];
-    floor = usual > floor ? usual : floor;
+    /* a part of what it is used to be off by */
+    floor = fmax(floor, fmax(0.05 * s->error[2], AEGIS_DETECT_PART * s->usual));
 
     return floor > 0 ? floor : s->v == 0 && s->level[1] == 0 ? 0.01 : 1e-12;
 }
 
 
 static double
-aegis_detect_mean(const double *ring, uint16_t at, int from, int n)
+aegis_detect_mean(const float *ring, uint16_t at, int from, int n)
 {
     int     i;
     double  sum;
 
     for (i = 0, sum = 0; i < n; i++) {
-        sum += ring[(unsigned) (at + 2 * AEGIS_DETECT_RING - 1 - from - i) % AEGIS_DETECT_RING];
+        sum += (double) ring[(unsigned) (at + 2 * AEGIS_DETECT_RING - 1 - from - i)
+                             % AEGIS_DETECT_RING];
     }
 
     return sum / n;
@@ -103,7 +106,7 @@ aegis_detect_mean(const double *ring, uint16_t at, int from, int n)
  * for no more than the next one on its side: a mean is for what lasts, one wild
  * point is the business of others. */
 static double
-aegis_detect_away(const double *ring, uint16_t at, int from, int n, double where)
+aegis_detect_away(const float *ring, uint16_t at, int from, int n, double where)
 {
     int     i, side;
     double  d, sum, far[2], next[2];
@@ -111,8 +114,8 @@ aegis_detect_away(const double *ring, uint16_t at, int from, int n, double where
     far[0] = far[1] = next[0] = next[1] = 0;
 
     for (i = 0, sum = 0; i < n; i++) {
-        d = ring[(unsigned) (at + 2 * AEGIS_DETECT_RING - 1 - from - i) % AEGIS_DETECT_RING];
-        d -= where;
+        d = (double) ring[(unsigned) (at + 2 * AEGIS_DETECT_RING - 1 - from - i)
+                          % AEGIS_DETECT_RING] - where;
         sum += d;
         side = d < 0;
         d = fabs(d);
@@ -130,34 +133,57 @@ aegis_detect_away(const double *ring, uint16_t at, int from, int n, double where
 }
 
 
+/* Values are kept as what they are above an origin, near to which they lie, so that
+ * few bits are enough. */
 static void
-aegis_detect_push(double *ring, uint16_t *n, uint16_t *at, double v)
+aegis_detect_push(aegis_detect_t *s, const aegis_detect_look_t *look)
 {
-    ring[*at] = v;
-    *at = (uint16_t) ((*at + 1) % AEGIS_DETECT_RING);
-    *n = (uint16_t) (*n < AEGIS_DETECT_RING ? *n + 1 : *n);
+    int     i;
+    double  v, far;
+
+    v = look->v - aegis_detect_profile(s, s->season, look->t);
+    far = s->base - s->origin;
+
+    if (s->flat_n == 0 || fabs(far) > AEGIS_DETECT_NEAR * s->usual) {
+        for (i = 0; i < s->flat_n; i++) {
+            s->flat[i] -= (float) far;
+        }
+        s->origin = s->n > 0 ? s->base : v;
+    }
+
+    s->flat[s->flat_at] = (float) (v - s->origin);
+    s->flat_at = (uint16_t) ((s->flat_at + 1) % AEGIS_DETECT_RING);
+    s->flat_n = (uint16_t) (s->flat_n < AEGIS_DETECT_RING ? s->flat_n + 1 : s->flat_n);
+
+    if (s->n > 0) {
+        s->move[s->move_at] = (float) fabs(look->v - s->v);
+        s->move_at = (uint16_t) ((s->move_at + 1) % AEGIS_DETECT_MOVES);
+        s->move_n = (uint16_t) (s->move_n < AEGIS_DETECT_MOVES ? s->move_n + 1 : s->move_n);
+    }
 }
 
 
-/* Median and spread (as of a normal distribution, by quartiles) of the ring. */
+/* Median and spread (as of a normal distribution, by quartiles) of the newest values. */
 static void
 aegis_detect_median(const aegis_detect_t *s, double *ret_median, double *ret_spread)
 {
     int     i, k, n;
-    double  v, sorted[AEGIS_DETECT_RING];
+    float   v, sorted[AEGIS_DETECT_RING];
 
-    n = s->ring_n;
+    n = s->flat_n;
 
     for (i = 0; i < n; i++) {
-        v = s->ring[i];
+        v = s->flat[i];
         for (k = i; k > 0 && sorted[k - 1] > v; k--) {
             sorted[k] = sorted[k - 1];
         }
         sorted[k] = v;
     }
 
-    *ret_median = n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-    *ret_spread = (sorted[(3 * n) / 4] - sorted[n / 4]) / 1.349;
+    *ret_median = n % 2 ? (double) sorted[n / 2]
+                  : ((double) sorted[n / 2 - 1] + (double) sorted[n / 2]) / 2;
+    *ret_median += s->origin;
+    *ret_spread = (double) (sorted[(3 * n) / 4] - sorted[n / 4]) / 1.349;
 }
 
 
@@ -172,27 +198,20 @@ aegis_detect_look(aegis_detect_look_t *look, int i,
 }
 
 
-/* Detectors of single points. */
+/* Detectors of single points; the newest one is not in the rings yet. */
 static void
 aegis_detect_points(const aegis_detect_t *s, aegis_detect_look_t *look)
 {
-    int     h;
-    double  median, spread, scale, usual;
+    double  v, median, spread;
 
-    if (s->ring_n >= 16) {
+    if (s->flat_n >= 16) {
+        v = look->v - aegis_detect_profile(s, s->season, look->t);
         aegis_detect_median(s, &median, &spread);
-        aegis_detect_look(look, 0, look->v - median, spread);
+        aegis_detect_look(look, 0, v - median, spread * fmax(look->loud, 1));
     }
 
-    h = (int) fmod(floor(look->t / 3600), AEGIS_DETECT_DAY);
-    h = h < 0 ? h + AEGIS_DETECT_DAY : h;
-
-    /* noise that has its own hours is measured by them */
-    scale = s->error[s->expert];
-    usual = s->day_n[h] > 1.5 * 3600 / (s->step > 1 ? s->step : 1) ? 0.7 * s->residual[h] : 0;
-    scale = 1.25 * (usual > scale ? usual : scale);
-    aegis_detect_look(look, 1, look->v - look->guess[s->expert], scale);
-    aegis_detect_look(look, 4, look->v - s->v, 1.25 * s->moves);
+    aegis_detect_look(look, 1, look->v - look->guess[s->expert], 1.25 * s->quiet * look->loud);
+    aegis_detect_look(look, 4, look->v - s->v, 1.25 * s->moves * look->loud);
 }
 
 
@@ -207,23 +226,23 @@ aegis_detect_runs(const aegis_detect_t *s, aegis_detect_look_t *look, double age
     days = days > 3000 ? 3000 : days < 200 ? 200 : days;
 
     if (s->flat_n >= AEGIS_DETECT_AVERAGED && aged >= days) {
-        mean = aegis_detect_away(s->flat, s->flat_at, 0, AEGIS_DETECT_AVERAGED, s->base);
-        aegis_detect_look(look, 2, mean, (double) s->tail[2].scale * 1.25);
+        mean = aegis_detect_away(s->flat, s->flat_at, 0, AEGIS_DETECT_AVERAGED,
+                                 s->base - s->origin);
+        aegis_detect_look(look, 2, mean, (double) s->tail[2].scale * 1.25 * s->loud);
     }
 
     if (s->flat_n == AEGIS_DETECT_RING && aged >= 200) {
         mean = aegis_detect_mean(s->flat, s->flat_at, AEGIS_DETECT_NEW, 48);
         mean += aegis_detect_away(s->flat, s->flat_at, AEGIS_DETECT_NEW, 48, mean);
         mean = aegis_detect_away(s->flat, s->flat_at, 0, AEGIS_DETECT_NEW, mean);
-        aegis_detect_look(look, 3, mean, (double) s->tail[3].scale * 1.25);
+        aegis_detect_look(look, 3, mean, (double) s->tail[3].scale * 1.25 * s->loud);
     }
 
-    if (s->ring_n == AEGIS_DETECT_RING && aged >= 200 && s->moves > 0) {
-        for (i = 0, sum = 0; i < 16; i++) {
-            sum += fabs(aegis_detect_mean(s->ring, s->ring_at, i, 1)
-                        - aegis_detect_mean(s->ring, s->ring_at, i + 1, 1));
+    if (s->move_n == AEGIS_DETECT_MOVES && aged >= 200 && s->moves > 0) {
+        for (i = 0, sum = 0; i < AEGIS_DETECT_MOVES; i++) {
+            sum += (double) s->move[i];
         }
-        mean = log10((sum / 16 + 0.01 * s->moves) / s->moves);
+        mean = log10((sum / AEGIS_DETECT_MOVES + 0.01 * s->moves) / s->moves);
         look->has[5] = 1;
         look->deviation[5] = mean;
         look->z[5] = mean / fmax(1.25 * (double) s->tail[5].scale, 0.05);
@@ -317,7 +336,7 @@ aegis_detect_clock(aegis_detect_t *s, double t, aegis_detect_result_t *ret)
     ret->gap_s = s->n > 16 && dt > 5 * s->step && dt > 2 * s->longest ? dt : 0;
 
     if (dt > AEGIS_DETECT_RING * s->step) {
-        s->ring_n = s->ring_at = 0;
+        s->move_n = s->move_at = 0;
         s->flat_n = s->flat_at = 0;
     }
 
@@ -338,10 +357,11 @@ aegis_detect_moved(aegis_detect_t *s, double t, double v, double floor)
         share = s->n < 200 ? 1 / (double) s->n : 0.005;
         s->repeats += s->stuck ? 0 : share * ((move == 0) - s->repeats);
 
-        /* a run counts as usual when it has ended, unless it was reported */
+        /* a run counts as usual when it has ended, one that was reported in part */
         if (move != 0) {
             s->longest_run -= s->longest_run / 1000;
-            s->longest_run = s->run > s->longest_run && !s->stuck ? s->run : s->longest_run;
+            s->longest_run += s->run > s->longest_run
+                              ? (s->run - s->longest_run) / (s->stuck ? 3 : 1) : 0;
         }
         s->run = move == 0 ? s->run + 1 : 0;
         s->moves += share * ((s->n > 8 && move > most ? most : move) - s->moves);
@@ -365,7 +385,7 @@ aegis_detect_rebase(aegis_detect_t *s)
     steps = steps < 100 ? 100 : steps > 500 ? 500 : steps;
 
     if (s->tail[2].peak > 0 && (double) s->tail[2].held > steps) {
-        s->base = aegis_detect_mean(s->flat, s->flat_at, 0, AEGIS_DETECT_AVERAGED);
+        s->base = s->origin + aegis_detect_mean(s->flat, s->flat_at, 0, AEGIS_DETECT_AVERAGED);
         s->tail[2].peak = 0;
     }
 }
@@ -441,15 +461,16 @@ aegis_detect_feed(aegis_detect_t *s, const aegis_detect_rule_t *rule, double t,
     look.floor = aegis_detect_floor(s, rule, look.v);
     ret->learning = s->n < rule->min_samples;
     ret->expected = s->v;
+    look.loud = aegis_detect_loudness(s, t);
+    s->loud = fmax(look.loud, AEGIS_DETECT_FADES * s->loud);
     aegis_detect_expect(s, t, look.guess);
 
     if (s->n > 8) {
         aegis_detect_points(s, &look);
     }
 
-    aegis_detect_push(s->ring, &s->ring_n, &s->ring_at, look.v);
-    aegis_detect_push(s->flat, &s->flat_n, &s->flat_at,
-                      look.v - aegis_detect_profile(s, s->season, t));
+    aegis_detect_push(s, &look);
+    look.strange = s->season && aegis_detect_profile_new(s, t);
     aegis_detect_runs(s, &look, (double) s->n);
 
     if (s->n > 8) {
@@ -457,7 +478,7 @@ aegis_detect_feed(aegis_detect_t *s, const aegis_detect_rule_t *rule, double t,
     }
 
     aegis_detect_rebase(s);
-    aegis_detect_learn(s, t, look.v, look.floor, look.guess);
+    aegis_detect_learn(s, &look);
     aegis_detect_moved(s, t, look.v, look.floor);
     aegis_detect_finish(s, rule, v, limits, over, ret);
 

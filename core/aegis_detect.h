@@ -4,6 +4,7 @@
  *   aegis_detect.c         one point: how far it is from what each detector expects
  *   aegis_detect_judge.c   when to report
  *   aegis_detect_base.c    what was to be expected: levels, trend, season
+ *   aegis_detect_season.c  what an hour is used to, and how loud it is
  *   aegis_detect_tail.c    how rare a deviation is, by what the series did before
  *   aegis_detect_state.c   a state as bytes, and back
  *   aegis_detect_rule.c    what a person may say about a series (YAML)
@@ -17,10 +18,11 @@
 #include "aegis_error.h"
 
 #define AEGIS_DETECT_RING      64       /* newest values of a series */
-#define AEGIS_DETECT_DAY       24       /* hours, by UTC */
-#define AEGIS_DETECT_WEEK      168
-#define AEGIS_DETECT_EXPERTS   6        /* ways to guess the next value */
-#define AEGIS_DETECT_SEASONS   3        /* none, hour of the day, hour of the week */
+#define AEGIS_DETECT_MOVES     16       /* newest steps between them */
+#define AEGIS_DETECT_SLOTS     96       /* quarters of an hour of a day, by UTC */
+#define AEGIS_DETECT_WEEK      168      /* hours */
+#define AEGIS_DETECT_EXPERTS   8        /* ways to guess the next value */
+#define AEGIS_DETECT_SEASONS   4        /* none, day, working day or weekend, week */
 #define AEGIS_DETECT_SCORE     7.0      /* a report is due at 10^-7, or before */
 #define AEGIS_DETECT_MAX       30.0     /* of a score */
 #define AEGIS_DETECT_WAIT      12       /* points until a deviation is learned */
@@ -103,25 +105,35 @@ typedef struct {
     double               begun;             /* time of the first one */
     double               longest;           /* seconds that it was silent at most, decayed */
 
-    double               ring[AEGIS_DETECT_RING];
-    double               flat[AEGIS_DETECT_RING];   /* without the season */
-    uint16_t             ring_n, flat_n;
-    uint16_t             ring_at, flat_at;
+    double               origin;                    /* what flat is above */
+    float                flat[AEGIS_DETECT_RING];   /* without the season */
+    float                move[AEGIS_DETECT_MOVES];  /* absolute */
+    uint16_t             flat_n, flat_at;
+    uint16_t             move_n, move_at;
 
     double               level[4];          /* fast, slow, Holt's level and trend */
-    double               deviates[2];       /* level over the profile of day, week */
+    double               deviates[AEGIS_DETECT_SEASONS - 1];    /* level over a profile */
     double               error[AEGIS_DETECT_EXPERTS];
-    double               residual[AEGIS_DETECT_DAY];    /* mean absolute, by hour */
+    double               usual;             /* mean absolute error of who was believed, slow */
+    double               quiet;             /* the same, fast, by how loud its time is */
+    double               loud;              /* of the newest points, the loudest */
+    double               with, own;         /* flat values by the one before, and by themselves */
     uint8_t              expert;
     int8_t               clipped;           /* in a row, with sign */
 
     double               base;              /* what the profiles stand on */
+    double               lag;               /* how far it is behind, of a day */
     double               season_error[AEGIS_DETECT_SEASONS];
     uint8_t              season;
-    float                day[AEGIS_DETECT_DAY];
+    float                day[AEGIS_DETECT_SLOTS];
+    float                half[2 * AEGIS_DETECT_SLOTS];   /* a working day's, a weekend's */
     float                week[AEGIS_DETECT_WEEK];
-    uint16_t             day_n[AEGIS_DETECT_DAY];
-    uint16_t             week_n[AEGIS_DETECT_WEEK];
+    float                residual[AEGIS_DETECT_SLOTS];   /* mean absolute, of a day */
+    uint8_t              day_n[AEGIS_DETECT_SLOTS];      /* times lived through */
+    uint8_t              half_n[2 * AEGIS_DETECT_SLOTS];
+    uint8_t              week_n[AEGIS_DETECT_WEEK];
+    uint16_t             slot[AEGIS_DETECT_SEASONS - 1]; /* of the newest point */
+    uint16_t             visit[AEGIS_DETECT_SEASONS - 1];   /* points in it */
 
     double               moves;             /* mean absolute difference, slow */
     double               repeats;           /* part of points equal to the one before */

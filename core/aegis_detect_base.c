@@ -14,98 +14,41 @@
 #define AEGIS_BASE_DEVIATE    0.1
 #define AEGIS_BASE_TREND      0.1
 #define AEGIS_BASE_ERROR      100.0     /* points that an expert is judged by */
-#define AEGIS_BASE_SEASON     1000.0    /* the same of a season */
+#define AEGIS_BASE_SEASON     172800.0  /* seconds that a season is judged by, and the base is of */
 #define AEGIS_BASE_CLIP       4.0       /* errors that a level believes at most */
 #define AEGIS_BASE_STAYS      12        /* points until a new level is believed */
-#define AEGIS_BASE_CYCLES     4.0       /* days, or weeks, that a profile remembers */
-#define AEGIS_BASE_LEAST      500.0     /* points that the base is a mean of */
+#define AEGIS_BASE_LEAST      500.0     /* points that this is */
 #define AEGIS_BASE_MOST       5000.0
+#define AEGIS_BASE_AGAIN      7         /* the expert who follows the last deviation */
+#define AEGIS_BASE_PROFILES   3         /* experts of the seasons come after it */
+#define AEGIS_BASE_USUAL      2000.0    /* points that the usual error is a mean of */
+#define AEGIS_BASE_FOLLOWS    500.0     /* the same of how values follow each other */
 #define AEGIS_BASE_BETTER     0.9       /* of the error of who was believed */
-
-
-/* The hour of the day or week of t, and how far t is from its middle (-0.5..0.5). */
-static int
-aegis_detect_hour(double t, int hours, double *ret_off)
-{
-    double  h, whole;
-
-    h = t / 3600;
-    whole = floor(h);
-    *ret_off = h - whole - 0.5;
-
-    /* 1970 began on a Thursday, which is as good a beginning as any */
-    h = fmod(whole, hours);
-
-    return (int) (h < 0 ? h + hours : h);
-}
-
-
-static double
-aegis_detect_per_hour(const aegis_detect_t *s)
-{
-    return s->step > 0 && s->step < 3600 ? 3600 / s->step : 1;
-}
-
-
-int
-aegis_detect_profile_known(const aegis_detect_t *s, int season, double t)
-{
-    int     h;
-    double  off, per;
-
-    per = aegis_detect_per_hour(s);
-
-    if (season == 1) {
-        h = aegis_detect_hour(t, AEGIS_DETECT_DAY, &off);
-        return s->day_n[h] >= 1.5 * per;
-    }
-
-    if (season == 2) {
-        h = aegis_detect_hour(t, AEGIS_DETECT_WEEK, &off);
-        return s->week_n[h] >= 1.5 * per;
-    }
-
-    return 0;
-}
-
-
-double
-aegis_detect_profile(const aegis_detect_t *s, int season, double t)
-{
-    int              h, next, hours;
-    double           off, here, there;
-    const float     *mean;
-    const uint16_t  *n;
-
-    if (season == 0) {
-        return 0;
-    }
-
-    hours = season == 1 ? AEGIS_DETECT_DAY : AEGIS_DETECT_WEEK;
-    mean = season == 1 ? s->day : s->week;
-    n = season == 1 ? s->day_n : s->week_n;
-
-    h = aegis_detect_hour(t, hours, &off);
-    here = (double) mean[h];
-
-    /* between the middles of two hours it is a straight line */
-    next = (h + (off < 0 ? hours - 1 : 1)) % hours;
-    there = n[next] ? (double) mean[next] : here;
-
-    return s->step >= 3600 ? here : here + fabs(off) * (there - here);
-}
 
 
 void
 aegis_detect_expect(const aegis_detect_t *s, double t,
     double guess[AEGIS_DETECT_EXPERTS])
 {
+    int     i;
+    double  last, share;
+
     guess[0] = s->v;
     guess[1] = s->level[0];
     guess[2] = s->level[1];
     guess[3] = s->level[2] + s->level[3];
-    guess[4] = s->base + aegis_detect_profile(s, 1, t) + s->deviates[0];
-    guess[5] = s->base + aegis_detect_profile(s, 2, t) + s->deviates[1];
+
+    for (i = 1; i < AEGIS_DETECT_SEASONS; i++) {
+        guess[AEGIS_BASE_PROFILES + i] = s->base + aegis_detect_profile(s, i, t)
+                                         + s->deviates[i - 1];
+    }
+
+    /* what the last value was off by, as far as it usually goes on */
+    last = s->flat_n ? (double) s->flat[(s->flat_at + AEGIS_DETECT_RING - 1) % AEGIS_DETECT_RING]
+                       + s->origin - s->base : 0;
+    share = s->own > 0 ? s->with / s->own : 0;
+    share = share < 0 ? 0 : share > 1 ? 1 : share;
+    guess[AEGIS_BASE_AGAIN] = s->base + aegis_detect_profile(s, s->season, t) + share * last;
 }
 
 
@@ -132,22 +75,41 @@ aegis_detect_learn_error(double *error, double e, double floor, double points, i
 }
 
 
+/* A profile's expert is asked when its profile is known. */
+static int
+aegis_detect_asked(const aegis_detect_t *s, int expert, double t)
+{
+    return expert <= AEGIS_BASE_PROFILES || expert == AEGIS_BASE_AGAIN
+           || aegis_detect_profile_known(s, expert - AEGIS_BASE_PROFILES, t);
+}
+
+
+/* What is left without another season begins anew, and deviations from one that was
+ * not known are no measure of those that come. */
+static void
+aegis_detect_reseason(aegis_detect_t *s, int season)
+{
+    int  i;
+
+    for (i = 0; season && i < AEGIS_DETECT_TAILS - 2; i++) {
+        aegis_detect_tail_doubt(&s->tail[i]);
+    }
+
+    s->flat_n = s->flat_at = 0;
+    s->season = (uint8_t) season;
+}
+
+
 /* Which expert, which season was wrong by least lately. */
 static void
 aegis_detect_choose(aegis_detect_t *s, double t)
 {
-    int     i, best;
+    int  i, best;
 
-    best = s->expert;
-    if (best >= 4 && !aegis_detect_profile_known(s, best - 3, t)) {
-        best = 2;
-    }
+    best = aegis_detect_asked(s, s->expert, t) ? s->expert : 2;
 
     for (i = 0; i < AEGIS_DETECT_EXPERTS; i++) {
-        if (i >= 4 && !aegis_detect_profile_known(s, i - 3, t)) {
-            continue;
-        }
-        if (s->error[i] < AEGIS_BASE_BETTER * s->error[best]) {
+        if (aegis_detect_asked(s, i, t) && s->error[i] < AEGIS_BASE_BETTER * s->error[best]) {
             best = i;
         }
     }
@@ -168,68 +130,90 @@ aegis_detect_choose(aegis_detect_t *s, double t)
     }
 
     if (best != s->season) {
-        s->season = (uint8_t) best;
-        s->flat_n = 0;
-        s->flat_at = 0;
+        aegis_detect_reseason(s, best);
     }
 }
 
 
 static void
-aegis_detect_learn_hour(float *mean, uint16_t *n, double v, double per)
+aegis_detect_learn_season(aegis_detect_t *s, double t, double v, double off, double floor)
 {
-    double  count, most;
+    int     i, known;
+    double  dev, most, d, days;
 
-    count = *n + 1.0;
-    most = per * AEGIS_BASE_CYCLES;
-    most = most < 2 ? 2 : most;
-
-    if (*n < 60000) {
-        (*n)++;
-    }
-
-    *mean = (float) ((double) *mean + (v - (double) *mean) / (count < most ? count : most));
-}
-
-
-static void
-aegis_detect_learn_season(aegis_detect_t *s, double t, double v, double floor)
-{
-    int     i, h, known;
-    double  off, per, dev, most, d;
-
-    per = aegis_detect_per_hour(s);
     d = v - s->base;
+    days = s->step > 0 ? fmin(fmax(AEGIS_BASE_SEASON / s->step, AEGIS_BASE_LEAST), AEGIS_BASE_MOST)
+           : AEGIS_BASE_LEAST;
+
+    /* a drift is no season, though a profile would follow it */
+    s->lag += aegis_detect_clip(d - s->lag, AEGIS_BASE_CLIP * s->season_error[0] + floor)
+              / fmin((double) s->n + 1, days / 2);
 
     for (i = 0; i < AEGIS_DETECT_SEASONS; i++) {
         known = i == 0 || aegis_detect_profile_known(s, i, t);
-        dev = d - (known ? aegis_detect_profile(s, i, t) : 0);
+        dev = d - (known && i > 0 ? aegis_detect_profile(s, i, t) : s->lag);
 
         /* while a profile is not known it is no better than none */
         aegis_detect_learn_error(&s->season_error[i],
-                                 known ? dev : s->season_error[0], floor,
-                                 AEGIS_BASE_SEASON, s->n);
-        if (i > 0) {
-            most = known ? AEGIS_BASE_CLIP * s->error[i + 3] + floor : INFINITY;
-            s->deviates[i - 1] += known
-                ? AEGIS_BASE_DEVIATE * aegis_detect_clip(dev - s->deviates[i - 1], most)
-                : 0;
+                                 known ? dev : s->season_error[0], floor, days, s->n);
+        if (i > 0 && known) {
+            most = AEGIS_BASE_CLIP * s->error[i + AEGIS_BASE_PROFILES] + floor;
+            s->deviates[i - 1] += AEGIS_BASE_DEVIATE
+                                  * aegis_detect_clip(dev - s->deviates[i - 1], most);
         }
     }
 
     most = AEGIS_BASE_CLIP * s->season_error[0] + floor;
     d = s->n > 50 ? aegis_detect_clip(d, 2 * most) : d;
 
-    /* two days, as a mean at first */
-    dev = s->step > 0 ? 2 * 86400 / s->step : 0;
-    dev = dev < AEGIS_BASE_LEAST ? AEGIS_BASE_LEAST
-          : dev > AEGIS_BASE_MOST ? AEGIS_BASE_MOST : dev;
-    s->base += d / ((double) s->n + 1 < dev ? (double) s->n + 1 : dev);
+    dev = d / fmin((double) s->n + 1, days);
+    s->base += dev;
 
-    h = aegis_detect_hour(t, AEGIS_DETECT_DAY, &off);
-    aegis_detect_learn_hour(&s->day[h], &s->day_n[h], d, per);
-    h = aegis_detect_hour(t, AEGIS_DETECT_WEEK, &off);
-    aegis_detect_learn_hour(&s->week[h], &s->week_n[h], d, per);
+    /* a base that is no mean yet takes along what stands on it */
+    if (s->n < days && dev != 0) {
+        aegis_detect_move_slots(s, -dev);
+        d -= dev;
+    }
+
+    aegis_detect_learn_slots(s, t, d, fabs(off), floor);
+}
+
+
+/* How errors of one value go over to the next one; the newest one is in flat already. */
+static void
+aegis_detect_learn_follows(aegis_detect_t *s, double floor)
+{
+    double  now, last, most, share;
+
+    if (s->flat_n < 2) {
+        return;
+    }
+
+    most = AEGIS_BASE_CLIP * s->season_error[s->season] + floor;
+    now = (double) s->flat[(s->flat_at + AEGIS_DETECT_RING - 1) % AEGIS_DETECT_RING];
+    last = (double) s->flat[(s->flat_at + AEGIS_DETECT_RING - 2) % AEGIS_DETECT_RING];
+    now = aegis_detect_clip(now + s->origin - s->base, most);
+    last = aegis_detect_clip(last + s->origin - s->base, most);
+    share = 1 / fmin((double) s->n + 1, AEGIS_BASE_FOLLOWS);
+    s->with += share * (now * last - s->with);
+    s->own += share * (last * last - s->own);
+}
+
+
+/* The usual error forgets slowly, so that a series that seldom moves is not measured
+ * by the silence between; one point makes it half as large again at most. */
+static void
+aegis_detect_learn_usual(aegis_detect_t *s, double off, double floor, double loud)
+{
+    double  share;
+
+    share = 1 / fmin((double) s->n + 1, AEGIS_BASE_USUAL);
+    s->usual += share * (fmin(off, fmax(s->usual, floor) / (2 * share)) - s->usual);
+
+    share = 1 / fmin((double) s->n + 1, AEGIS_BASE_ERROR);
+    off /= loud;
+    off = s->n > 8 ? fmin(off, AEGIS_BASE_CLIP * fmax(s->quiet, floor)) : off;
+    s->quiet += share * (off - s->quiet);
 }
 
 
@@ -267,37 +251,31 @@ aegis_detect_learn_level(aegis_detect_t *s, double v, double floor)
 
 
 void
-aegis_detect_learn(aegis_detect_t *s, double t, double v, double floor,
-    const double guess[AEGIS_DETECT_EXPERTS])
+aegis_detect_learn(aegis_detect_t *s, const aegis_detect_look_t *look)
 {
-    int     i, h;
-    double  off, share;
+    int     i;
+    double  off;
 
     if (s->n == 0) {
-        s->level[0] = s->level[1] = s->level[2] = v;
-        s->base = v;
-        aegis_detect_learn_season(s, t, v, floor);
+        s->level[0] = s->level[1] = s->level[2] = look->v;
+        s->base = look->v;
+        aegis_detect_learn_season(s, look->t, look->v, 0, look->floor);
         return;
     }
 
     for (i = 0; i < AEGIS_DETECT_EXPERTS; i++) {
-        if (i >= 4 && !aegis_detect_profile_known(s, i - 3, t)) {
+        if (!aegis_detect_asked(s, i, look->t)) {
             s->error[i] = 2 * s->error[1];
             continue;
         }
-        aegis_detect_learn_error(&s->error[i], v - guess[i], floor, AEGIS_BASE_ERROR,
-                                 s->n);
+        aegis_detect_learn_error(&s->error[i], look->v - look->guess[i], look->floor,
+                                 AEGIS_BASE_ERROR, s->n);
     }
 
-    h = aegis_detect_hour(t, AEGIS_DETECT_DAY, &off);
-    share = 0.25 / aegis_detect_per_hour(s);
-    off = fabs(v - guess[s->expert]);
-    share = s->residual[h] > 0 ? (share > 0.1 ? 0.1 : share) : 1;
-    off = s->residual[h] > 0 && off > AEGIS_BASE_CLIP * s->residual[h]
-          ? AEGIS_BASE_CLIP * s->residual[h] : off;
-    s->residual[h] += share * (off - s->residual[h]);
-
-    aegis_detect_learn_level(s, v, floor);
-    aegis_detect_learn_season(s, t, v, floor);
-    aegis_detect_choose(s, t);
+    off = fabs(look->v - look->guess[s->expert]);
+    aegis_detect_learn_usual(s, off, look->floor, look->loud);
+    aegis_detect_learn_level(s, look->v, look->floor);
+    aegis_detect_learn_follows(s, look->floor);
+    aegis_detect_learn_season(s, look->t, look->v, off, look->floor);
+    aegis_detect_choose(s, look->t);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define AEGIS_DETECT_YOUNG     30.0     /* at so many points it takes twice the score */
+#define AEGIS_DETECT_STRANGE   1.25     /* a season says less of days of another kind */
 #define AEGIS_DETECT_BUDGET    0.002    /* reports of one detector on noise, a day */
 #define AEGIS_DETECT_LEAST     4.5      /* of a limit that follows from it */
 #define AEGIS_DETECT_STUCK     0.3      /* a repeat is never taken for rarer */
@@ -27,8 +28,8 @@ static const double  aegis_detect_shares[AEGIS_DETECT_TAILS] = {
 
 /* ... and what they are of; one of spread is of steps, which are as wild as points */
 static const aegis_detect_of_t  aegis_detect_of[AEGIS_DETECT_TAILS] = {
-    AEGIS_DETECT_OF_POINTS, AEGIS_DETECT_OF_POINTS, AEGIS_DETECT_OF_MEANS,
-    AEGIS_DETECT_OF_MEANS, AEGIS_DETECT_OF_POINTS, AEGIS_DETECT_OF_POINTS
+    AEGIS_DETECT_OF_PLACES, AEGIS_DETECT_OF_POINTS, AEGIS_DETECT_OF_MEANS,
+    AEGIS_DETECT_OF_MEANS, AEGIS_DETECT_OF_POINTS, AEGIS_DETECT_OF_PLACES
 };
 
 
@@ -152,7 +153,7 @@ aegis_detect_remember(aegis_detect_t *s, int i, const aegis_detect_look_t *look,
     }
 
     tail = &s->tail[i];
-    deviation = fabs(look->deviation[i]);
+    deviation = fabs(look->deviation[i]) / (i == 2 || i == 3 ? s->loud : 1);
     usual = (double) tail->scale;
     share = i == 5 ? 0.005 : 0.002;
 
@@ -235,6 +236,7 @@ aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
 
         /* a tail that few points made is no proof */
         score /= 1 + AEGIS_DETECT_YOUNG / ((double) tail->n + 1);
+        score /= look->strange && (i == 2 || i == 3) ? AEGIS_DETECT_STRANGE : 1;
         ret->by_kind[aegis_detect_tails[i]] = score;
 
         if (!ret->learning && aegis_detect_due(tail, rule, score, look->z[i], limit)) {

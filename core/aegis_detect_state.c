@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-#define AEGIS_STATE_VERSION  1
+#define AEGIS_STATE_VERSION  2
 
 typedef struct {
     char      magic[4];
@@ -83,7 +83,8 @@ aegis_detect_sound(const aegis_detect_t *s)
 
     const double  single[] = {
         s->t, s->v, s->raw, s->step, s->begun, s->longest, s->base, s->moves, s->repeats,
-        s->whole, s->limit_peak, s->reported_by
+        s->whole, s->limit_peak, s->reported_by, s->origin, s->usual, s->quiet, s->loud,
+        s->with, s->own, s->lag
     };
 
     for (i = 0; i < AEGIS_DETECT_TAILS; i++) {
@@ -98,18 +99,22 @@ aegis_detect_sound(const aegis_detect_t *s)
         }
     }
 
-    return s->n >= 0 && s->ring_n <= AEGIS_DETECT_RING && s->flat_n <= AEGIS_DETECT_RING
-           && s->ring_at < AEGIS_DETECT_RING && s->flat_at < AEGIS_DETECT_RING
+    return s->n >= 0 && s->move_n <= AEGIS_DETECT_MOVES && s->flat_n <= AEGIS_DETECT_RING
+           && s->move_at < AEGIS_DETECT_MOVES && s->flat_at < AEGIS_DETECT_RING
+           && s->slot[0] < AEGIS_DETECT_SLOTS && s->slot[1] < 2 * AEGIS_DETECT_SLOTS
+           && s->slot[2] < AEGIS_DETECT_WEEK
            && s->expert < AEGIS_DETECT_EXPERTS && s->season < AEGIS_DETECT_SEASONS
            && s->counter <= 2 && s->limit <= 2 && s->step >= 0
            && aegis_detect_numbers(single, sizeof(single) / sizeof(single[0]))
-           && aegis_detect_numbers(s->ring, AEGIS_DETECT_RING)
-           && aegis_detect_numbers(s->flat, AEGIS_DETECT_RING)
-           && aegis_detect_numbers(s->level, 4) && aegis_detect_numbers(s->deviates, 2)
+           && aegis_detect_floats(s->flat, AEGIS_DETECT_RING)
+           && aegis_detect_floats(s->move, AEGIS_DETECT_MOVES)
+           && aegis_detect_numbers(s->level, 4)
+           && aegis_detect_numbers(s->deviates, AEGIS_DETECT_SEASONS - 1)
            && aegis_detect_numbers(s->error, AEGIS_DETECT_EXPERTS)
-           && aegis_detect_numbers(s->residual, AEGIS_DETECT_DAY)
+           && aegis_detect_floats(s->residual, AEGIS_DETECT_SLOTS)
            && aegis_detect_numbers(s->season_error, AEGIS_DETECT_SEASONS)
-           && aegis_detect_floats(s->day, AEGIS_DETECT_DAY)
+           && aegis_detect_floats(s->day, AEGIS_DETECT_SLOTS)
+           && aegis_detect_floats(s->half, 2 * AEGIS_DETECT_SLOTS)
            && aegis_detect_floats(s->week, AEGIS_DETECT_WEEK);
 }
 
