@@ -195,11 +195,29 @@ subtest 'partitions' => sub {
         $old->('inbox', 7, undef) => 'an inbox day that the bus may still repeat',
         $old->('metric_1m', 170, undef) => 'minutes of less than 180 days ago',
     );
+    # months, which go when their last day is old enough
+    my $month = sub ($parent, $days) {
+        my ($name, $from, $to) = @{ $pg->dbh->selectrow_arrayref(q{SELECT ? || '_' || to_char(m, 'YYYYMMDD'), m::text, (m + interval '1 month')::date::text
+            FROM (SELECT date_trunc('month', ?::date - ?::int)::date AS m) x}, undef, $parent, $today, $days) };
+        $pg->do("CREATE TABLE aegis.$name PARTITION OF aegis.$parent FOR VALUES FROM ('$from 00:00+00') TO ('$to 00:00+00')");
+        $pg->do("ALTER TABLE aegis.$name OWNER TO aegis_migrator");
+        return $name;
+    };
+    $gone{ $month->(@$_) } = "$_->[0] of a month that ended before its retention" for ['service_call_5m', 400], ['log_pattern_5m', 215];
+    $kept{ $month->(@$_) } = "$_->[0] of a month that has days within it" for ['service_call_5m', 364], ['log_pattern_5m', 179];
+    # what came without a partition of its month
+    my @stray = map { [$_->[0], @{ $_->[1] }] } (['service_call_5m', [500, 200]], ['log_pattern_5m', [300, 100]]);
+    for (@stray) {
+        my ($table, @days) = @$_;
+        my ($cols, $vals) = $table eq 'service_call_5m' ? ('caller, callee, calls, rps, err_rate', "'a', 'b', 1, 1, 0") : ('resource, fingerprint, count', "'a', 'b', 1");
+        $pg->do("INSERT INTO aegis.$table (tenant, bucket, $cols) VALUES ('t', now() - interval '$_ days', $vals)") for @days;
+    }
     my $worker = $pg->connect(user => 'aegis_worker');
     my $did = $worker->selectall_arrayref('SELECT action, partition FROM aegis.maintain()');
     is_deeply([ sort map { $_->[1] } grep { $_->[0] eq 'drop' } @$did ], [ sort keys %gone ], 'maintain() says what it dropped');
     ok(!$pg->one('SELECT to_regclass(?)', "aegis.$_"), "dropped: $gone{$_}") for sort keys %gone;
     ok($pg->one('SELECT to_regclass(?)', "aegis.$_"), "kept: $kept{$_}") for sort keys %kept;
+    is_deeply($pg->dbh->selectcol_arrayref("SELECT extract(day FROM now() - bucket)::int FROM aegis.$_->[0]_default ORDER BY 1"), [$_->[2]], "of $_->[0] without a partition the old go") for @stray;
     is(scalar @{ $worker->selectall_arrayref('SELECT * FROM aegis.maintain()') }, 0, 'run again it has nothing to do');
     my $r = run([$ctl, 'db', 'maintain', '-d', $pg->dsn], env => {san_env});
     is($r->{rc}, 0, 'aegisctl db maintain does the same') or diag($r->{err});

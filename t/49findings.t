@@ -230,6 +230,22 @@ subtest 'what senders say goes the same way' => sub {
     is($pg->one(q{SELECT count(DISTINCT case_id) FROM aegis.finding WHERE resource = ? AND decision = 'opened'}, $res), 1, 'which opens nothing');
 };
 
+subtest 'a reload shortens a wait that has begun' => sub {
+    my $every = sub ($s) { return $stack->conf_edit('aegis.yaml', sub ($t) { $t =~ s/^analyze:\n(?:  .*\n)*?\K  every_s: \d+/  every_s: $s/mr }, 'analyst') };
+    my $ask = sub { return $http->write('POST', '/analyze/run', {})->json->{run_id} };
+    my $done = sub ($run) { return $pg->one(q{SELECT state = 'DONE' FROM aegis.analyst_run WHERE run_id = ?}, $run) };
+    # what was asked for before a reload is answered by the round that follows it; then the wait of an hour begins
+    my $run = $ask->();
+    my $undo = $every->(3600);
+    ok(wait_for('the round of the reload', 60, sub { $done->($run) }), 'a round, and an hour until the next one');
+    my $waits = $ask->();
+    $every->(1);
+    ok(wait_for('the next round', 60, sub { $done->($waits) }), 'the new interval ends the wait for the old one');
+    my $next = $ask->();
+    ok(wait_for('one more', 60, sub { $done->($next) }), 'and is in force after that');
+    $undo->();
+};
+
 subtest 'killed at any moment, it begins again where it was' => sub {
     my @res = map { 'urn:k8s:svc:shop/' . new_key('kill') } 1 .. 5;
     for my $r (@res) {

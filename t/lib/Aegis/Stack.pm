@@ -91,7 +91,7 @@ sub _need ($class) {
 
 sub _script ($self, $name) {
     my $log = "$self->{base}/$name.log";
-    my $pg = join "\n", $self->{durable} ? () : 'fsync = off', $self->{env}{PG_EXTRA_CONF} // ();
+    my $pg = join "\n", $self->{durable} ? () : ('fsync = off', 'track_commit_timestamp = on'), $self->{env}{PG_EXTRA_CONF} // ();
     my %env = (%{ $self->{env} // {} }, PG_EXTRA_CONF => $pg, RUN_DIR => $self->{dir}, B => $self->{tree} ? "$self->{tree}/build/release" : build_dir,
                SAN => is_san ? 1 : '', PORTS => join ' ', map { free_port } 1 .. 24);
     my $r = run(['sh', '-c', 'exec "$0" >"$1" 2>&1 </dev/null', ($self->{tree} // root) . "/deploy/quickstart/$name.sh", $log],
