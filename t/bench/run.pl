@@ -84,6 +84,7 @@ sub row ($r) {
     my $o = cell(our_cell(@$r));
     my ($limit, $lcell) = best(limit_cells($work, $conns));
     my ($same) = best(grep { $_->[3] == $conns } limit_cells($work, $conns));
+    my ($own) = best(grep { $_->[3] == $conns && $_->[2] eq 'func' } limit_cells($work, $conns));
     my ($peer, $pcell) = best(peer_cells($work, $conns, $tls));
     # a median, as the figures are: what one round suffered does not decide them
     my @foreign = map { cell($_)->{foreign} } our_cell(@$r), peer_cells(@$r), limit_cells($work, $conns);
@@ -91,6 +92,7 @@ sub row ($r) {
         ours_rps => round2($o->{rps}, 0), p50_ms => round2($o->{p50_ms}), p99_ms => round2($o->{p99_ms}),
         pgbench_tps => round2($limit->{rps}, 0), pgbench_best => "$lcell->[2] c=$lcell->[3]",
         pgbench_mean_ms => round2($same->{mean_ms}), pgbench_p50_ms => round2($same->{p50_ms}),
+        pgbench_own_p50_ms => round2($own->{p50_ms}),
         peer_rps => round2($peer->{rps}, 0), peer_best => $pcell->[2], peer_p99_ms => round2($peer->{p99_ms}),
         of_limit => round2($o->{rps} / $limit->{rps}), x_peer => $peer->{rps} ? round2($o->{rps} / $peer->{rps}) : undef,
         nginx_us => round2($o->{server_us}, 1), pg_us => round2($o->{pg_us}, 1),
