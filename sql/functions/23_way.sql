@@ -37,9 +37,8 @@ BEGIN
                || ',"planning":{"next_revision":1,"last":null,"quotes":false,"evidence":[],"template":{"name":'
                || to_json(c.template)::text || ',"hash":"' || t.hash || '","body":' || t.body
                || '}},"policy":' || v_policy
-               || ',"gate":{"request":null,"proposers":[' || CASE WHEN l.principal LIKE 'aegis:%' THEN ''
-                       ELSE to_json(l.principal)::text END
-               || '],"rates":' || coalesce(v_rates -> (p_tenant[u.n] || E'\x1f' || c.service), '{}')::text
+               -- by whom a plan is matters when people are asked, and then it is loaded again
+               || ',"gate":{"request":null,"rates":' || coalesce(v_rates -> (p_tenant[u.n] || E'\x1f' || c.service), '{}')::text
                || '}}', NULL::text
       FROM generate_series(1, cardinality(p_tenant)) AS u(n)
       -- OFFSET 0: item by item, whatever the planner believes of the tables
@@ -58,11 +57,7 @@ BEGIN
            OFFSET 0) c ON true
       LEFT JOIN LATERAL (
            SELECT x.hash, CASE WHEN strpos(p_module[1], x.hash) = 0 THEN x.body::text ELSE 'null' END AS body
-             FROM aegis.plan_template x WHERE x.revision = v_set AND x.name = c.template OFFSET 0) t ON true
-      LEFT JOIN LATERAL (
-           SELECT x.principal FROM aegis.case_timeline x
-            WHERE x.tenant = p_tenant[u.n] AND x.case_id = p_case_id[u.n]
-              AND x.version = 1 AND x.seq = 0 OFFSET 0) l ON true;
+             FROM aegis.plan_template x WHERE x.revision = v_set AND x.name = c.template OFFSET 0) t ON true;
 END $$;
 
 -- Write what was decided on the way. A document has
