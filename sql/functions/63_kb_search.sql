@@ -287,7 +287,7 @@ DECLARE
     v_all    bigint; v_length real; v_whole real;
     v_q tsquery[]; v_w real[]; v_n bigint[]; v_take int := 0; v_sum bigint := 0;
     v_new bigint[]; v_cand bigint[]; v_known real[]; v_any tsquery; v_rest tsquery[]; v_restw real[]; v_tid bigint[]; v_tm real[]; v_vid bigint[]; v_vc real[];
-    e aegis.kb_embedder; v_probe json;
+    e aegis.kb_embedder; v_probe json; v_share real := 1;
 BEGIN
     IF strpos(current_setting('aegis.tenants', true), E'\x1f' || p_tenant || E'\x1f') = 0 THEN
         RAISE EXCEPTION 'kb_find: the transaction does not act for %', p_tenant;
@@ -403,10 +403,16 @@ BEGIN
                    CASE WHEN e.name LIKE 'builtin/%' AND cardinality(v_cand) >= p_k THEN v_cand END, p_k) x;
     END IF;
 
+    -- A lexical vector knows no word that the words do not know: where a passage has all of the
+    -- question's, rare ones first, it adds little, and where none has, it is all that there is
+    IF e.name LIKE 'builtin/%' THEN
+        v_share := greatest(0.03, 1 - coalesce((SELECT max(x) FROM unnest(v_tm) x), 0) ^ 2);
+    END IF;
+
     RETURN QUERY
     WITH fused AS (
         SELECT coalesce(t.id, v.id) AS id, t.r AS tr, v.r AS vr, t.m, v.c,
-               coalesce(1.0 / (60 + t.r), 0) + coalesce(1.0 / (60 + v.r), 0) AS s
+               coalesce(1.0 / (60 + t.r), 0) + coalesce(v_share / (60 + v.r), 0) AS s
           FROM unnest(v_tid, v_tm) WITH ORDINALITY AS t(id, m, r)
           FULL JOIN unnest(v_vid, v_vc) WITH ORDINALITY AS v(id, c, r) ON v.id = t.id)
     SELECT f.id, f.s::real, f.tr::int, f.vr::int, coalesce(f.m, 0)::real, f.c
