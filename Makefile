@@ -21,7 +21,7 @@ PKG     := pkg-config
 comma   := ,
 SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 OPT     := $(if $(SAN),-O1 -g,-O2 -g)
-WARN    := -Wall -Wextra -Werror -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter $(if $(SAN),-Wno-format-truncation)
+WARN    := -Wall -Wextra -Wformat-security -Werror -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter $(if $(SAN),-Wno-format-truncation)
 HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS  := -std=gnu11 $(OPT) $(WARN) $(HARDEN) $(SANFLAGS) -fPIC -fvisibility=hidden -D_GNU_SOURCE
 LDFLAGS := $(SANFLAGS) -Wl,-z,relro,-z,now

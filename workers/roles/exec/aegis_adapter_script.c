@@ -448,7 +448,7 @@ aegis_script_poll(aegis_act_t *act)
     }
 
     if (aegis_script_lose(act, s)) {
-        aegis_act_unknown(act, s->lost);
+        aegis_act_unknown(act, "%s", s->lost);
     }
 }
 
