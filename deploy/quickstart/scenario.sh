@@ -171,7 +171,7 @@ with_kubernetes() {
     kube=$RUN/demo-kube
     rm -rf "$kube"
     mkdir -p "$kube"
-    perl "$ROOT/t/k8s/stand_in.pl" "$kube" "$@" >"$kube/log" 2>&1 </dev/null &
+    setpriv --pdeathsig TERM -- perl "$ROOT/t/k8s/stand_in.pl" "$kube" "$@" >"$kube/log" 2>&1 </dev/null &
     undo stop_kubernetes $!
     until_ok 30 kubernetes_ready $! || true
     [ -s "$kube/server" ] ||

@@ -4,6 +4,7 @@
 # service account (account/) and, once all is there, its address (server).
 use v5.36;
 use FindBin;
+use POSIX ();
 use lib "$FindBin::Bin/../lib";
 use Aegis::Kube;
 use Aegis::Test;
@@ -16,5 +17,4 @@ $SIG{$_} = sub { exit 0 } for qw(TERM INT HUP);
 my $k = Aegis::Kube->new(dir => $dir)->prepare;
 $k->workload('deployment', $_) for @deployments;
 spew("$dir/server", $k->server . "\n");
-my $first = getppid;
-sleep 1 while getppid == $first;    # whoever began it ends it, or is gone
+POSIX::pause() while 1;             # until who began it says so, or is gone: setpriv --pdeathsig

@@ -11,8 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -51,19 +49,12 @@ aegis_keeper_main(const aegis_warden_t *given)
 {
     int                    sig;
     pid_t                  warden, pid;
-    sigset_t               all, heard;
-    struct sigaction       dfl;
+    sigset_t               heard;
     aegis_warden_t         g;
     aegis_warden_status_t  failed;
 
-    sigfillset(&all);
-    (void) sigprocmask(SIG_SETMASK, &all, NULL);
-    memset(&dfl, 0, sizeof(dfl));
-    dfl.sa_handler = SIG_DFL;
-    (void) sigaction(SIGCHLD, &dfl, NULL);
+    aegis_warden_begin("aegis-keeper");
     (void) setsid();
-    (void) prctl(PR_SET_NAME, "aegis-keeper");
-    (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
 
     g = *given;
     warden = _Fork();

@@ -381,13 +381,10 @@ aegis_warden_report(aegis_warden_ctx_t *c)
 }
 
 void
-aegis_warden_main(const aegis_warden_t *given)
+aegis_warden_begin(const char *name)
 {
-    sigset_t              all, chld;
-    struct sigaction      dfl;
-    aegis_warden_t         g;
-    aegis_warden_ctx_t     c;
-    aegis_warden_status_t  failed;
+    sigset_t          all;
+    struct sigaction  dfl;
 
     /* signals are the executor's business; ours come through CTL */
     sigfillset(&all);
@@ -395,8 +392,19 @@ aegis_warden_main(const aegis_warden_t *given)
     memset(&dfl, 0, sizeof(dfl));
     dfl.sa_handler = SIG_DFL;
     (void) sigaction(SIGCHLD, &dfl, NULL);
-    (void) prctl(PR_SET_NAME, "aegis-warden");
+    (void) prctl(PR_SET_NAME, name);
     (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+void
+aegis_warden_main(const aegis_warden_t *given)
+{
+    sigset_t               chld;
+    aegis_warden_t         g;
+    aegis_warden_ctx_t     c;
+    aegis_warden_status_t  failed;
+
+    aegis_warden_begin("aegis-warden");
 
     g = *given;
     memset(&c, 0, sizeof(c));

@@ -79,6 +79,10 @@ typedef struct {
  */
 void aegis_keeper_main(const aegis_warden_t *g) __attribute__((noreturn));
 
+/* How both begin: deaf to signals, under a name, and what is orphaned below comes to
+ * them. */
+void aegis_warden_begin(const char *name);
+
 /* What the keeper's child then runs. */
 void aegis_warden_main(const aegis_warden_t *g) __attribute__((noreturn));
 
