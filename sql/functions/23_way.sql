@@ -132,18 +132,20 @@ BEGIN
           FROM g JOIN d ON d.n = g.n
          WHERE c.ctid = d.place -- locked: it is where it was seen
         RETURNING g.n, c.version, c.status, d."then"),
+    -- of those moved alone: one whose row was changed behind this statement's snapshot is locked
+    -- where it is now, and not moved
     tl AS (
         INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status,
                to_status, rule, actor, principal, reason, correlation_id, trace_id, idem_key, meta)
         SELECT p_tenant[m.n], p_case_id[m.n], m.version, 0, 'transition', m.event, m.was, m.to_status,
                m.rule, m.actor, 'aegis:fsm', m.reason, m.correlation,
                split_part(p_traceparent[m.n], '-', 2), m.key, m.meta
-          FROM m JOIN g ON g.n = m.n),
+          FROM m JOIN upd g ON g.n = m.n),
     ob AS (
         INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data, traceparent)
         SELECT p_tenant[m.n], p_case_id[m.n], o.version, aegis.outbox_part(p_case_id[m.n]), o.key,
                o.subject, o.data, p_traceparent[m.n]
-          FROM m JOIN g ON g.n = m.n
+          FROM m JOIN upd g ON g.n = m.n
          CROSS JOIN LATERAL (
                SELECT 1 AS i, m.version - 1 AS version, s.key, 'evt.exec.step_result.v1' AS subject, s.data
                  FROM json_to_recordset(m.said) AS s(key text, data json)
@@ -160,18 +162,18 @@ BEGIN
                summary, labels)
         SELECT p_tenant[g.n], p_case_id[g.n], r.event_id, r.for_version, r.severity, r.kind, r.title,
                r.summary, r.labels
-          FROM g JOIN d ON d.n = g.n, json_populate_record(NULL::aegis.event_envelope, d.envelope) r),
+          FROM upd g JOIN d ON d.n = g.n, json_populate_record(NULL::aegis.event_envelope, d.envelope) r),
     li AS (
         INSERT INTO aegis.evidence_link (tenant, case_id, event_id, link_no, ref, note)
         SELECT p_tenant[g.n], p_case_id[g.n], r.event_id, r.link_no, r.ref, r.note
-          FROM g JOIN d ON d.n = g.n,
+          FROM upd g JOIN d ON d.n = g.n,
                json_to_recordset(d.links) AS r(event_id uuid, link_no int, ref text, note text)),
     pl AS (
         INSERT INTO aegis.plan_proposed (tenant, case_id, revision, plan_id, for_version, template,
                hash, complete, missing, risk_score, plan, created_by, params)
         SELECT p_tenant[g.n], p_case_id[g.n], r.revision, d.plan_id, r.for_version, r.template, r.hash,
                d.complete, r.missing, r.risk_score, r.plan, r.created_by, r.params
-          FROM g JOIN d ON d.n = g.n, json_to_record(d.plan) AS r(revision int, for_version int,
+          FROM upd g JOIN d ON d.n = g.n, json_to_record(d.plan) AS r(revision int, for_version int,
                template text, hash text, missing json, risk_score float8, plan json, created_by text,
                params json)
          WHERE d.plan IS NOT NULL),
@@ -180,7 +182,7 @@ BEGIN
                verdict, rule, reason, checks, policy_hash, created_by, source, service)
         SELECT p_tenant[g.n], p_case_id[g.n], r.decision_id, r.plan_id, r.plan_hash, r.for_version,
                d.verdict, r.rule, r.reason, r.checks, r.policy_hash, r.created_by, r.source, r.service
-          FROM g JOIN d ON d.n = g.n, json_to_record(d.decision) AS r(decision_id uuid, plan_id uuid,
+          FROM upd g JOIN d ON d.n = g.n, json_to_record(d.decision) AS r(decision_id uuid, plan_id uuid,
                plan_hash text, for_version int, rule text, reason text, checks json, policy_hash text,
                created_by text, source text, service text)
          WHERE d.decision IS NOT NULL),
@@ -189,7 +191,7 @@ BEGIN
                not_after)
         SELECT p_tenant[g.n], p_case_id[g.n], r.plan_id, r.decision_id, r.plan_hash, d.not_before,
                d.not_after
-          FROM g JOIN d ON d.n = g.n,
+          FROM upd g JOIN d ON d.n = g.n,
                json_to_record(d.decision) AS r(plan_id uuid, decision_id uuid, plan_hash text)
          WHERE d.verdict = 'approved'),
     ru AS (
@@ -198,14 +200,14 @@ BEGIN
         SELECT p_tenant[g.n], p_case_id[g.n], d.exec_id, d.plan_id, r.for_version, 'DONE', r.owner,
                r.epoch, 'infinity', d.case_correlation, coalesce(p_traceparent[g.n], ''), 'aegis:exec',
                now(), now()
-          FROM g JOIN d ON d.n = g.n, json_to_record(d.run) AS r(for_version int, owner text, epoch int)
+          FROM upd g JOIN d ON d.n = g.n, json_to_record(d.run) AS r(for_version int, owner text, epoch int)
          WHERE d.run IS NOT NULL),
     st AS (
         INSERT INTO aegis.exec_step (tenant, case_id, exec_id, phase, step_no, attempt, action, state,
                retry_safe, token, exit_code, error, final, output, result, finished_at)
         SELECT p_tenant[g.n], p_case_id[g.n], d.exec_id, r.phase, r.step_no, r.attempt, r.action,
                r.state, r.retry_safe, r.token, r.exit_code, r.error, r.final, r.output, r.result, now()
-          FROM g JOIN d ON d.n = g.n, json_to_recordset(d.steps) AS r(phase text, step_no int,
+          FROM upd g JOIN d ON d.n = g.n, json_to_recordset(d.steps) AS r(phase text, step_no int,
                attempt int, action text, state text, retry_safe boolean, token text, exit_code int,
                error text, final boolean, output json, result json)),
     ch AS (
@@ -213,7 +215,7 @@ BEGIN
                passed, checks, reason, created_by, verify_id, evaluation, outcome, final)
         SELECT p_tenant[g.n], p_case_id[g.n], r.checkpoint_id, r.plan_id, r.for_version, d.passed,
                r.checks, r.reason, r.created_by, r.verify_id, r.evaluation, r.outcome, r.final
-          FROM g JOIN d ON d.n = g.n, json_populate_record(NULL::aegis.verify_checkpoint, d.checkpoint) r
+          FROM upd g JOIN d ON d.n = g.n, json_populate_record(NULL::aegis.verify_checkpoint, d.checkpoint) r
          WHERE d.checkpoint IS NOT NULL)
     SELECT array_agg(u.version ORDER BY i.n), array_agg(u.status ORDER BY i.n),
            array_agg(u."then" ORDER BY i.n)

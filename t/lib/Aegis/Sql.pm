@@ -28,8 +28,8 @@ sub defaults ($item) {
              meta => '{}', %$item, key => $key };
 }
 
-# Run a statement over items; rows in item order. notify defaults to false.
-sub call ($dbh, $id, @items) {
+# A statement over items, as text, and what to bind to it.
+sub text ($id, @items) {
     my $s = $stmt{$id} or die "no statement $id";
     my @full = map { defaults($_) } @items;
     my ($n, @bind, @params) = (0);
@@ -38,8 +38,14 @@ sub call ($dbh, $id, @items) {
         push @bind, [ map { $_->{$c} } @full ];
     }
     if ($s->{kind} eq 'WRITE_NOTIFY') { push @params, $notify }
-    my $sth = $dbh->prepare_cached("SELECT ord, status, code, version, body, extra FROM aegis.$s->{function}("
-        . join(', ', @params) . ') ORDER BY ord', { pg_server_prepare => 0 });
+    return ("SELECT ord, status, code, version, body, extra FROM aegis.$s->{function}("
+        . join(', ', @params) . ') ORDER BY ord', @bind);
+}
+
+# Run a statement over items; rows in item order. notify defaults to false.
+sub call ($dbh, $id, @items) {
+    my ($sql, @bind) = text($id, @items);
+    my $sth = $dbh->prepare_cached($sql, { pg_server_prepare => 0 });
     $sth->execute(@bind);
     return @{ $sth->fetchall_arrayref({}) };
 }
