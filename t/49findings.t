@@ -230,10 +230,23 @@ subtest 'what senders say goes the same way' => sub {
     is($pg->one(q{SELECT count(DISTINCT case_id) FROM aegis.finding WHERE resource = ? AND decision = 'opened'}, $res), 1, 'which opens nothing');
 };
 
+my $ask = sub { return $http->write('POST', '/analyze/run', {})->json->{run_id} };
+my $done = sub ($run) { return $pg->one(q{SELECT state = 'DONE' FROM aegis.analyst_run WHERE run_id = ?}, $run) };
+
+subtest 'a round ends though there is always one more row' => sub {
+    # a row is due when it is 75 s old: from now on one every 2 ms, for a minute and a half
+    my $res = 'urn:k8s:svc:shop/' . new_key('stream');
+    $pg->do(q{INSERT INTO aegis.metric_1m (tenant, resource, metric, bucket, samples, avg, max, p95)
+        SELECT 'default', ?, 'm', t, 60, 1, 1, 1 FROM generate_series(now() - interval '76 s', now() + interval '15 s', interval '2 ms') t}, $res);
+    my $run = $ask->();
+    ok(wait_for('the answer', 150, sub { $done->($run) }), 'a run that was asked for is answered');
+    is($pg->one(q{SELECT r.done_at < (SELECT max(bucket) FROM aegis.metric_1m WHERE resource = ?) + interval '75 s'
+        FROM aegis.analyst_run r WHERE run_id = ?}, $res, $run), 1, 'while rows become due');
+    $pg->do('DELETE FROM aegis.metric_1m WHERE resource = ?', $res);
+};
+
 subtest 'a reload shortens a wait that has begun' => sub {
     my $every = sub ($s) { return $stack->conf_edit('aegis.yaml', sub ($t) { $t =~ s/^analyze:\n(?:  .*\n)*?\K  every_s: \d+/  every_s: $s/mr }, 'analyst') };
-    my $ask = sub { return $http->write('POST', '/analyze/run', {})->json->{run_id} };
-    my $done = sub ($run) { return $pg->one(q{SELECT state = 'DONE' FROM aegis.analyst_run WHERE run_id = ?}, $run) };
     # what was asked for before a reload is answered by the round that follows it; then the wait of an hour begins
     my $run = $ask->();
     my $undo = $every->(3600);

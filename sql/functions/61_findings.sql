@@ -11,10 +11,13 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- The next buckets of a source, one row a series: at most p_slice seconds of them,
--- none that ended less than p_settle seconds ago. points is "epoch:avg:max:p95"
+-- none that ended less than p_settle seconds before p_until, which is when the round
+-- began: what comes while it reads is the next one's. points is "epoch:avg:max:p95"
 -- with blanks between. A bucket that comes late is read when it is newer than its
 -- series' newest one and within ten minutes of the mark.
-CREATE OR REPLACE FUNCTION aegis.analyst_read(p_source text, p_settle int, p_slice int)
+DROP FUNCTION IF EXISTS aegis.analyst_read(text, int, int);
+CREATE OR REPLACE FUNCTION aegis.analyst_read(p_source text, p_settle int, p_slice int,
+    p_until timestamptz DEFAULT now())
 RETURNS TABLE (mark_from text, mark_to text, tenant text, resource text, metric text,
     series bigint, state text, points text, info text)
 LANGUAGE plpgsql AS $$
@@ -25,7 +28,7 @@ DECLARE
                                       ELSE interval '5 minutes' END;
 BEGIN
     SELECT k.mark INTO v_from FROM aegis.analyst_mark k WHERE k.source = p_source;
-    v_to := now() - make_interval(secs => p_settle) - v_width;
+    v_to := p_until - make_interval(secs => p_settle) - v_width;
     IF p_source = 'metric' THEN
         SELECT min(m.bucket) INTO v_first FROM aegis.metric_1m m WHERE m.bucket > v_from;
     ELSIF p_source = 'call' THEN
@@ -374,8 +377,11 @@ BEGIN
     RETURN v_out;
 END $$;
 
--- What other systems say happened goes the same way.
-CREATE OR REPLACE FUNCTION aegis.analyst_signals(p_limit int, p_window int, p_evidence int)
+-- What other systems say happened goes the same way; more: of what was said until
+-- p_until there is some left.
+DROP FUNCTION IF EXISTS aegis.analyst_signals(int, int, int);
+CREATE OR REPLACE FUNCTION aegis.analyst_signals(p_limit int, p_window int, p_evidence int,
+    p_until timestamptz DEFAULT 'infinity')
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for_all();
@@ -406,11 +412,12 @@ BEGIN
     IF v_in IS NULL THEN RETURN NULL; END IF;
     v_out := aegis.findings_put(v_in, p_window, p_evidence);
     IF (v_out ->> 'opened')::int > 0 THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
-    RETURN v_out;
+    RETURN v_out || jsonb_build_object('more', EXISTS (SELECT FROM aegis.signal_event e
+        WHERE e.taken_at IS NULL AND e.received_at <= p_until));
 END $$;
 
--- What has been asked by POST /analyze/run before now is answered by a pass that
--- began after it was asked.
+-- What has been asked by POST /analyze/run is answered by a round that began after
+-- it was asked.
 CREATE OR REPLACE FUNCTION aegis.analyst_answer(p_before timestamptz, p_findings int, p_opened int)
 RETURNS int LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,6 +1,7 @@
 /*
- * aegis_analyst.c: the analyst's clock. Every analyze.every_s each source is read
- * from its mark on, a slice at a time; what senders said happened is placed too.
+ * aegis_analyst.c: the analyst's clock. Every analyze.every_s a round reads each
+ * source from its mark on, a slice at a time, up to what was due when it began, so
+ * that it ends however much comes meanwhile; what senders said is placed too.
  * Invariant: a slice's states, findings and mark are committed by one statement
  * that does nothing when the mark has moved, so several analysts, or one that was
  * killed and began again, look at each bucket once.
@@ -34,6 +35,8 @@ struct aegis_analyst_s {
     aegis_detect_rules_t  *rules;
     int64_t                next_at;     /* monotonic milliseconds */
     int                    slice[AEGIS_ANALYST_N];
+    char                   until[48];   /* the database's time when the round began; "": none is under way */
+    int                    round_found, round_opened;
     aegis_metric_t        *passes, *points, *opened, *joined, *held, *failed, *ok, *rules_n;
     aegis_metric_t        *lag[AEGIS_ANALYST_N];
 };
@@ -151,6 +154,7 @@ aegis_analyst_reload(aegis_worker_t *w)
     rc = aegis_analyst_rules(w->conf, &rules, &err);
     aegis_metric_set(a->ok, rc == AEGIS_E_OK);
     a->next_at = 0;
+    a->until[0] = '\0';
 
     if (rc == AEGIS_E_OK) {
         aegis_detect_rules_free(a->rules);
@@ -173,12 +177,11 @@ aegis_analyst_trouble(aegis_analyst_t *a, const char *what, aegis_error_t *err)
     aegis_error_clear(err);
 }
 
-/* {"opened": n, …} of a statement; 0: SQL NULL. */
+/* {"opened": n, …} of a statement; 0: SQL NULL, 2: it says that there is more. */
 static int
-aegis_analyst_count(aegis_analyst_t *a, const aegis_pg_t *pg, int n, int *found,
-    int *opened)
+aegis_analyst_count(aegis_analyst_t *a, const aegis_pg_t *pg, int n)
 {
-    int          o, j, h;
+    int          o, j, h, more;
     json_t      *count;
     const char  *text;
 
@@ -191,20 +194,21 @@ aegis_analyst_count(aegis_analyst_t *a, const aegis_pg_t *pg, int n, int *found,
     o = (int) json_integer_value(json_object_get(count, "opened"));
     j = (int) json_integer_value(json_object_get(count, "joined"));
     h = (int) json_integer_value(json_object_get(count, "held"));
+    more = json_is_true(json_object_get(count, "more"));
     json_decref(count);
 
     aegis_metric_add(a->opened, o);
     aegis_metric_add(a->joined, j);
     aegis_metric_add(a->held, h);
-    *found += o + j + h;
-    *opened += o;
+    a->round_found += o + j + h;
+    a->round_opened += o;
 
     if (o + j + h > 0) {
         aegis_log(AEGIS_LOG_INFO, "analyst", "found", "opened", "%d", o, "joined", "%d", j,
                   "held", "%d", h, NULL);
     }
 
-    return 1;
+    return 1 + more;
 }
 
 /* The rows that were read as the parameter of the commit. NULL: no memory. */
@@ -251,8 +255,7 @@ aegis_analyst_look(aegis_analyst_t *a, aegis_worker_t *w, const char *source, in
 
 /* Place findings until so many are left as the commit shall place. */
 static aegis_code_t
-aegis_analyst_place(aegis_analyst_t *a, aegis_worker_t *w, json_t *doc, int *found,
-    int *opened, aegis_error_t *err)
+aegis_analyst_place(aegis_analyst_t *a, aegis_worker_t *w, json_t *doc, aegis_error_t *err)
 {
     int            n;
     json_t        *findings, *part, *head;
@@ -280,7 +283,7 @@ aegis_analyst_place(aegis_analyst_t *a, aegis_worker_t *w, json_t *doc, int *fou
         free((char *) (uintptr_t) params[0]);
         free((char *) (uintptr_t) params[1]);
         if (rc == AEGIS_E_OK) {
-            (void) aegis_analyst_count(a, w->pg, n, found, opened);
+            (void) aegis_analyst_count(a, w->pg, n);
             aegis_pg_clear(w->pg);
         }
     }
@@ -302,14 +305,13 @@ aegis_analyst_sized(aegis_analyst_t *a, size_t source, long points)
 
 /* One slice of a source. 1: there was one, so there may be more; -1: it failed. */
 static int
-aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source, int *found,
-    int *opened)
+aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source)
 {
     int             n, done;
     long            points;
     char            settle[24], slice[24], *text;
     json_t         *doc;
-    const char     *params[3];
+    const char     *params[4];
     aegis_code_t    rc;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
@@ -319,8 +321,9 @@ aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source, int *fo
     params[0] = aegis_analyst_sources[source];
     params[1] = settle;
     params[2] = slice;
+    params[3] = a->until;
 
-    if (aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_READ, 3, params, &n, &err) != AEGIS_E_OK) {
+    if (aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_READ, 4, params, &n, &err) != AEGIS_E_OK) {
         aegis_analyst_trouble(a, "read-failed", &err);
         return -1;
     }
@@ -332,7 +335,7 @@ aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source, int *fo
     points = 0;
     doc = aegis_analyst_look(a, w, params[0], n, &points);
     aegis_pg_clear(w->pg);
-    rc = doc ? aegis_analyst_place(a, w, doc, found, opened, &err) : AEGIS_E_OK;
+    rc = doc ? aegis_analyst_place(a, w, doc, &err) : AEGIS_E_OK;
     text = doc && rc == AEGIS_E_OK ? aegis_json_text(doc) : NULL;
     json_decref(doc);
     if (rc != AEGIS_E_OK) {
@@ -359,7 +362,7 @@ aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source, int *fo
     }
 
     /* else another analyst was faster, and this is nobody's */
-    done = aegis_analyst_count(a, w->pg, n, found, opened);
+    done = aegis_analyst_count(a, w->pg, n);
     aegis_pg_clear(w->pg);
     if (done) {
         aegis_metric_add(a->passes, 1);
@@ -371,11 +374,11 @@ aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source, int *fo
 }
 
 static int
-aegis_analyst_signals(aegis_analyst_t *a, aegis_worker_t *w, int *found, int *opened)
+aegis_analyst_signals(aegis_analyst_t *a, aegis_worker_t *w)
 {
-    int             n, more;
+    int             n, ret;
     char            limit[24], window[24];
-    const char     *params[3];
+    const char     *params[4];
     aegis_code_t    rc;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
@@ -385,8 +388,9 @@ aegis_analyst_signals(aegis_analyst_t *a, aegis_worker_t *w, int *found, int *op
     params[0] = limit;
     params[1] = window;
     params[2] = AEGIS_ANALYST_EVIDENCE;
+    params[3] = a->until;
 
-    rc = aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_SIGNALS, 3, params, &n, &err);
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_SIGNALS, 4, params, &n, &err);
     if (rc == AEGIS_E_OK && n == 1 && aegis_pg_value(w->pg, 0, 0) != NULL
         && AEGIS_FP(analyst_after_signals, "analyst"))
     {
@@ -397,27 +401,44 @@ aegis_analyst_signals(aegis_analyst_t *a, aegis_worker_t *w, int *found, int *op
         return -1;
     }
 
-    more = aegis_analyst_count(a, w->pg, n, found, opened);
+    ret = aegis_analyst_count(a, w->pg, n);
     aegis_pg_clear(w->pg);
 
-    return more;
+    return ret == 2;
+}
+
+/* By the database's clock, which says when rows came and runs were asked for. */
+static int
+aegis_analyst_begin(aegis_analyst_t *a, aegis_worker_t *w)
+{
+    int            n;
+    aegis_error_t  err = AEGIS_ERROR_INIT;
+
+    if (aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_ROUND, 0, NULL, &n, &err) != AEGIS_E_OK) {
+        aegis_analyst_trouble(a, "begin-failed", &err);
+        return -1;
+    }
+
+    snprintf(a->until, sizeof(a->until), "%s", aegis_pg_value(w->pg, 0, 0));
+    aegis_pg_clear(w->pg);
+    a->round_found = a->round_opened = 0;
+
+    return 0;
 }
 
 /* Whoever asked before this round began has it now; and how far behind we are. */
 static void
-aegis_analyst_end(aegis_analyst_t *a, aegis_worker_t *w, int64_t began, int found,
-    int opened)
+aegis_analyst_end(aegis_analyst_t *a, aegis_worker_t *w)
 {
     int             n;
     size_t          i;
-    char            before[32], f[24], o[24];
+    char            f[24], o[24];
     const char     *params[3], *v;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
-    snprintf(before, sizeof(before), "%.3f", (double) began / 1000);
-    snprintf(f, sizeof(f), "%d", found);
-    snprintf(o, sizeof(o), "%d", opened);
-    params[0] = before;
+    snprintf(f, sizeof(f), "%d", a->round_found);
+    snprintf(o, sizeof(o), "%d", a->round_opened);
+    params[0] = a->until;
     params[1] = f;
     params[2] = o;
 
@@ -436,9 +457,9 @@ aegis_analyst_end(aegis_analyst_t *a, aegis_worker_t *w, int64_t began, int foun
 int
 aegis_analyst_tick(aegis_worker_t *w)
 {
-    int               rc, more, bad, found, opened;
+    int               rc, more, bad;
     size_t            i;
-    int64_t           now, began;
+    int64_t           now;
     aegis_analyst_t  *a;
 
     a = ((aegis_module_worker_t *) w->data)->analyst;
@@ -447,29 +468,34 @@ aegis_analyst_tick(aegis_worker_t *w)
         return (int) (a->next_at - now);
     }
 
-    began = aegis_analyst_now(CLOCK_REALTIME);
-    more = bad = found = opened = 0;
+    more = 0;
+    bad = a->until[0] == '\0' && aegis_analyst_begin(a, w) != 0;
 
     for (i = 0; i < AEGIS_ANALYST_N && !*w->stopping && !bad; i++) {
-        rc = aegis_analyst_pass(a, w, i, &found, &opened);
+        rc = aegis_analyst_pass(a, w, i);
         more |= rc > 0;
         bad |= rc < 0;
     }
 
     if (!bad && !*w->stopping) {
-        rc = aegis_analyst_signals(a, w, &found, &opened);
+        rc = aegis_analyst_signals(a, w);
         more |= rc > 0;
         bad |= rc < 0;
     }
 
-    if (!bad && !more) {
-        aegis_analyst_end(a, w, began, found, opened);
+    /* a round that has more to read goes on at once; one that failed is over, unanswered */
+    if (more && !bad) {
+        a->next_at = 0;
+        return 0;
     }
 
-    /* a round that found more to read goes on at once, one that failed waits */
-    a->next_at = more && !bad ? 0
-                 : aegis_analyst_now(CLOCK_MONOTONIC)
-                   + aegis_conf_int(w->conf, "analyze.every_s") * 1000;
+    if (!bad && !*w->stopping) {
+        aegis_analyst_end(a, w);
+    }
 
-    return more && !bad ? 0 : (int) aegis_conf_int(w->conf, "analyze.every_s") * 1000;
+    a->until[0] = '\0';
+    a->next_at = aegis_analyst_now(CLOCK_MONOTONIC)
+                 + aegis_conf_int(w->conf, "analyze.every_s") * 1000;
+
+    return (int) aegis_conf_int(w->conf, "analyze.every_s") * 1000;
 }
