@@ -29,17 +29,24 @@ sub made (%more) {
     return $id;
 }
 
+# Begin a statement on a connection; an answer is fetched by done().
+sub begin ($db, $sql, @bind) {
+    my $sth = $db->prepare($sql, { pg_async => PG_ASYNC, pg_server_prepare => 0 });
+    $sth->execute(@bind);
+    return $sth;
+}
+sub waiting ($what, $n = 1) {
+    return wait_for("$what to wait", 30, sub {
+        $n == $pg->one(q{SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted})
+    });
+}
+
 # Statement $id over @items, while $change happens to the case behind its snapshot.
 sub across ($case, $change, $id, @items) {
     $dbh->do("SET test.held = '$case'");
     $gate->do('SELECT pg_advisory_lock(17)');
-    my ($sql, @bind) = Aegis::Sql::text($id, @items);
-    my $sth = $dbh->prepare($sql, { pg_async => PG_ASYNC, pg_server_prepare => 0 });
-    $sth->execute(@bind);
-    my $waits = wait_for("$id to be held", 30, sub {
-        $pg->one(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 17 AND NOT granted})
-    });
-    $change->() if $waits;
+    my $sth = begin($dbh, Aegis::Sql::text($id, @items));
+    $change->() if waiting($id);
     $gate->do('SELECT pg_advisory_unlock(17)');
     $dbh->pg_result;
     my @rows = @{ $sth->fetchall_arrayref({}) };
@@ -69,6 +76,83 @@ subtest 'a whole way, and a case that is touched under it' => sub {
         is($r->{code}, 'ok', 'then it goes its way');
         is(count('case_timeline', $id), 3, 'once');
     }
+};
+
+subtest 'a transition, and a case that is touched under it' => sub {
+    my ($id, $beside) = (made(), made());
+    my $touch = sub { $pg->do('UPDATE aegis.ops_case SET nudges = nudges + 1 WHERE case_id = ?', $id) };
+    my @r = across($id, $touch, 'CASE_TRANSITION', map { { case_id => $_, event => 'force_park' } } $id, $beside);
+    is_deeply([ map { $_->{code} } @r ], ['busy', 'ok'], 'in a group it is sent again by itself');
+    is(count('case_timeline', $id), 1, 'and nothing was written of it');
+    my ($r) = across($id, $touch, 'CASE_TRANSITION', { case_id => $id, event => 'force_park' });
+    is($r->{code}, 'ok', 'alone it is carried out');
+    is(count('case_timeline', $id), 2, 'once');
+    ($r) = across($id, sub { $pg->do(q{UPDATE aegis.ops_case SET status = 'CLOSED', version = 3 WHERE case_id = ?}, $id) },
+        'CASE_TRANSITION', { case_id => $id, event => 'resume' });
+    is($r->{code}, 'illegal-transition', 'or judged by what it has become');
+    is($r->{version}, 3, 'at that version');
+};
+
+# ALTER DATABASE … SET aegis.idempotency_ttl (docs/operations.md) is made longer: a key
+# that was used on two days is known twice.
+subtest 'a key that is known twice' => sub {
+    my ($key, $id) = (uuid, made());
+    $pg->do(q{INSERT INTO aegis.idempotency (tenant, principal, key, day, hash, status, code, version, body, created_at)
+        SELECT 'acme', 'tester', ?, (now() AT TIME ZONE 'UTC')::date - n, '\\x01', 200, 'ok', 1, '{"day":' || n || '}', now() - n * interval '25 h'
+          FROM generate_series(0, 1) n}, $key);
+    $gw->do(q{SET aegis.idempotency_ttl = '48 hours'});
+    my %known = (key => $key, hash => '\\x01', case_id => $id, event => 'force_park');
+    for my $stmt (qw(ANALYZE_ASK CASE_TRANSITION CASE_CREATE)) {
+        my @r = Aegis::Sql::call($gw, $stmt, { %known, run_id => uuid }, { case_id => $stmt eq 'CASE_CREATE' ? uuid : made(), event => 'force_park', run_id => uuid });
+        is_deeply([ map { [ $_->{ord}, $_->{code} ] } @r ], [ [ 1, 'replay' ], [ 2, 'ok' ] ], "$stmt: one answer an item, and no other's");
+    }
+    $gw->do('RESET aegis.idempotency_ttl');
+};
+
+subtest 'two documents exchange their words' => sub {
+    my ($one, $two) = map { $pg->connect(user => 'aegis_worker') } 1, 2;
+    my $doc = sub ($source) {
+        my %none = map { $_ => undef } qw(title format url category lang consumer);
+        my ($r) = Aegis::Sql::call($gw, 'KB_INGEST', { %none, source => $source, doc_id => uuid, content => uuid });
+        return json_decode($r->{body});
+    };
+    my $store = sub ($d, $word) {
+        return ('SELECT aegis.kb_store(?, ?, ?, NULL, ?)', 'acme', $d->{doc_id}, $d->{version}, json_encode({ chunks => [
+            { heading => '', text => $word, from => 0, to => 1, heads => '', terms => $word, vectors => [] } ] }));
+    };
+    for my $t (['x', 'zoo'], ['y', 'ant']) {
+        my ($sql, @bind) = $store->($doc->($t->[0]), $t->[1]);
+        is($one->selectrow_array($sql, undef, @bind), 'ok', "$t->[0] has a word");
+    }
+    $pg->do($_) for q{CREATE FUNCTION public.paused() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_advisory_xact_lock_shared(18); RETURN NEW; END $$},
+        'CREATE TRIGGER paused BEFORE INSERT ON aegis.kb_chunk FOR EACH ROW EXECUTE FUNCTION public.paused()';
+    $gate->do('SELECT pg_advisory_lock(18)');
+    my @sth = (begin($one, $store->($doc->('x'), 'ant')), begin($two, $store->($doc->('y'), 'zoo')));
+    waiting('both', 2);
+    $gate->do('SELECT pg_advisory_unlock(18)');
+    for my $db ($one, $two) {
+        ok(eval { $db->pg_result; 1 }, 'neither is the other\'s deadlock') or diag $@;
+    }
+    is_deeply([ map { ($_->fetchrow_array)[0] } @sth ], ['ok', 'ok'], 'both are stored');
+    is_deeply($pg->rows('SELECT term, n FROM aegis.kb_term ORDER BY term'), [ { term => 'ant', n => 1 }, { term => 'zoo', n => 1 } ], 'and counted');
+    $pg->do('DROP TRIGGER paused ON aegis.kb_chunk');
+};
+
+subtest 'two sensors fold for one tenant' => sub {
+    my ($one, $two) = map { $pg->connect(user => 'aegis_worker') } 1, 2;
+    $_->do(q{SET lock_timeout = '300ms'}) for $one, $two;
+    my $fold = sub ($db, $metric) {
+        return $db->do(q{SELECT aegis.fold_metrics('{acme}', '{urn:k8s:svc:ns/a}', ARRAY[?], '{0}', '{60}', '{1}', '{1}', '{1}', '{1}', '{"{}"}', '{NULL}')}, undef, $metric);
+    };
+    $fold->($one, 'first');
+    $one->begin_work;
+    $fold->($one, 'a');
+    ok(eval { $fold->($two, 'b'); 1 }, 'who folds other series does not wait for the other\'s commit') or diag $@;
+    $one->commit;
+    $pg->do(q{UPDATE aegis.dim_resource SET last_seen = now() - interval '2 h'});
+    $fold->($two, 'b');
+    is($pg->one(q{SELECT count(*) FROM aegis.dim_resource WHERE last_seen > now() - interval '1 h'}), 1, 'and who was last seen long ago is seen again');
 };
 
 done_testing;

@@ -110,6 +110,8 @@ $$;
 -- to the commit, so between a look-up in the next statement and the insert nobody
 -- else can write the same key. It must be taken in a statement before the look-up:
 -- only the next one's snapshot is sure to see what the last holder committed.
+-- The day up to which keys are looked up is read off the clock behind the lock, too: the
+-- last holder may have begun behind a midnight that we began before.
 CREATE OR REPLACE FUNCTION aegis.lock_keys(p_tenant text[], p_principal text[],
     p_key text[], p_consumer text[])
 RETURNS boolean[] LANGUAGE plpgsql AS $$
@@ -163,8 +165,8 @@ RETURNS aegis.claim[] LANGUAGE plpgsql AS $$
 DECLARE
     v_since timestamptz := now() - aegis.idempotency_ttl();
     v_from  date := (v_since AT TIME ZONE 'UTC')::date;
-    v_today date := (now() AT TIME ZONE 'UTC')::date;
     v_got   boolean[] := aegis.lock_keys(p_tenant, p_principal, p_key, p_consumer);
+    v_today date := (clock_timestamp() AT TIME ZONE 'UTC')::date; -- lock_keys() says why
     v_seen  text[];
     v_twice bigint[];
 BEGIN
@@ -197,7 +199,9 @@ BEGIN
               AND k.day >= v_from AND k.day <= v_today
               -- its day is part of the primary key: until the day is over, a key of
               -- today stays known even when the time set is shorter
-              AND (k.created_at > v_since OR k.day = v_today) OFFSET 0) k ON true
+              AND (k.created_at > v_since OR k.day = v_today)
+            -- two, when a longer time set has brought the older one back: one row an item
+            LIMIT 1) k ON true
      ORDER BY u.n);
 END $$;
 

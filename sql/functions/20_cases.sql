@@ -70,8 +70,8 @@ DECLARE
     v_scope text := aegis.act_for(p_tenant);
     v_since timestamptz := now() - aegis.idempotency_ttl();
     v_from  date := (v_since AT TIME ZONE 'UTC')::date;
-    v_today date := (now() AT TIME ZONE 'UTC')::date;
     v_got   boolean[] := aegis.lock_keys(p_tenant, p_principal, p_key, p_consumer);
+    v_today date := (clock_timestamp() AT TIME ZONE 'UTC')::date; -- lock_keys() says why
     v_twice int[];
     v_seen  text[];
 BEGIN
@@ -93,13 +93,14 @@ BEGIN
                ELSE 'ok' END AS code
           FROM unnest(p_tenant, p_principal, p_key, p_hash, p_consumer, p_case_id, v_got, v_seen)
                WITH ORDINALITY AS u(tenant, principal, key, hash, consumer, case_id, got, seen, ord)
-          -- OFFSET 0: item by item, whatever the planner believes of the table
+          -- LIMIT 1: item by item, whatever the planner believes of the table, and one of two answers
+          -- that a longer time set has brought back
           LEFT JOIN LATERAL (
                SELECT k.hash, k.status, k.code, k.version, k.body, k.extra FROM aegis.idempotency k
                 WHERE u.consumer IS NULL AND k.tenant = u.tenant
                   AND k.principal = u.principal AND k.key = u.key
                   AND k.day >= v_from AND k.day <= v_today
-                  AND (k.created_at > v_since OR k.day = v_today) OFFSET 0) k ON true),
+                  AND (k.created_at > v_since OR k.day = v_today) LIMIT 1) k ON true),
     ins AS (
         INSERT INTO aegis.ops_case AS c (tenant, case_id, title, kind, severity, mode, tags, labels,
                reason, correlation_id)
@@ -282,7 +283,7 @@ BEGIN
                 WHERE p_consumer[u.n] IS NULL AND k.tenant = p_tenant[u.n]
                   AND k.principal = p_principal[u.n] AND k.key = p_key[u.n]
                   AND k.day >= p_from AND k.day <= p_today
-                  AND (k.created_at > p_since OR k.day = p_today) OFFSET 0) k ON true
+                  AND (k.created_at > p_since OR k.day = p_today) LIMIT 1) k ON true
           LEFT JOIN LATERAL (
                SELECT c.status, c.version FROM aegis.ops_case c
                 WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] OFFSET 0) c ON true
@@ -356,10 +357,10 @@ DECLARE
     v_scope  text := aegis.act_for(p_tenant);
     v_since  timestamptz := now() - aegis.idempotency_ttl();
     v_from   date := (v_since AT TIME ZONE 'UTC')::date;
-    v_today  date := (now() AT TIME ZONE 'UTC')::date;
     v_n      int := cardinality(p_tenant);
     v_from_bus boolean := array_remove(p_consumer, NULL) <> '{}';
     v_got    boolean[] := aegis.lock_keys(p_tenant, p_principal, p_key, p_consumer);
+    v_today  date := (clock_timestamp() AT TIME ZONE 'UTC')::date; -- lock_keys() says why
     v_locked int[]; -- NULL: the main query does it
     v_twice  int[];
     v_plan   uuid[];
@@ -416,7 +417,7 @@ BEGIN
                     WHERE p_consumer[u.n] IS NULL AND k.tenant = p_tenant[u.n]
                       AND k.principal = p_principal[u.n] AND k.key = p_key[u.n]
                       AND k.day >= v_from AND k.day <= v_today
-                      AND (k.created_at > v_since OR k.day = v_today) OFFSET 0) k ON true
+                      AND (k.created_at > v_since OR k.day = v_today) LIMIT 1) k ON true
              WHERE aegis.verdict(v_got[u.n], u.n = ANY (v_twice), false, k.hash = p_hash[u.n],
                        k.code IS NOT NULL OR v_seen[u.n] IS NOT NULL, c.version,
                        v_locked IS NULL OR u.n = ANY (v_locked), p_if_match[u.n],

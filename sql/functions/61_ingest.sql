@@ -122,20 +122,29 @@ BEGIN
     PERFORM aegis.fold_dimensions(p_tenant, p_resource);
 END $$;
 
--- Who has reported, and when last; an hour's accuracy is enough for that.
+-- Who has reported, and when last; an hour's accuracy is enough for that. Rows that are fresh
+-- are not touched: ON CONFLICT locks what it does not change, too, and sensors that fold for
+-- the same tenant would wait for each other's commits.
 CREATE OR REPLACE FUNCTION aegis.fold_dimensions(p_tenant text[], p_resource text[])
 RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_stale timestamptz := now() - interval '1 hour';
 BEGIN
     INSERT INTO aegis.dim_tenant AS d (tenant)
-    SELECT DISTINCT t FROM unnest(p_tenant) t
-    ON CONFLICT (tenant) DO UPDATE SET last_seen = now() WHERE d.last_seen < now() - interval '1 hour';
+    SELECT u.t FROM (SELECT DISTINCT t FROM unnest(p_tenant) t) u
+      LEFT JOIN LATERAL (SELECT true AS fresh FROM aegis.dim_tenant k
+                          WHERE k.tenant = u.t AND k.last_seen >= v_stale OFFSET 0) k ON true
+     WHERE k.fresh IS NULL ORDER BY u.t
+    ON CONFLICT (tenant) DO UPDATE SET last_seen = now() WHERE d.last_seen < v_stale;
     INSERT INTO aegis.dim_resource AS d (tenant, resource, kind, name)
-    SELECT DISTINCT u.t, u.r, CASE WHEN u.r LIKE 'urn:k8s:%' THEN split_part(u.r, ':', 3)
-                                   ELSE split_part(u.r, ':', 2) END,
+    SELECT u.t, u.r, CASE WHEN u.r LIKE 'urn:k8s:%' THEN split_part(u.r, ':', 3)
+                          ELSE split_part(u.r, ':', 2) END,
            regexp_replace(u.r, '^urn:(k8s:)?[^:]*:', '')
-      FROM unnest(p_tenant, p_resource) u(t, r)
-    ON CONFLICT (tenant, resource) DO UPDATE SET last_seen = now()
-     WHERE d.last_seen < now() - interval '1 hour';
+      FROM (SELECT DISTINCT t, r FROM unnest(p_tenant, p_resource) x(t, r)) u
+      LEFT JOIN LATERAL (SELECT true AS fresh FROM aegis.dim_resource k
+                          WHERE k.tenant = u.t AND k.resource = u.r AND k.last_seen >= v_stale OFFSET 0) k ON true
+     WHERE k.fresh IS NULL ORDER BY u.t, u.r
+    ON CONFLICT (tenant, resource) DO UPDATE SET last_seen = now() WHERE d.last_seen < v_stale;
 END $$;
 
 CREATE OR REPLACE FUNCTION aegis.fold_patterns(p_tenant text[], p_resource text[],

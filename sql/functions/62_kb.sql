@@ -83,6 +83,15 @@ BEGIN
     RETURN QUERY SELECT * FROM unnest(v_out);
 END $$;
 
+-- What is counted of a tenant's passages is written by one at a time: two who exchange words
+-- would each wait for a word of the other. Whoever takes rows of documents takes them before.
+CREATE OR REPLACE FUNCTION aegis.kb_lock(p_tenant text[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('aegis.kb' || E'\x1f' || x.t, 0))
+       FROM (SELECT DISTINCT t FROM unnest(p_tenant) t ORDER BY t) x;
+END $$;
+
 -- Take a document's passages away, with what is counted of them.
 CREATE OR REPLACE FUNCTION aegis.kb_drop_chunks(p_tenant text, p_doc_id uuid) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -94,6 +103,7 @@ BEGIN
     IF v_id IS NULL THEN
         RETURN;
     END IF;
+    PERFORM aegis.kb_lock(ARRAY[p_tenant]);
     WITH gone AS MATERIALIZED (
         SELECT l.term, count(*) AS n FROM aegis.kb_chunk c, unnest(tsvector_to_array(c.tsv)) l(term)
          WHERE c.tenant = p_tenant AND c.doc_id = p_doc_id AND strpos(l.term, '=') = 0
@@ -115,6 +125,11 @@ DECLARE
     v_out   aegis.result[];
     n int; d aegis.kb_doc;
 BEGIN
+    IF cardinality(p_tenant) > 1 THEN
+        PERFORM FROM (SELECT DISTINCT u.t, u.d FROM unnest(p_tenant, p_doc_id) u(t, d) ORDER BY u.d, u.t) u,
+                     LATERAL (SELECT FROM aegis.kb_doc x WHERE x.tenant = u.t AND x.doc_id = u.d FOR UPDATE) x;
+        PERFORM aegis.kb_lock(p_tenant);
+    END IF;
     FOR n IN 1 .. cardinality(p_tenant) LOOP
         IF (v_claim[n]).verdict <> 'new' THEN
             v_out := v_out || aegis.claim_answer(n, v_claim[n], p_request_id[n]);
@@ -254,6 +269,7 @@ BEGIN
           FROM put p JOIN said s ON s.n = p.chunk_no, json_array_elements(s.o -> 'vectors') e)
     SELECT count(*), sum(p.lexemes) INTO v_n, v_lexemes FROM put p;
 
+    PERFORM aegis.kb_lock(ARRAY[d.tenant]);
     INSERT INTO aegis.kb_term AS t (tenant, term, n)
     SELECT d.tenant, l.term, count(*)
       FROM aegis.kb_chunk c, unnest(tsvector_to_array(c.tsv)) l(term)
