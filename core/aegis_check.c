@@ -80,7 +80,8 @@ aegis_check_int(const json_t *value, json_int_t least, json_int_t most,
     if (!json_is_integer(value) || json_integer_value(value) < least
         || json_integer_value(value) > most)
     {
-        aegis_error_at(err, pointer, "must be an integer from %lld to %lld",
+        aegis_error_at(err, pointer, least == most ? "must be %lld"
+                       : "must be an integer from %lld to %lld",
                        (long long) least, (long long) most);
         return 0;
     }

@@ -332,6 +332,7 @@ aegis_detect_rules_parse(aegis_str_t yaml, aegis_detect_rules_t **ret,
     }
 
     aegis_detect_check(doc, &found);
+    aegis_yaml_lines(yaml, &found);
     rc = aegis_error_move(err, &found);
 
     if (rc == AEGIS_E_OK) {

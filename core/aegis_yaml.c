@@ -7,6 +7,7 @@
 #include "aegis_yaml.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -493,4 +494,73 @@ aegis_yaml_to_json(aegis_str_t text, json_t **ret_json, aegis_error_t *err)
     *ret_json = json;
 
     return AEGIS_E_OK;
+}
+
+
+/* The child that the first token of a pointer names; *at moves behind it. */
+static const aegis_yaml_t *
+aegis_yaml_child(const aegis_yaml_t *node, const char **at)
+{
+    char         token[256];
+    size_t       i, n;
+    const char  *p;
+
+    n = 0;
+
+    for (p = *at + 1; *p && *p != '/'; p++) {
+        if (n + 1 < sizeof(token)) {
+            token[n++] = p[0] == '~' && p[1] ? (*++p == '1' ? '/' : '~') : *p;
+        }
+    }
+
+    token[n] = '\0';
+    *at = p;
+
+    if (node->kind == AEGIS_YAML_LIST) {
+        i = strtoul(token, NULL, 10);
+        return i < node->n ? &node->items[i] : NULL;
+    }
+
+    for (i = 0; node->kind == AEGIS_YAML_MAP && i < node->n; i++) {
+        if (strcmp(node->items[i].key, token) == 0) {
+            return &node->items[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+void
+aegis_yaml_lines(aegis_str_t text, aegis_error_t *err)
+{
+    char                 said[512];
+    size_t               i;
+    json_t              *fault;
+    const char          *at;
+    aegis_yaml_t        *doc;
+    const aegis_yaml_t  *node, *next;
+
+    if (json_array_size(err->errors) == 0
+        || aegis_yaml_parse(text, &doc, NULL) != AEGIS_E_OK)
+    {
+        return;
+    }
+
+    json_array_foreach(err->errors, i, fault) {
+        at = aegis_json_str(fault, "pointer");
+
+        for (node = doc; *at == '/'; node = next) {
+            next = aegis_yaml_child(node, &at);
+            if (next == NULL) {
+                break;
+            }
+        }
+
+        snprintf(said, sizeof(said), "%.480s (line %d)", aegis_json_str(fault, "detail"),
+                 node->line);
+        json_object_set_new(fault, "detail", json_string(said));
+    }
+
+    aegis_yaml_free(doc);
 }

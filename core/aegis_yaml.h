@@ -37,6 +37,10 @@ void aegis_yaml_free(aegis_yaml_t *doc);                /* NULL is fine */
  * value that JSON cannot hold (too large a number), or no memory. */
 json_t *aegis_yaml_json(const aegis_yaml_t *doc);
 
+/* Each of err's faults also says on which line of the text its pointer ends, or
+ * the nearest that is there: "must be ... (line 12)". */
+void aegis_yaml_lines(aegis_str_t text, aegis_error_t *err);
+
 /* Both at once. What comes out could have come through aegis_json_parse(). */
 aegis_code_t aegis_yaml_to_json(aegis_str_t text, json_t **ret_json,
     aegis_error_t *err);

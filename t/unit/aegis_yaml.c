@@ -3,6 +3,7 @@
  */
 #include "aegis_unit.h"
 
+#include "aegis_json.h"
 #include "aegis_yaml.h"
 
 
@@ -192,12 +193,47 @@ test_places(void **state)
 }
 
 
+static void
+test_lines(void **state)
+{
+    static const struct { const char *pointer, *said; } cases[] = {
+        { "/rules/1/max",      "no (line 5)" },
+        { "/rules/1/bogus",    "no (line 5)" },
+        { "/rules/7/max",      "no (line 2)" },
+        { "/a~1b/c~0d",        "no (line 7)" },
+        { "/a~1b/c~0d/e/f",    "no (line 7)" },
+        { "/x",                "no (line 1)" },
+        { "",                  "no (line 1)" },
+        { "/",                 "no (line 1)" },
+    };
+    static const char  yaml[] = "version: 1\nrules:\n  - id: x\n    max: 1\n"
+                                "  - max: 2\na/b:\n  c~d: [1]\n";
+    aegis_error_t      err = AEGIS_ERROR_INIT;
+    size_t             i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        aegis_error_at(&err, cases[i].pointer, "no");
+    }
+    aegis_yaml_lines(aegis_view(yaml), &err);
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_string_equal(aegis_json_str(json_array_get(err.errors, i), "detail"), cases[i].said);
+    }
+    aegis_error_clear(&err);
+
+    aegis_error_at(&err, "/x", "no");
+    aegis_yaml_lines(aegis_view("x: ["), &err);
+    assert_string_equal(aegis_json_str(json_array_get(err.errors, 0), "detail"), "no");
+    aegis_error_clear(&err);
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
         AEGIS_TEST("values are those of the core schema", test_values),
         AEGIS_TEST("what is refused is named with its place", test_refused),
+        AEGIS_TEST("a fault in what was read says its line", test_lines),
         AEGIS_TEST("size, depth, nodes and members are bounded, aliases refused",
                    test_limits),
         AEGIS_TEST("nodes know where they stood", test_places)

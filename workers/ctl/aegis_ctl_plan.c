@@ -89,6 +89,7 @@ check_one(const char *path, int *ret_ok)
     {
         *ret_ok = 1;
     } else {
+        aegis_conf_yaml_lines(path, &err);
         complain(path, &err);
     }
     row = json_pack("{s:s, s:s, s:b, s:b, s:o, s:s}", "file", path,

@@ -50,6 +50,9 @@ void aegis_conf_print(const aegis_conf_t *conf, FILE *out);
 /* A YAML document (policy, plan) as JSON. NULL and err on failure. */
 json_t *aegis_conf_yaml_file(const char *path, aegis_error_t *err);
 
+/* Each fault that was found in it also says its line. */
+void aegis_conf_yaml_lines(const char *path, aegis_error_t *err);
+
 /* A template of plans, proved. NULL and err (with the file's name) on failure. */
 json_t *aegis_conf_template_file(const char *path, aegis_error_t *err);
 

@@ -36,6 +36,7 @@ aegis_conf_template_refuse(const char *path, aegis_error_t *why, aegis_error_t *
     json_t        *first;
     aegis_code_t   code;
 
+    aegis_conf_yaml_lines(path, why);
     first = json_array_get(why->errors, 0);
     code = aegis_error_set(err, why->code, "%s: %s%s%s", path,
                            aegis_json_str(first, "pointer"), first ? ": " : "",

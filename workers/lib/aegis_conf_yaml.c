@@ -85,6 +85,24 @@ aegis_yaml_read(const char *path, aegis_yaml_t **ret_doc, aegis_error_t *err)
     return rc;
 }
 
+void
+aegis_conf_yaml_lines(const char *path, aegis_error_t *err)
+{
+    char           *text;
+    size_t          len;
+    aegis_error_t   why = AEGIS_ERROR_INIT;
+
+    text = NULL;
+    len = 0;
+
+    if (aegis_yaml_bytes(path, &text, &len, &why) == AEGIS_E_OK) {
+        aegis_yaml_lines((aegis_str_t) { len, text }, err);
+    }
+
+    aegis_error_clear(&why);
+    free(text);
+}
+
 json_t *
 aegis_conf_yaml_file(const char *path, aegis_error_t *err)
 {

@@ -129,6 +129,7 @@ aegis_policy_file(const char *path, json_t **ret_policy, aegis_error_t *err)
         aegis_policy_zones(policy, &found);
     }
 
+    aegis_conf_yaml_lines(path, &found);
     code = aegis_error_move(err, &found);
 
     if (code != AEGIS_E_OK) {
