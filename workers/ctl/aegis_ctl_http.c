@@ -18,6 +18,7 @@
 
 #define ANSWER_MAX   (16 << 20)
 #define ATTEMPTS     4
+#define BEARER_MAX   8192            /* of a JWT, as the gateway has it */
 
 typedef struct {
     char    *data;
@@ -121,7 +122,7 @@ static struct curl_slist *
 headers(const aegis_ctl_request_t *req, const char *bearer)
 {
     struct curl_slist  *h = NULL;
-    char                line[1024];
+    char                line[BEARER_MAX + 32];
 
     h = curl_slist_append(h, "Accept: application/json, application/problem+json");
     if (req->body != NULL) {
@@ -165,6 +166,25 @@ back_off(int attempt, long retry_after)
 }
 
 
+/* What libcurl's words leave to be guessed: where the address and the CA come from. */
+static const char *
+remedy(CURLcode rc, const char *said)
+{
+    switch (rc) {
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return "; is nginx up, and is it where --server or AEGIS_URL says?";
+    case CURLE_SSL_CACERT_BADFILE:
+        return "; --ca or AEGIS_CA names it";
+    case CURLE_PEER_FAILED_VERIFICATION:
+        return strstr(said, "issuer") != NULL || strstr(said, "self") != NULL
+               ? "; --ca or AEGIS_CA names the file with the CA of the gateway's certificate" : "";
+    default:
+        return "";
+    }
+}
+
+
 static int
 perform(CURL *curl, aegis_ctl_answer_t *ret, char *why, size_t size, int *ret_again)
 {
@@ -183,7 +203,10 @@ perform(CURL *curl, aegis_ctl_answer_t *ret, char *why, size_t size, int *ret_ag
     rc = curl_easy_perform(curl);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
     if (rc != CURLE_OK) {
-        snprintf(why, size, "%s", curl_why[0] != '\0' ? curl_why : curl_easy_strerror(rc));
+        if (curl_why[0] == '\0') {
+            snprintf(curl_why, sizeof(curl_why), "%s", curl_easy_strerror(rc));
+        }
+        snprintf(why, size, "%s%s", curl_why, remedy(rc, curl_why));
         free(t.data);
         *ret_again = rc != CURLE_PEER_FAILED_VERIFICATION && rc != CURLE_SSL_CACERT_BADFILE
                      && rc != CURLE_URL_MALFORMAT && rc != CURLE_UNSUPPORTED_PROTOCOL
@@ -332,7 +355,8 @@ aegis_ctl_judge(aegis_ctl_t *ctl, const aegis_ctl_answer_t *a)
                   detail != NULL && strcmp(detail, def->remedy) != 0 ? ". " : "",
                   detail != NULL && strcmp(detail, def->remedy) != 0 ? detail : "");
     show_problem(a->body);
-    fprintf(stderr, "  %s\n", def->remedy);
+    fprintf(stderr, "  %s%s\n", def->remedy,
+            a->status == 401 ? " It comes from AEGIS_TOKEN or --token-file." : "");
 
     switch (a->status) {
     case 401:
