@@ -60,11 +60,11 @@ aegis_worker_help(FILE *out)
         "\n"
         "roles:\n");
     for (i = 0; i < AEGIS_WORKER_N; i++) {
-        fprintf(out, "  %-8s %s\n", aegis_worker_roles[i]->name,
+        fprintf(out, "  %-9s %s\n", aegis_worker_roles[i]->name,
                 aegis_worker_roles[i]->sentence);
     }
     fprintf(out,
-        "  all      all of them\n"
+        "  all       all of them\n"
         "\n"
         "options:\n"
         "  -c, --config <file>   settings (default conf/aegis.yaml); each can be\n"

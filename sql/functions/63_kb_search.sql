@@ -189,10 +189,7 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT ('''' || replace(replace(p_text, '\', '\\'), '''', '''''') || '''')::tsquery
 $$;
 
-CREATE OR REPLACE FUNCTION aegis.kb_dot(a real[], b real[]) RETURNS real
-LANGUAGE sql IMMUTABLE AS $$
-    SELECT sum(u.x * u.y) FROM unnest(a, b) AS u(x, y)
-$$;
+DROP FUNCTION IF EXISTS aegis.kb_dot(real[], real[]);
 
 -- The nearest by vectors, at most 64, nearest first. p_among: candidates, by words, when there
 -- are enough of them; NULL: everything that fits the facets. Without pgvector the signs of the
