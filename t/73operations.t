@@ -61,6 +61,29 @@ subtest 'every metric is explained' => sub {
     is_deeply([ grep { $code !~ /\b\Q$_\E\b/ } $said =~ /`((?:aegis|case|conflict)_[a-z0-9_]+)`/g ], [], 'and the page names none that is gone');
 };
 
+subtest 'every command of aegisctl that a page says is there' => sub {
+    my (%verbs, %option, @bad, $said);
+    for my $f (files_of(qr{^workers/(?:aegisctl|ctl/aegis_ctl_\w+)\.c$})) {
+        my $text = slurp(root . "/$f");
+        $option{$1} = 1 while $text =~ /\{ "([a-z-]+)", +(?:0|'\w'),/g;
+        my %table = $text =~ /^const aegis_ctl_command_t  aegis_ctl_(\w+)_commands\[\] = \{\n(.*?)^\};/msg;
+        $verbs{$_} = { map { $_ => 1 } $table{$_} =~ /^    \{ "([a-z]*)", /mg } for keys %table;
+    }
+    cmp_ok(scalar keys %verbs, '>', 15, scalar(keys %verbs) . ' nouns');
+    for my $f (files_of(qr{(?:\.md|^conf/.*\.(?:yaml|conf)|^deploy/.*(?:\.yaml|README\.Debian))$})) {
+        my $text = slurp(root . "/$f");
+        for my $command ($text =~ /(?:`|^\s*(?:\$ )?(?:sudo -u \w+ )?)aegisctl ([a-z][^`\n|]*)/mg) {
+            my ($noun, $verb) = $command =~ /^([a-z]+)(?: ([a-z]+)\b)?/;
+            next if $f eq 'CHANGELOG.md';
+            push @bad, "$f: aegisctl $command" if !$verbs{$noun} || defined $verb && !$verbs{$noun}{''} && !$verbs{$noun}{$verb};
+            push @bad, "$f: aegisctl $command: --$_" for grep { !$option{$_} } $command =~ /(?<!\S)--([a-z-]+)/g;
+            $said++;
+        }
+    }
+    cmp_ok($said, '>', 50, "$said commands");
+    is_deeply(\@bad, [], 'with its verb and its options');
+};
+
 subtest 'the pages are whole' => sub {
     is_deeply([ map { lines_match($_, qr/^(?:<{7}|={7}|>{7})(?: |$)/) } files_of(qr{\.(?:md|yaml|yml|conf)$}) ], [], 'no merge was left open');
 };
