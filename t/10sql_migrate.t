@@ -212,12 +212,21 @@ subtest 'partitions' => sub {
         my ($cols, $vals) = $table eq 'service_call_5m' ? ('caller, callee, calls, rps, err_rate', "'a', 'b', 1, 1, 0") : ('resource, fingerprint, count', "'a', 'b', 1");
         $pg->do("INSERT INTO aegis.$table (tenant, bucket, $cols) VALUES ('t', now() - interval '$_ days', $vals)") for @days;
     }
+    # what was learned of a series or a template goes with the last row of it
+    for my $s (['metric', 185], ['metric', 175], ['call', 370], ['call', 360], ['log', 185]) {
+        $pg->do("INSERT INTO aegis.analyst_series (tenant, source, resource, metric, mark) VALUES ('t', '$s->[0]', 'r', '$s->[1]', now() - interval '$s->[1] days')");
+        $pg->do("INSERT INTO aegis.analyst_state (tenant, source, resource, metric, state) VALUES ('t', '$s->[0]', 'r', '$s->[1]', '')");
+    }
+    $pg->do("INSERT INTO aegis.log_pattern (tenant, resource, fingerprint, template, sample, first_seen, last_seen)
+        SELECT 't', 'r', d, '', '', now() - interval '300 days', now() - d * interval '1 day' FROM unnest('{185,175}'::int[]) d");
     my $worker = $pg->connect(user => 'aegis_worker');
     my $did = $worker->selectall_arrayref('SELECT action, partition FROM aegis.maintain()');
     is_deeply([ sort map { $_->[1] } grep { $_->[0] eq 'drop' } @$did ], [ sort keys %gone ], 'maintain() says what it dropped');
     ok(!$pg->one('SELECT to_regclass(?)', "aegis.$_"), "dropped: $gone{$_}") for sort keys %gone;
     ok($pg->one('SELECT to_regclass(?)', "aegis.$_"), "kept: $kept{$_}") for sort keys %kept;
     is_deeply($pg->dbh->selectcol_arrayref("SELECT extract(day FROM now() - bucket)::int FROM aegis.$_->[0]_default ORDER BY 1"), [$_->[2]], "of $_->[0] without a partition the old go") for @stray;
+    is_deeply($pg->dbh->selectcol_arrayref("SELECT source || metric FROM aegis.$_ ORDER BY 1"), ['call360', 'metric175'], "$_ of those that have rows stay") for qw(analyst_series analyst_state);
+    is_deeply($pg->dbh->selectcol_arrayref('SELECT fingerprint FROM aegis.log_pattern'), ['175'], 'templates that were seen in half a year, too');
     is(scalar @{ $worker->selectall_arrayref('SELECT * FROM aegis.maintain()') }, 0, 'run again it has nothing to do');
     my $r = run([$ctl, 'db', 'maintain', '-d', $pg->dsn], env => {san_env});
     is($r->{rc}, 0, 'aegisctl db maintain does the same') or diag($r->{err});

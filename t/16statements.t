@@ -115,6 +115,12 @@ subtest 'the case moves between load and commit' => sub {
     ($r) = Aegis::Sql::call($gw, 'MODULE_COMMIT', { %doc, for_version => 2, doc => $plan->() });
     is($r->{code}, 'ok', 'at the right version it is stored');
     is($pg->one(q{SELECT count(*) FROM aegis.outbox WHERE case_id = ? AND subject = 'evt.plan.proposed.v1'}, $id), 1, 'with its fact');
+    ($r) = Aegis::Sql::call($gw, 'MODULE_COMMIT', { %doc, for_version => 2, doc => $plan->() });
+    is($r->{code}, 'again', 'who decided on the same facts meanwhile decides again: there is a plan now');
+    my $look = json_encode({ table => '', body => {}, verify_run => { verify_id => uuid, plan_id => uuid, state => 'RUNNING',
+        outcome => '', reason => '', evaluations => 0, progress => [], deadline_s => 60 } });
+    my @look = map { Aegis::Sql::call($gw, 'MODULE_COMMIT', { %doc, states => 'ANALYZING', for_version => 2, doc => $look }) } 1, 2;
+    is_deeply(codes(@look), ['ok', 'again'], 'the same when a verification began');
     ($r) = Aegis::Sql::call($gw, 'MODULE_COMMIT', { %doc, states => 'WAIT_GATE', for_version => 2, doc => $plan->() });
     is($r->{code}, 'wrong-state', 'in a state where it may not it is refused');
 };

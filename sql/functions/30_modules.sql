@@ -68,6 +68,21 @@ BEGIN
             WHERE o.tenant = i.tenant AND o.case_id = i.case_id OFFSET 0) c ON true;
 END $$;
 
+-- Was the same decided by another request since this one loaded its facts? Neither a plan nor a
+-- verification that begins gives the case a new version.
+CREATE OR REPLACE FUNCTION aegis.module_overtaken(p_tenant text, p_case_id uuid, p_for_version int,
+    p_doc json) RETURNS boolean
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN CASE WHEN p_doc ->> 'table' = 'plan_proposed' THEN EXISTS (
+               SELECT FROM aegis.plan_proposed p WHERE p.tenant = p_tenant AND p.case_id = p_case_id
+                  AND p.revision = (p_doc #>> '{artefact,revision}')::int)
+           WHEN json_typeof(p_doc -> 'verify_run') = 'object' THEN EXISTS (
+               SELECT FROM aegis.verify_run v WHERE v.tenant = p_tenant AND v.case_id = p_case_id
+                  AND v.for_version = p_for_version)
+           ELSE false END;
+END $$;
+
 -- Commit what a module decided. doc is what the core made:
 --   table     plan_proposed | gate_decision | verify_checkpoint | event_envelope
 --             | '' when the module only has a failure to report
@@ -122,6 +137,12 @@ BEGIN
            SELECT o.case_id, o.version, o.status FROM aegis.ops_case o
             WHERE o.tenant = i.tenant AND o.case_id = i.case_id OFFSET 0) c ON true;
 
+    -- a command that was overtaken comes again by itself
+    IF array_position(p_consumer, NULL) IS NOT NULL THEN
+        v_code := ARRAY(SELECT CASE WHEN v_code[n] = 'ok' AND p_consumer[n] IS NULL
+                   AND aegis.module_overtaken(p_tenant[n], p_case_id[n], p_for_version[n], p_doc[n]::json)
+                   THEN 'again' ELSE v_code[n] END FROM generate_subscripts(v_code, 1) n ORDER BY n);
+    END IF;
     IF v_gate THEN
         v_code := aegis.gate_check(p_tenant, p_case_id, p_for_version, v_doc, v_code);
     END IF;

@@ -180,6 +180,26 @@ BEGIN
     RETURN v_n;
 END $$;
 
+-- What was learned of series and templates goes with their last rows: pods come and go, and
+-- each leaves some kilobytes behind. Some thousand at a time.
+CREATE OR REPLACE FUNCTION aegis.forget(p_metric_days int) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    WITH gone AS (
+        DELETE FROM aegis.analyst_series s
+         WHERE s.ctid = ANY (ARRAY(SELECT x.ctid FROM aegis.analyst_series x
+                 WHERE x.mark < now() - make_interval(days => CASE x.source WHEN 'metric' THEN p_metric_days
+                                                     WHEN 'call' THEN 365 ELSE 180 END)
+                 LIMIT 5000 FOR UPDATE SKIP LOCKED))
+        RETURNING s.tenant, s.source, s.resource, s.metric, s.series)
+    DELETE FROM aegis.analyst_state t USING gone g
+     WHERE t.tenant = g.tenant AND t.source = g.source AND t.resource = g.resource
+       AND t.metric = g.metric AND t.series = g.series;
+    DELETE FROM aegis.log_pattern p
+     WHERE p.ctid = ANY (ARRAY(SELECT x.ctid FROM aegis.log_pattern x
+             WHERE x.last_seen < now() - interval '180 days' LIMIT 5000 FOR UPDATE SKIP LOCKED));
+END $$;
+
 -- Make the partitions of the next days and drop those that are past their
 -- time. An outbox day is only dropped when everything in it was published.
 -- Runs with the owner's rights, because workers may not change the schema.
@@ -260,6 +280,7 @@ BEGIN
     DELETE FROM aegis.service_call_5m_default WHERE bucket < now() - interval '365 days';
     DELETE FROM aegis.log_pattern_5m_default WHERE bucket < now() - interval '180 days';
     DELETE FROM aegis.outbox_default WHERE published_at < now() - make_interval(days => p_outbox_days);
+    PERFORM aegis.forget(p_metric_days);
 END $$;
 
 -- Put a dead letter's message into the outbox again. Its id gets a new suffix,
