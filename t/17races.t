@@ -109,13 +109,39 @@ subtest 'a key that is known twice' => sub {
     $gw->do('RESET aegis.idempotency_ttl');
 };
 
+sub document (%more) {
+    my %none = map { $_ => undef } qw(source title format url category lang consumer);
+    return { %none, doc_id => uuid, content => uuid, %more };
+}
+
+subtest 'a document is put in while it is deleted' => sub {
+    my $mine = $pg->connect(user => 'aegis_gateway');
+    my ($r) = Aegis::Sql::call($gw, 'KB_INGEST', document(source => 'gone'));
+    $gw->begin_work;
+    Aegis::Sql::call($gw, 'KB_DELETE', { consumer => undef, doc_id => json_decode($r->{body})->{doc_id} });
+    my $sth = begin($mine, Aegis::Sql::text('KB_INGEST', document(source => 'gone')));
+    waiting('who puts it in');
+    $gw->commit;
+    ok(eval { $mine->pg_result; 1 }, 'its statement waits for that') or diag $@;
+    is($sth->fetchrow_hashref->{status}, 202, 'and it is a new document');
+    is($pg->one(q{SELECT version FROM aegis.kb_doc WHERE source = 'gone'}), 1, 'with its first version');
+};
+
+# One document a source, and an address is one when nothing else is said.
+subtest 'which document is meant' => sub {
+    my $url = 'https://example.com/' . ('a' x 190);
+    my @id = map { (Aegis::Sql::call($gw, 'KB_INGEST', document(content => undef, url => $_)))[0]{extra} } "$url/1", "$url/2", "$url/1";
+    isnt($id[0], $id[1], 'addresses that begin alike are two');
+    is($id[0], $id[2], 'the same address is one');
+    my %said = (source => 'said', content => 'the same');
+    my @v = map { json_decode((Aegis::Sql::call($gw, 'KB_INGEST', document(%said, %$_)))[0]{body}) } { title => 'runbook' }, { category => 'runbook' }, { category => 'runbook' };
+    is_deeply([ map { $_->{version} } @v ], [1, 2, 2], 'what is said about it under another name is a new version');
+    is($v[2]{category}, 'runbook', 'and is what is said now');
+};
+
 subtest 'two documents exchange their words' => sub {
     my ($one, $two) = map { $pg->connect(user => 'aegis_worker') } 1, 2;
-    my $doc = sub ($source) {
-        my %none = map { $_ => undef } qw(title format url category lang consumer);
-        my ($r) = Aegis::Sql::call($gw, 'KB_INGEST', { %none, source => $source, doc_id => uuid, content => uuid });
-        return json_decode($r->{body});
-    };
+    my $doc = sub ($source) { return json_decode((Aegis::Sql::call($gw, 'KB_INGEST', document(source => $source)))[0]{body}) };
     my $store = sub ($d, $word) {
         return ('SELECT aegis.kb_store(?, ?, ?, NULL, ?)', 'acme', $d->{doc_id}, $d->{version}, json_encode({ chunks => [
             { heading => '', text => $word, from => 0, to => 1, heads => '', terms => $word, vectors => [] } ] }));

@@ -40,7 +40,9 @@ BEGIN
             v_out := v_out || aegis.claim_answer(n, v_claim[n], p_request_id[n]);
             CONTINUE;
         END IF;
-        v_source := coalesce(p_source[n], left(p_url[n], 200),
+        -- addresses that begin alike are not one document
+        v_source := coalesce(p_source[n], CASE WHEN length(p_url[n]) <= 200 THEN p_url[n]
+                             ELSE left(p_url[n], 135) || '#' || encode(sha256(convert_to(p_url[n], 'UTF8')), 'hex') END,
                              'sha256:' || encode(sha256(convert_to(p_content[n], 'UTF8')), 'hex'));
         v_hash := sha256(convert_to(concat_ws(E'\x1f', coalesce(p_content[n], p_url[n]), p_format[n],
             p_title[n], p_category[n], p_lang[n], p_tags[n], p_labels[n]), 'UTF8'));
@@ -55,10 +57,18 @@ BEGIN
         IF NOT v_new THEN
             SELECT * INTO d FROM aegis.kb_doc x
              WHERE x.tenant = p_tenant[n] AND x.source = v_source FOR NO KEY UPDATE;
+            IF NOT FOUND THEN -- it was deleted while we waited for it
+                v_out := v_out || ROW(n, 0, 'again', NULL, '', NULL)::aegis.result;
+                CONTINUE;
+            END IF;
             SELECT x.hash INTO v_old FROM aegis.kb_version x
              WHERE x.tenant = d.tenant AND x.doc_id = d.doc_id AND x.version = d.version;
             -- the same again changes nothing; behind a url there may be something else by now
-            IF v_old = v_hash AND d.state <> 'FAILED' AND (p_url[n] IS NULL OR d.state = 'QUEUED') THEN
+            -- (the hash does not tell which of the members were left out)
+            IF v_old = v_hash AND d.state <> 'FAILED' AND (p_url[n] IS NULL OR d.state = 'QUEUED')
+               AND d.category = coalesce(p_category[n], 'document') AND d.lang = coalesce(p_lang[n], '')
+               AND (p_title[n] IS NULL OR d.title = p_title[n])
+            THEN
                 v_out := v_out || ROW(n, 200, 'ok', d.version, aegis.kb_doc_json(d)::text, d.doc_id::text)::aegis.result;
                 CONTINUE;
             END IF;
