@@ -122,6 +122,15 @@ subtest 'outbox, db, fsm, config, completion' => sub {
     my $r = ctl('config', 'check', '-c', $bad);
     is($r->{rc}, 1, 'a bad file: exit code 1');
     like($r->{out} . $r->{err}, qr/aegis\.yaml:3:\d+.*relai.*relay/s, 'with line, column and the nearest name');
+    my $edited = slurp($stack->run_dir . '/conf/aegis.yaml') . "\nanalyze: {rules_file: " . scratch('conf') . "/wrong.yaml}\n";
+    spew(scratch('conf') . '/wrong.yaml', "version: 1\nrules:\n  - name: x\n    above: high\n");
+    $bad = spew($stack->run_dir . '/conf/wrong-rules.yaml', $edited);
+    $r = ctl('config', 'check', '-c', $bad);
+    is($r->{rc}, 1, 'rules of detectors that are wrong');
+    like($r->{out}, qr{wrong\.yaml.*/rules/0/above.*line 4}, 'with file, pointer and line');
+    $r = run([build_dir . '/aegis-worker', '-c', $bad, '--check', 'analyst'], env => { %clean, san_env });
+    ok($r->{rc} == 3 && $r->{err} =~ /rules.0.above.*line 4/, 'aegis-worker --check says it too');
+    unlink $bad;
     for my $shell (qw(bash zsh)) {
         my $text = ok_ctl("completion $shell", 'completion', $shell)->{out};
         like($text, qr/transition/, "completion $shell knows the verbs");

@@ -212,8 +212,21 @@ aegis_worker_templates(const aegis_conf_t *conf, aegis_error_t *err)
     return set ? AEGIS_E_OK : err->code;
 }
 
-/* What must be there for these roles to run. On a reload policy and templates are
- * their roles' own: a bad one is refused there, the settings are taken all the same. */
+/* The rules of the detectors, when the analyst is to run. */
+static aegis_code_t
+aegis_worker_detectors(const aegis_conf_t *conf, aegis_error_t *err)
+{
+    aegis_code_t           rc;
+    aegis_detect_rules_t  *rules;
+
+    rc = aegis_conf_detectors(conf, &rules, err);
+    aegis_detect_rules_free(rules);
+
+    return rc;
+}
+
+/* What must be there for these roles to run. On a reload policy, templates and rules
+ * are their roles' own: a bad one is refused there, the settings are taken all the same. */
 static aegis_code_t
 aegis_worker_verify(const aegis_worker_args_t *args, const aegis_conf_t *conf, int reload,
     aegis_error_t *err)
@@ -239,6 +252,9 @@ aegis_worker_verify(const aegis_worker_args_t *args, const aegis_conf_t *conf, i
 
         } else if (roles[i] == &aegis_role_planner) {
             rc = reload ? AEGIS_E_OK : aegis_worker_templates(conf, err);
+
+        } else if (roles[i] == &aegis_role_analyst) {
+            rc = reload ? AEGIS_E_OK : aegis_worker_detectors(conf, err);
 
         } else if (roles[i] == &aegis_role_exec) {
             (void) aegis_conf_path(conf, "exec.script_dir", path);

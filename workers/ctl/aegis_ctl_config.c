@@ -13,9 +13,19 @@
 #include "aegis_policy_file.h"
 
 
+/* What a file's reader says begins with its path, and where is that already. */
 static void
 complain(json_t *problems, const char *where, const char *what)
 {
+    char    at[4096 + 32];
+    size_t  n = strlen(where);
+
+    if (strncmp(what, where, n) == 0 && what[n] == ':') {
+        n += 1 + strspn(what + n + 1, "0123456789:");
+        snprintf(at, sizeof(at), "%.*s", (int) (n - (what[n - 1] == ':')), what);
+        where = at;
+        what += n + strspn(what + n, " ");
+    }
     json_array_append_new(problems, json_pack("{s:s, s:s}", "where", where, "problem", what));
 }
 
@@ -58,6 +68,22 @@ check_templates(const aegis_conf_t *conf, json_t *problems)
         complain(problems, path, err.detail);
     }
     json_decref(set);
+    aegis_error_clear(&err);
+}
+
+
+static void
+check_detectors(const aegis_conf_t *conf, json_t *problems)
+{
+    aegis_detect_rules_t  *rules;
+    aegis_error_t          err = AEGIS_ERROR_INIT;
+    char                   path[4096];
+
+    aegis_conf_path(conf, "analyze.rules_file", path);
+    if (aegis_conf_detectors(conf, &rules, &err) != AEGIS_E_OK) {
+        complain(problems, path, err.detail);
+    }
+    aegis_detect_rules_free(rules);
     aegis_error_clear(&err);
 }
 
@@ -117,6 +143,7 @@ aegis_ctl_config_problems(const char *path, aegis_conf_t **ret_conf)
         check_bus(conf, problems);
         check_policy(conf, problems);
         check_templates(conf, problems);
+        check_detectors(conf, problems);
         check_folder(conf, "exec.script_dir", R_OK | X_OK, problems);
     }
     aegis_error_clear(&err);
@@ -162,7 +189,7 @@ static const aegis_ctl_option_t  check_options[] = {
 };
 
 const aegis_ctl_command_t  aegis_ctl_config_commands[] = {
-    { "check", "", 0, 0, "check the workers' YAML, the policy and the folders it names",
+    { "check", "", 0, 0, "check the workers' YAML, the policy, the rules and the folders it names",
       "Reads the same environment overrides as the workers (AEGIS_DATABASE_URL…).",
       check_options, config_check },
     { NULL, NULL, 0, 0, NULL, NULL, NULL, NULL }

@@ -19,13 +19,17 @@ aegis_doctor_add(aegis_doctor_t *d, const char *check, const char *state, const 
     const char *fmt, ...)
 {
     va_list  ap;
-    char     detail[512];
+    char     detail[512], *p;
 
     va_start(ap, fmt);
     vsnprintf(detail, sizeof(detail), fmt, ap);
     va_end(ap);
+    for (p = detail; (p = strpbrk(p, "\n\t")) != NULL; ) {
+        *p = ' ';                       /* libpq's words have lines of their own */
+    }
 
     d->failed += strcmp(state, "fail") == 0;
+    d->skipped += strcmp(state, "skip") == 0;
     json_array_append_new(d->rows, json_pack("{s:s, s:s, s:s%, s:s?}", "check", check, "state",
         state, "detail", detail, strlen(detail), "remedy", remedy));
     if (d->ctl->json) {
@@ -116,7 +120,9 @@ check_alive(aegis_doctor_t *d)
     } else if (rc == AEGIS_CTL_USAGE) {
         aegis_doctor_add(d, "gateway", "skip", NULL, "%s", why);
     } else {
-        remedy = strstr(why, "certificate") != NULL || strstr(why, "SSL") != NULL
+        remedy = strstr(why, "expired") != NULL
+                 ? "renew nginx's ssl_certificate, then nginx -s reload; is the clock right?"
+                 : strstr(why, "certificate") != NULL || strstr(why, "SSL") != NULL
                  || strstr(why, "CAfile") != NULL
                  ? "AEGIS_CA must name the CA that signed the gateway's certificate, and"
                    " AEGIS_URL a name in it"
@@ -232,7 +238,7 @@ check_workers(aegis_doctor_t *d)
 static int
 doctor(aegis_ctl_t *ctl)
 {
-    aegis_doctor_t  d = { ctl, json_array(), NULL, 0 };
+    aegis_doctor_t  d = { ctl, json_array(), NULL, 0, 0 };
 
     check_environment(&d);
     check_config(&d);
@@ -244,7 +250,9 @@ doctor(aegis_ctl_t *ctl)
     if (ctl->json) {
         aegis_ctl_json(d.rows);
     } else if (d.failed == 0) {
-        printf("\nnothing is wrong\n");
+        printf(d.skipped == 0 ? "\nnothing is wrong\n"
+               : "\nnothing is wrong with what was looked at; %d of %zu checks were skipped\n",
+               d.skipped, json_array_size(d.rows));
     } else {
         printf("\n%d of %zu checks failed\n", d.failed, json_array_size(d.rows));
     }

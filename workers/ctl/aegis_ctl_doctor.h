@@ -13,7 +13,7 @@ typedef struct {
     aegis_ctl_t   *ctl;
     json_t        *rows;
     aegis_conf_t  *conf;            /* NULL when no --config is known */
-    int            failed;          /* checks that failed */
+    int            failed, skipped; /* checks that did, that were */
 } aegis_doctor_t;
 
 /* remedy: NULL when there is nothing to do. */

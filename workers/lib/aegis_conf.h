@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "aegis_detect.h"
 #include "aegis_error.h"
 
 typedef struct aegis_conf_s  aegis_conf_t;
@@ -55,6 +56,10 @@ void aegis_conf_yaml_lines(const char *path, aegis_error_t *err);
 
 /* A template of plans, proved. NULL and err (with the file's name) on failure. */
 json_t *aegis_conf_template_file(const char *path, aegis_error_t *err);
+
+/* The analyst's rules; none (NULL) where no file is named or the default's is absent. */
+aegis_code_t aegis_conf_detectors(const aegis_conf_t *conf, aegis_detect_rules_t **ret,
+    aegis_error_t *err);
 
 /* All *.yaml of a folder: {name: {"hash", "body"}}, bodies without examples. NULL
  * and err on failure: one bad file is enough. */

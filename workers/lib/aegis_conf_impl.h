@@ -12,6 +12,9 @@
 /* The one document of a file. */
 aegis_code_t aegis_yaml_read(const char *path, aegis_yaml_t **ret_doc, aegis_error_t *err);
 
+/* The first thing that is wrong, behind the file's name, into err; why is cleared. */
+aegis_code_t aegis_conf_refuse(const char *path, aegis_error_t *why, aegis_error_t *err);
+
 /* "file:line:column" of a node; buf holds 512 bytes. */
 void aegis_yaml_where(const char *path, const aegis_yaml_t *node, char *buf);
 

@@ -3,7 +3,7 @@
  * is whole: every file in it is a template that was proved (core/aegis_template.h)
  * and bears its file's name, or there is no set.
  */
-#include "aegis_conf.h"
+#include "aegis_conf_impl.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,14 +29,12 @@ aegis_conf_template_name(const char *file)
            ? n - 5 : 0;
 }
 
-/* The first thing that is wrong, behind the file's name. */
-static aegis_code_t
-aegis_conf_template_refuse(const char *path, aegis_error_t *why, aegis_error_t *err)
+aegis_code_t
+aegis_conf_refuse(const char *path, aegis_error_t *why, aegis_error_t *err)
 {
     json_t        *first;
     aegis_code_t   code;
 
-    aegis_conf_yaml_lines(path, why);
     first = json_array_get(why->errors, 0);
     code = aegis_error_set(err, why->code, "%s: %s%s%s", path,
                            aegis_json_str(first, "pointer"), first ? ": " : "",
@@ -60,7 +58,8 @@ aegis_conf_template_file(const char *path, aegis_error_t *err)
     }
 
     if (aegis_template_prove(template, &why) != AEGIS_E_OK) {
-        aegis_conf_template_refuse(path, &why, err);
+        aegis_conf_yaml_lines(path, &why);
+        aegis_conf_refuse(path, &why, err);
         json_decref(template);
         return NULL;
     }

@@ -8,7 +8,6 @@
  */
 #include "aegis_analyst.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +23,6 @@
 #define AEGIS_ANALYST_PLACED     1000       /* findings placed by one statement */
 #define AEGIS_ANALYST_SIGNALS    500        /* placed by one statement */
 #define AEGIS_ANALYST_EVIDENCE   "200"      /* findings of a case that it keeps as evidence */
-#define AEGIS_ANALYST_RULES      "detectors.yaml"   /* need not be there */
-#define AEGIS_ANALYST_RULES_MAX  (1024 * 1024)
 
 static const char *const  aegis_analyst_sources[] = { "metric", "call", "log" };
 
@@ -48,42 +45,6 @@ aegis_analyst_now(clockid_t clock)
 
     clock_gettime(clock, &ts);
     return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-/* No file at the default's place is no rules: everything is learned. */
-static aegis_code_t
-aegis_analyst_rules(const aegis_conf_t *conf, aegis_detect_rules_t **ret,
-    aegis_error_t *err)
-{
-    char           path[4096], *text;
-    FILE          *in;
-    size_t         n;
-    aegis_code_t   rc;
-
-    *ret = NULL;
-    if (aegis_conf_str(conf, "analyze.rules_file")[0] == '\0') {
-        return AEGIS_E_OK;
-    }
-
-    aegis_conf_path(conf, "analyze.rules_file", path);
-    in = fopen(path, "rbe");
-    if (in == NULL && errno == ENOENT
-        && strcmp(aegis_conf_str(conf, "analyze.rules_file"), AEGIS_ANALYST_RULES) == 0)
-    {
-        return AEGIS_E_OK;
-    }
-    if (in == NULL) {
-        return aegis_error_set(err, AEGIS_E_SCHEMA, "analyze.rules_file: %s cannot be read",
-                               path);
-    }
-
-    text = malloc(AEGIS_ANALYST_RULES_MAX + 1);
-    n = text ? fread(text, 1, AEGIS_ANALYST_RULES_MAX + 1, in) : 0;
-    fclose(in);
-    rc = aegis_detect_rules_parse((aegis_str_t) { n, text ? text : "" }, ret, err);
-    free(text);
-
-    return rc;
 }
 
 aegis_code_t
@@ -125,7 +86,7 @@ aegis_analyst_init(aegis_worker_t *w, aegis_error_t *err)
                                 "age of the newest data that was analysed");
     }
 
-    rc = aegis_analyst_rules(w->conf, &a->rules, err);
+    rc = aegis_conf_detectors(w->conf, &a->rules, err);
     aegis_metric_set(a->ok, rc == AEGIS_E_OK);
     aegis_metric_set(a->rules_n, (double) aegis_detect_rules_count(a->rules));
     aegis_carry_offer(AEGIS_CARRY_BIT(AEGIS_MODULE_analyze), rc == AEGIS_E_OK);
@@ -151,7 +112,7 @@ aegis_analyst_reload(aegis_worker_t *w)
     aegis_detect_rules_t  *rules;
 
     a = ((aegis_module_worker_t *) w->data)->analyst;
-    rc = aegis_analyst_rules(w->conf, &rules, &err);
+    rc = aegis_conf_detectors(w->conf, &rules, &err);
     aegis_metric_set(a->ok, rc == AEGIS_E_OK);
     a->next_at = 0;
     a->until[0] = '\0';
@@ -161,9 +122,8 @@ aegis_analyst_reload(aegis_worker_t *w)
         a->rules = rules;
         aegis_metric_set(a->rules_n, (double) aegis_detect_rules_count(rules));
     } else {
-        aegis_log(AEGIS_LOG_ERROR, "analyst", "rules.refused", "detail", "%s",
-                  err.detail[0] ? err.detail : aegis_json_str(json_array_get(err.errors, 0),
-                                                              "detail"), NULL);
+        aegis_log(AEGIS_LOG_ERROR, "analyst", "rules.refused", "detail", "%s", err.detail,
+                  NULL);
     }
 
     aegis_error_clear(&err);
