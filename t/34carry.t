@@ -126,6 +126,16 @@ subtest 'what is refused is parked, with the reason' => sub {
     like($end->{reason}, qr/no plan could be made.*none-such/, "it says why: $end->{reason}");
 };
 
+subtest 'a changed setting reaches the one process, whichever role it is for' => sub {
+    my $read = sub { $stack->metric('all', 'aegis_config_reloads_total') };
+    my $was = $read->();
+    ok($was, 'what the installation itself changed was read');
+    my $undo = $stack->conf_edit('aegis.yaml', sub ($y) { "${y}log:\n  level: debug\n" }, 'exec', 'relay');
+    is($read->(), $was + 1, 'told once for two of its roles');
+    $undo->();
+    is($read->(), $was + 2, 'and once more to go back');
+};
+
 subtest 'killed in the middle' => sub {
     my @a = crowd(120, 'killed', {}, { script => 't-effect.sh', retry_safe => 'true' }, {}, {});
     is((grep { $_->status != 201 } @a), 0, '120 cases are created');

@@ -231,6 +231,12 @@ sub pid ($self, $name) {
 
 sub roles ($self) { return @roles }
 
+# The process that a role runs in: its own, or the one that has all of them.
+sub process ($self, $role) {
+    return $role if !grep { $_ eq $role } @roles;
+    return $self->{e}{AEGIS_METRICS} =~ /(?:^|\s)all=/ ? 'all' : $role;
+}
+
 # kill -9 of a role's process; its supervisor starts another. Returns the old pid.
 sub kill_worker ($self, $role, $signal = 'KILL') {
     my $pid = $self->pid($role) // die "no $role is running\n";
@@ -354,6 +360,8 @@ sub conf_edit ($self, $name, $code, @tell) {
     my $file = "$self->{rundir}/conf/$name";
     my ($uid, $gid) = (stat $file)[4, 5];
     my $was = slurp($file);
+    my %once;
+    @tell = grep { !$once{$_}++ } map { $self->process($_) } @tell;
     my $reloads = sub ($who) { eval { $self->metric($who, 'aegis_config_reloads_total') } };
     my $put = sub ($text) {
         my %had = map { $_ => scalar $reloads->($_) } @tell;
