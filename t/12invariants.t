@@ -118,6 +118,7 @@ my @defects = (
         UPDATE aegis.ops_case SET updated_at = now() - interval '1 hour', mode = 'auto' WHERE status = 'VERIFYING'"],
     [I12 => 'a message in the inbox on two days', "INSERT INTO aegis.inbox SELECT tenant, consumer, msg_id, outcome, day + 1, created_at FROM aegis.inbox LIMIT 1"],
     [I12 => 'a message that moved two cases', "UPDATE aegis.case_timeline SET idem_key = 'same' WHERE principal = 'aegis:fsm' AND kind = 'transition'"],
+    [I12 => 'a message that was noted twice', "UPDATE aegis.case_timeline SET idem_key = 'same' WHERE principal = 'aegis:fsm' AND kind = 'note'"],
     [I13 => 'a dead letter that was applied', "INSERT INTO aegis.dead_letter (tenant, consumer, subject, msg_id, code, reason, payload)
         SELECT tenant, consumer, 's', msg_id, 'c', 'r', '' FROM aegis.inbox LIMIT 1"],
     [I13 => 'a dead letter given up twice', "INSERT INTO aegis.dead_letter (tenant, consumer, subject, msg_id, code, reason, payload)
