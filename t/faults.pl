@@ -2,7 +2,7 @@
 # Prints TAP and the seed, and records what was seen in run/faults.json (JSON=).
 # Environment: LEVEL (some, full), F (names, blanks between them; all when empty),
 # SEED, ROLE (role-points of one role only), N (how often, whatever the level says),
-# RATE and SIDE (F13: requests a second, seconds before and after), CASES (F17), HOW (F15: fatal, lead, ...).
+# RATE, SIDE and TURNS (F13: requests a second, seconds before and after, how often), CASES (F17), HOW (F15: fatal, lead, ...).
 use v5.36;
 use lib 't/lib';
 use Test::More;
