@@ -5,6 +5,7 @@
 # that loses. Only `make ha-test` runs it: minutes.
 use v5.36;
 use lib 't/lib';
+use POSIX ();
 use Test::More;
 use Time::HiRes qw(time);
 use Aegis::Test;
@@ -40,6 +41,15 @@ sub under_load ($name, $code, %opt) {
     ok(wait_for('writes to go on', 120, sub { $load->writes > $n + 100 }), 'writes go on');
     $load->stop;
     my $gap = $load->gap($t, time);
+    if (my $at = delete $ha->{primary_at}) {
+        # what Patroni and PostgreSQL take of it, and what is ours
+        my ($first) = sort { $a <=> $b } map { $_->{t1} } grep { defined $_->{key} && $_->{status} =~ /^20[01]$/ && $_->{t1} > $at - 1 } $load->ledger;
+        my $key = delete $ha->{key_at};
+        diag sprintf '%s: after %.1f s Patroni took the leader\'s key, after %.1f s there was a primary, %.2f s later the first write was acknowledged',
+            $name, $key - $t, $at - $t, $first - $at;
+        cmp_ok($first - $at, '<=', 2, sprintf 'acknowledged %.2f s after there was a primary', $first - $at) if $ENV{AEGIS_HA_TIMED};
+    }
+    cmp_ok($gap, '<=', $recovery + 2, sprintf 'the longest gap is %.2f s, of them %.2f s recovery', $gap, $recovery) if $ENV{AEGIS_HA_TIMED};
     diag sprintf '%s: longest gap %.1f s, recovery %.1f s, %d attempts, %d not answered, %d told 503 or 504', $name, $gap, $recovery,
         $load->count(sub { 1 }), $load->count(sub { !$_->{status} }), $load->count(sub { $_->{status} =~ /^50[34]/ });
     is_deeply(pids, $before, 'neither gateways nor workers were restarted');
@@ -55,7 +65,11 @@ sub promoted ($old) {
     my $t = time;
     ok(wait_for('the other one to be the primary', 90, sub { my $p = $ha->_says(other($old), 'SELECT (NOT pg_is_in_recovery())::int'); $p }),
         sprintf '%s is promoted', other($old));
-    return time - $t;
+    $ha->{primary_at} = time;
+    my ($day, $s, $ms) = slurp("$ha->{dir}/log/patroni-" . other($old) . '.log')
+        =~ /.*^(\S+) (\S+),(\d+) INFO: promoted self to leader by acquiring session lock/ms;
+    $ha->{key_at} = defined $day ? POSIX::mktime((reverse split /:/, $s), (split /-/, $day)[2], (split /-/, $day)[1] - 1, (split /-/, $day)[0] - 1900) + $ms / 1000 : $t;
+    return $ha->{primary_at} - $t;
 }
 
 subtest 'the primary is killed, Patroni and all' => sub {
