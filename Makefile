@@ -276,7 +276,7 @@ $(FP)/aegisctl $(FP)/t/tools/fault_proxy $(FP)/t/tools/kafka_mock: $(FP)/%: $(B)
 	@ln -sf $(abspath $<) $@
 
 # --- tests
-.PHONY: test test-build test-built asan-test reload-storm faults faults-full faults-oracle soak ha-test restore-test upgrade-test kafka-sasl-test
+.PHONY: test test-build test-built asan-test reload-storm faults faults-full faults-oracle soak ha-test restore-test upgrade-test kafka-sasl-test cgroup-test
 test: ## install, build and run everything in t/
 	@$(MAKE) --no-print-directory test-deps
 	@$(MAKE) --no-print-directory -j$(shell nproc) test-build
@@ -307,6 +307,12 @@ kafka-sasl-test: ## events over a real Kafka broker with TLS and SCRAM (needs Ja
 	@AEGIS_T_KAFKA_SASL=1 $(MAKE) --no-print-directory test-built T=t/77kafka_sasl.t V=1
 ha-test: ## as root: deploy/ha in network namespaces: kill, cut and promote under load
 	@AEGIS_T_HA=1 $(MAKE) --no-print-directory test-built T="t/71ha.t t/76patroni.t" V=1
+# Debian's kernel for virtual machines, beside the sources; it is booted, not installed
+VM := build/vm
+cgroup-test: ## scripts' control groups on a kernel with version 2 (needs qemu-system-x86, busybox-static, cpio)
+	@mkdir -p $(VM) && cd $(VM) && { ls boot/vmlinuz-* >/dev/null 2>&1 || { k=$$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ {print $$2; exit}') \
+	    && apt-get -qq download $$k && dpkg-deb --fsys-tarfile $$k*.deb | tar -x ./boot; }; }
+	@AEGIS_T_VM_KERNEL=$$(ls $(abspath $(VM))/boot/vmlinuz-*) $(MAKE) --no-print-directory test-built T=t/78cgroup.t V=1
 # what reads the chart and the compose file: helm and Compose's own
 # loader from their Go modules, Kubernetes' schemas from PyPI
 DEPLOY_BIN := build/deploy-test

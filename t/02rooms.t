@@ -43,6 +43,7 @@ my %room = (
                              'openssl/err.h', 'openssl/sha.h', 'openssl/evp.h', 'openssl/x509v3.h', 'openssl/x509.h', 'openssl/bio.h' ] },
     act     => { from => ['core', 'workers/lib', 'workers/roles/exec'],
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', 'curl/curl.h' ] },
+    vm      => { from => ['workers/roles/exec'], system => [ (map { "$_.h" } @libc, @posix), 'sys/xattr.h' ] },
     decoders => { from => ['core', 'workers/roles/sensor', 't/fuzz'], system => [ map { "$_.h" } @libc ] },
     onnx    => { from => ['core', 'workers/lib', 'workers/roles/librarian'], system => [ (map { "$_.h" } @libc) ] },
     unit    => { from => ['core', 't/unit', undef],
@@ -54,7 +55,7 @@ my %room = (
 sub room_of ($f) {
     return $f =~ m{^t/onnx/} ? 'onnx' : $f =~ m{^core/} ? 'core' : $f =~ m{^trace/} ? 'trace' : $f =~ m{^ngx_aegis_module/} ? 'edge' : $f =~ m{^workers/lib/} ? 'lib'
         : $f =~ m{^workers/roles/} ? 'role' : $f =~ m{^workers/} ? 'program'
-        : $f =~ m{^t/act/} ? 'act' : $f =~ m{^t/fuzz/sensor/} ? 'decoders' : 'unit';
+        : $f =~ m{^t/act/} ? 'act' : $f =~ m{^t/vm/} ? 'vm' : $f =~ m{^t/fuzz/sensor/} ? 'decoders' : 'unit';
 }
 
 my @sources = files_of(qr{\.[ch]$});
