@@ -139,6 +139,22 @@ subtest 'outbox, db, fsm, config, completion' => sub {
     }
 };
 
+# The first block of this language in a page that begins so, as a file.
+sub block ($page, $begin, $name, $head = '', $tail = '') {
+    my ($text) = slurp(root . "/docs/$page") =~ /^```(?:yaml|json)\n(\Q$begin\E.*?)^```/ms or die "$page has no block that begins with $begin";
+    return spew(scratch('pages') . "/$name", $head . $text . $tail);
+}
+
+subtest 'what the pages show can be used' => sub {
+    my $plan = '{"title":"x","steps":[{"action":"echo","params":{"message":"a"}}],"rollback":[{"action":"echo","params":{"message":"a"}}],';
+    ok_ctl('planner.md: a template', 'plan', 'check', block('planner.md', 'template:', 'restart.yaml'));
+    ok_ctl('executor.md: a plan', 'plan', 'check', block('executor.md', 'steps:', 'steps.yaml', "title: x\n"));
+    ok_ctl('adapters.md: a plan', 'plan', 'check', block('adapters.md', '{"title"', 'adapters.json'));
+    ok_ctl('verifier.md: checks', 'plan', 'check', block('verifier.md', '"verify"', 'checks.json', $plan, '}'));
+    ok_ctl('gatekeeper.md: a policy', 'policy', 'check', block('gatekeeper.md', 'version:', 'policy.yaml'));
+    ok_ctl('analyst.md: rules', 'detectors', 'check', block('analyst.md', 'version:', 'detectors.yaml'));
+};
+
 subtest 'dlq' => sub {
     is_deeply(json_ctl('dlq list', 'dlq', 'list'), [], 'at first there is none');
     my @msg = map { $stack->publish_fact('evt.exec.done.v1', case_id => uuid, version => $_) } 1 .. 3;
