@@ -457,7 +457,7 @@ ngx_int_t ngx_http_aegis_jwks_init_process(ngx_cycle_t *cycle, ngx_array_t *list
 
 /* query.c: {"items":..,"next":..} and Link */
 ngx_int_t ngx_http_aegis_page(ngx_http_aegis_job_t *job, ngx_str_t items,
-    aegis_str_t next);
+    aegis_str_t extra);
 
 /* decide.c: MODULE's part of the statement step */
 ngx_int_t ngx_http_aegis_decide(ngx_http_aegis_job_t *job);

@@ -146,20 +146,59 @@ ngx_http_aegis_step_query(ngx_http_aegis_job_t *job)
 }
 
 
-ngx_int_t
-ngx_http_aegis_page(ngx_http_aegis_job_t *job, ngx_str_t items, aegis_str_t next)
+/* What a row says of a page's neighbours (aegis.page() in 21_pages.sql). */
+static void
+ngx_http_aegis_page_split(aegis_str_t extra, aegis_str_t *next, aegis_str_t *prev)
 {
-    char        cursor[AEGIS_CURSOR_MAX];
-    u_char     *p;
-    ngx_str_t   link, *uri;
+    char  *sp, *end;
 
+    *next = extra;
+    prev->data = NULL;
+    prev->len = 0;
+
+    sp = extra.data ? memchr(extra.data, ' ', extra.len) : NULL;
+    if (sp == NULL) {
+        return;
+    }
+
+    next->len = sp - extra.data;
+    prev->data = sp + 1;
+    prev->len = extra.len - next->len - 1;
+
+    end = memchr(prev->data, ' ', prev->len);
+    if (end) {
+        prev->len = end - prev->data;
+        next->data = NULL;
+    }
+}
+
+
+/* cursor: AEGIS_CURSOR_MAX bytes; empty without a position */
+static ngx_int_t
+ngx_http_aegis_page_cursor(ngx_http_aegis_job_t *job, aegis_str_t position, char *cursor)
+{
     cursor[0] = '\0';
-    uri = &job->r->uri;
 
-    if (next.data
-        && aegis_cursor_make(ngx_http_aegis_query_secret(job),
-                             job->filters, next, cursor, sizeof(cursor))
-           != AEGIS_E_OK)
+    return position.data == NULL
+           || aegis_cursor_make(ngx_http_aegis_query_secret(job), job->filters, position,
+                                cursor, AEGIS_CURSOR_MAX)
+              == AEGIS_E_OK ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_int_t
+ngx_http_aegis_page(ngx_http_aegis_job_t *job, ngx_str_t items, aegis_str_t extra)
+{
+    char          cursor[AEGIS_CURSOR_MAX], before[AEGIS_CURSOR_MAX];
+    u_char       *p;
+    ngx_str_t     link, *uri;
+    aegis_str_t   next, prev;
+
+    uri = &job->r->uri;
+    ngx_http_aegis_page_split(extra, &next, &prev);
+
+    if (ngx_http_aegis_page_cursor(job, next, cursor) != NGX_OK
+        || ngx_http_aegis_page_cursor(job, prev, before) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -174,14 +213,18 @@ ngx_http_aegis_page(ngx_http_aegis_job_t *job, ngx_str_t items, aegis_str_t next
     p = cursor[0] ? ngx_sprintf(p, "\"%s\"}", cursor) : ngx_sprintf(p, "null}");
     job->reply.body.len = p - job->reply.body.data;
 
-    p = ngx_pnalloc(job->r->pool, 2 * (uri->len + job->query.len) + sizeof(cursor)
-                                  + 64);
+    p = ngx_pnalloc(job->r->pool, 3 * (uri->len + job->query.len) + 2 * sizeof(cursor)
+                                  + 96);
     if (p == NULL) {
         return NGX_ERROR;
     }
 
     link.data = p;
     p = ngx_sprintf(p, "<%V?%V>; rel=\"first\"", uri, &job->query);
+    if (before[0]) {
+        p = ngx_sprintf(p, ", <%V?%V&cursor=%s>; rel=\"prev\"", uri, &job->query,
+                        before);
+    }
     if (cursor[0]) {
         p = ngx_sprintf(p, ", <%V?%V&cursor=%s>; rel=\"next\"", uri, &job->query,
                         cursor);

@@ -30,6 +30,14 @@ sub common ($r, $what) {
     }
 }
 
+sub ids ($r) { map { $_->{case_id} } @{ $r->json->{items} } }
+
+# The page before this one, by its Link; undef on the first.
+sub before ($r) {
+    my ($url) = ($r->header('link') // '') =~ /<([^>]*)>;\s*rel="prev"/ or return;
+    return $http->get($url);
+}
+
 # --- create
 my $case;
 subtest 'POST /case/create' => sub {
@@ -136,6 +144,9 @@ subtest 'pages of a timeline' => sub {
     }
     is_deeply(\@seen, [1 .. 9], 'every version once, oldest first');
     is($n, 5, 'two on a page');
+    my ($back, @pages) = $http->get($url);
+    unshift @pages, [ map { $_->{version} } @{ $back->json->{items} } ] while $back = before($back);
+    is_deeply(\@pages, [[1, 2], [3, 4], [5, 6], [7, 8]], 'from the last page back to the first by Link, the same pages');
 };
 
 subtest 'GET /case' => sub {
@@ -155,6 +166,28 @@ subtest 'GET /case' => sub {
         $cursor = $p->json->{next} // last;
     }
     is_deeply(\@paged, \@ids, 'pages skip and double nothing while cases are created');
+    # each way that a list is read: by a tag, by tag and state, by state, by time alone
+    my $fifth = $made[5]->get->json->{created_at} =~ s/\+00:00$/Z/r;
+    for my $filter ("tag=$tag", "tag=$tag&status=NEW", "status=NEW&until=$fifth", "until=$fifth") {
+        my ($p, @forth, @back) = $http->get("/case?$filter&limit=2");
+        push @forth, [ids($p)];
+        while (@forth < 3 && $p->json->{next}) {
+            $p = $http->get("/case?$filter&limit=2&cursor=" . $p->json->{next});
+            push @forth, [ids($p)];
+        }
+        cmp_ok(scalar @forth, '>', 1, "$filter: pages");
+        do { unshift @back, [ids($p)] } while $p = before($p);
+        is_deeply(\@back, \@forth, '  back by Link over the same ones, to the first');
+    }
+    my $page = $http->get("/case?tag=$tag&limit=3");
+    my $was = [ids($page)];
+    my $new = Aegis::Case->create($http, mode => 'manual', tags => [$tag]);     # while we read
+    $page = before($http->get("/case?tag=$tag&limit=3&cursor=" . $page->json->{next}));
+    is_deeply([ids($page)], $was, 'the page before is what it was when a case was created');
+    $page = before($page);
+    is_deeply([ids($page)], [ $new->id ], '  which is on a page of its own before that');
+    is(before($page), undef, '  the first one');
+    is_deeply([ids($http->get("/case?tag=$tag&limit=3&cursor=" . $page->json->{next}))], $was, '  and leads on to what comes behind');
     is_deeply([ map { $_->{case_id} } @{ $http->get("/case?tag=$tag&status=ANALYZING")->json->{items} } ],
         [ (map { $made[$_]->id } 2, 1, 0), $id ], 'filtered by state');
     my $t = $made[3]->get->json->{created_at} =~ s/\+00:00$/Z/r;

@@ -1,6 +1,9 @@
 -- Pages of cases and of a case's timeline. A position is a key of an index, never an
 -- offset: a page far behind costs what the first one does (t/16sql_load.t counts
--- the rows that each of them reads).
+-- the rows that each of them reads). after is the key of the last item seen, or < and
+-- the key of the first one: then the page is the one before it. Its start is looked for
+-- backwards, by keys alone, and from there it is read as any other, so that one cut off
+-- by its size goes on with what it left out.
 
 -- How many of a page's items are sent: as many as were asked for, but none
 -- behind the first MiB. What the gateway holds for an answer stays bounded.
@@ -32,19 +35,68 @@ LANGUAGE sql STABLE AS $$
     SELECT (extract(epoch FROM p_at) * 1000000)::bigint || '.' || p_id
 $$;
 
+-- Where the page before a position begins, and how many items it has, out of the keys
+-- found backwards, one more than were asked for: behind that one, or at the first item.
+CREATE OR REPLACE FUNCTION aegis.page_turn(p_keys text[], p_limit int, OUT after text, OUT items int)
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT p_keys[p_limit + 1], least(cardinality(p_keys), p_limit)
+$$;
+
 -- The page itself: the items that fit of those found, one more than was asked for.
-CREATE OR REPLACE FUNCTION aegis.page(p_ord int, p_items json[], p_keys text[], p_limit int)
+-- body is the array of items. extra is, on the first page, the position of the next or
+-- NULL; else "<of the next> <of the one before>", with " end" behind when this is the
+-- last. A gateway from before there were pages before sends all of that as a position,
+-- so the lists take what is before the space.
+DROP FUNCTION IF EXISTS aegis.page(int, json[], text[], int);
+CREATE OR REPLACE FUNCTION aegis.page(p_ord int, p_version int, p_items json[], p_keys text[],
+    p_after text, p_limit int)
 RETURNS aegis.result LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_fits int := aegis.page_fits(p_items, p_limit);
+    v_more boolean := coalesce(cardinality(p_items) > v_fits, false);
 BEGIN
-    RETURN ROW(p_ord, 200, 'ok', NULL, coalesce(array_to_json(p_items[1:v_fits]), '[]')::text,
-               CASE WHEN cardinality(p_items) > v_fits THEN p_keys[v_fits] END)::aegis.result;
+    RETURN ROW(p_ord, 200, 'ok', p_version, coalesce(array_to_json(p_items[1:v_fits]), '[]')::text,
+               CASE WHEN p_after IS NOT NULL
+                    THEN p_keys[v_fits] || ' <' || p_keys[1] || CASE WHEN v_more THEN '' ELSE ' end' END
+                    WHEN v_more THEN p_keys[v_fits] END)::aegis.result;
+END $$;
+
+-- The keys of the cases before a position, nearest first: what case_list found backwards.
+CREATE OR REPLACE FUNCTION aegis.case_list_before(p_tenant text, p_status text, p_tag text, p_from timestamptz,
+    p_until timestamptz, p_by_state boolean, p_limit int, p_at timestamptz, p_id uuid)
+RETURNS text[] LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    IF p_by_state THEN
+        RETURN ARRAY(SELECT aegis.page_key(y.created_at, y.case_id)
+              FROM unnest(ARRAY[p_status, '']) AS s(settled)
+             CROSS JOIN LATERAL (
+                   SELECT c.created_at, c.case_id FROM aegis.ops_case c
+                    WHERE c.settled = s.settled AND c.tenant = p_tenant AND NOT c.closed
+                      AND c.status = p_status AND c.created_at >= p_from AND c.created_at <= p_until
+                      AND c.created_at >= p_at AND (c.created_at, c.case_id) > (p_at, p_id)
+                      AND (p_tag IS NULL OR EXISTS (SELECT FROM aegis.case_tag g
+                           WHERE g.tenant = p_tenant AND g.tag = p_tag
+                             AND g.created_at = c.created_at AND g.case_id = c.case_id))
+                    ORDER BY c.created_at, c.case_id LIMIT p_limit) y
+             ORDER BY y.created_at, y.case_id LIMIT p_limit);
+    ELSIF p_tag IS NULL THEN
+        RETURN ARRAY(SELECT aegis.page_key(c.created_at, c.case_id) FROM aegis.ops_case c
+             WHERE c.tenant = p_tenant AND (p_status IS NULL OR c.status = p_status)
+               AND c.created_at >= p_from AND c.created_at <= p_until
+               AND c.created_at >= p_at AND (c.created_at, c.case_id) > (p_at, p_id)
+             ORDER BY c.created_at, c.case_id LIMIT p_limit);
+    END IF;
+    RETURN ARRAY(SELECT aegis.page_key(g.created_at, g.case_id) FROM aegis.case_tag g
+         WHERE g.tenant = p_tenant AND g.tag = p_tag AND g.created_at >= p_from AND g.created_at <= p_until
+           AND g.created_at >= p_at AND (g.created_at, g.case_id) > (p_at, p_id)
+           AND (p_status IS NULL OR EXISTS (SELECT FROM aegis.ops_case c WHERE c.tenant = g.tenant
+                AND c.case_id = g.case_id AND c.status = p_status))
+         ORDER BY g.created_at, g.case_id LIMIT p_limit);
 END $$;
 
 -- A page of cases, newest first. after is "<microseconds>.<case_id>" of the
--- last item seen. body is the array of items, extra the next position or NULL.
--- Planned for each call, unlike all others: which index is right depends on the
+-- last item seen. Planned for each call, unlike all others: which index is right depends on the
 -- filters, and one plan for all of them walks through every case of the tenant.
 CREATE OR REPLACE FUNCTION aegis.case_list(p_tenant text[], p_status text[], p_tag text[],
     p_since timestamptz[], p_until timestamptz[], p_limit int[], p_after text[])
@@ -52,21 +104,24 @@ RETURNS SETOF aegis.result LANGUAGE plpgsql
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_from timestamptz; v_at timestamptz; v_id uuid; v_fits int;
-    v_by_state boolean;
+    n int; v_items json[]; v_keys text[]; v_from timestamptz; v_at timestamptz; v_id uuid;
+    v_by_state boolean; v_after text; v_limit int;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
         v_from := coalesce(p_since[n], '-infinity');
-        v_at := coalesce(p_until[n], 'infinity');
-        v_id := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
-        IF p_after[n] IS NOT NULL THEN
-            v_at := 'epoch'::timestamptz + split_part(p_after[n], '.', 1)::bigint * interval '1 microsecond';
-            v_id := split_part(p_after[n], '.', 2)::uuid;
-        END IF;
+        v_after := split_part(p_after[n], ' ', 1);
+        v_limit := p_limit[n];
         -- a state and a tag: along the tag when few cases have it, else along the state
         v_by_state := p_status[n] <> 'CLOSED' AND (p_tag[n] IS NULL
             OR 1000 = (SELECT count(*) FROM (SELECT FROM aegis.case_tag g
                 WHERE g.tenant = p_tenant[n] AND g.tag = p_tag[n] LIMIT 1000) few));
+        IF v_after LIKE '<%' THEN
+            SELECT t.after, t.items INTO v_after, v_limit
+              FROM aegis.page_after(substr(v_after, 2), false) a
+             CROSS JOIN LATERAL aegis.page_turn(aegis.case_list_before(p_tenant[n], p_status[n], p_tag[n],
+                   v_from, coalesce(p_until[n], 'infinity'), v_by_state, v_limit + 1, a.at, a.id), v_limit) t;
+        END IF;
+        SELECT least(a.at, p_until[n]), a.id INTO v_at, v_id FROM aegis.page_after(v_after, true) a;
         IF v_by_state THEN
             -- those at rest in this state, and those that move and are in it now
             SELECT array_agg(aegis.case_json(x.c) ORDER BY x.created_at DESC, x.case_id DESC),
@@ -84,9 +139,9 @@ BEGIN
                                    WHERE g.tenant = p_tenant[n] AND g.tag = p_tag[n]
                                      AND g.created_at = c.created_at AND g.case_id = c.case_id))
                             ORDER BY c.created_at DESC, c.case_id DESC
-                            LIMIT p_limit[n] + 1) y
+                            LIMIT v_limit + 1) y
                      ORDER BY y.created_at DESC, y.case_id DESC
-                     LIMIT p_limit[n] + 1) x;
+                     LIMIT v_limit + 1) x;
         ELSIF p_tag[n] IS NULL THEN
             SELECT array_agg(aegis.case_json(x.c) ORDER BY x.created_at DESC, x.case_id DESC),
                    array_agg((extract(epoch FROM x.created_at) * 1000000)::bigint || '.' || x.case_id
@@ -98,7 +153,7 @@ BEGIN
                        AND c.created_at >= v_from
                        AND c.created_at <= v_at AND (c.created_at, c.case_id) < (v_at, v_id)
                      ORDER BY c.created_at DESC, c.case_id DESC
-                     LIMIT p_limit[n] + 1) x;
+                     LIMIT v_limit + 1) x;
         ELSE
             SELECT array_agg(aegis.case_json(x.c) ORDER BY x.created_at DESC, x.case_id DESC),
                    array_agg((extract(epoch FROM x.created_at) * 1000000)::bigint || '.' || x.case_id
@@ -111,12 +166,9 @@ BEGIN
                        AND g.created_at >= v_from
                        AND g.created_at <= v_at AND (g.created_at, g.case_id) < (v_at, v_id)
                      ORDER BY g.created_at DESC, g.case_id DESC
-                     LIMIT p_limit[n] + 1) x;
+                     LIMIT v_limit + 1) x;
         END IF;
-        v_fits := aegis.page_fits(v_items, p_limit[n]);
-        RETURN NEXT ROW(n, 200, 'ok', NULL,
-            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
-            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
+        RETURN NEXT aegis.page(n, NULL, v_items, v_keys, v_after, v_limit);
     END LOOP;
 END $$;
 
@@ -126,16 +178,24 @@ CREATE OR REPLACE FUNCTION aegis.case_timeline_page(p_tenant text[], p_case_id u
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_version int; v_fits int; v_after int; v_seq int;
+    n int; v_items json[]; v_keys text[]; v_version int; v_after text; v_limit int;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
-        v_after := coalesce(split_part(p_after[n], '.', 1)::int, 0);
-        v_seq := coalesce(split_part(p_after[n], '.', 2)::int, 0);
+        v_after := split_part(p_after[n], ' ', 1);
+        v_limit := p_limit[n];
         SELECT c.version INTO v_version FROM aegis.ops_case c
          WHERE c.tenant = p_tenant[n] AND c.case_id = p_case_id[n];
         IF NOT FOUND THEN
             RETURN NEXT aegis.not_found(n, p_request_id[n]);
             CONTINUE;
+        END IF;
+        IF v_after LIKE '<%' THEN
+            SELECT b.after, b.items INTO v_after, v_limit FROM aegis.page_turn(ARRAY(
+                SELECT t.version || '.' || t.seq FROM aegis.case_timeline t
+                 WHERE t.tenant = p_tenant[n] AND t.case_id = p_case_id[n]
+                   AND (t.version, t.seq) < (split_part(substr(v_after, 2), '.', 1)::int,
+                                             split_part(v_after, '.', 2)::int)
+                 ORDER BY t.version DESC, t.seq DESC LIMIT v_limit + 1), v_limit) b;
         END IF;
         SELECT array_agg(json_build_object('version', t.version, 'kind', t.kind,
                    'event', t.event, 'from_status', t.from_status, 'to_status', t.to_status,
@@ -147,11 +207,9 @@ BEGIN
           INTO v_items, v_keys
           FROM (SELECT * FROM aegis.case_timeline t
                  WHERE t.tenant = p_tenant[n] AND t.case_id = p_case_id[n]
-                   AND (t.version, t.seq) > (v_after, v_seq)
-                 ORDER BY t.version, t.seq LIMIT p_limit[n] + 1) t;
-        v_fits := aegis.page_fits(v_items, p_limit[n]);
-        RETURN NEXT ROW(n, 200, 'ok', v_version,
-            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
-            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
+                   AND (t.version, t.seq) > (coalesce(split_part(v_after, '.', 1)::int, 0),
+                                             coalesce(split_part(v_after, '.', 2)::int, 0))
+                 ORDER BY t.version, t.seq LIMIT v_limit + 1) t;
+        RETURN NEXT aegis.page(n, v_version, v_items, v_keys, v_after, v_limit);
     END LOOP;
 END $$;

@@ -152,7 +152,7 @@ CREATE OR REPLACE FUNCTION aegis.plan_page(p_tenant text[], p_case_id uuid[], p_
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_case aegis.ops_case; v_fits int;
+    n int; v_items json[]; v_keys text[]; v_case aegis.ops_case; v_after text; v_limit int;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
         SELECT * INTO v_case FROM aegis.ops_case c
@@ -160,6 +160,15 @@ BEGIN
         IF NOT FOUND THEN
             RETURN NEXT aegis.not_found(n, p_request_id[n]);
             CONTINUE;
+        END IF;
+        v_after := split_part(p_after[n], ' ', 1);
+        v_limit := p_limit[n];
+        IF v_after LIKE '<%' THEN
+            SELECT b.after, b.items INTO v_after, v_limit FROM aegis.page_turn(ARRAY(
+                SELECT x.revision::text FROM aegis.plan_proposed x
+                 WHERE x.tenant = p_tenant[n] AND x.case_id = p_case_id[n]
+                   AND x.revision < substr(v_after, 2)::int
+                 ORDER BY x.revision DESC LIMIT v_limit + 1), v_limit) b;
         END IF;
         SELECT array_agg(json_build_object('plan_id', x.plan_id, 'revision', x.revision,
                    'current', x.plan_id IS NOT DISTINCT FROM v_case.plan_id, 'hash', x.hash,
@@ -170,11 +179,8 @@ BEGIN
           INTO v_items, v_keys
           FROM (SELECT * FROM aegis.plan_proposed x
                  WHERE x.tenant = p_tenant[n] AND x.case_id = p_case_id[n]
-                   AND (p_after[n] IS NULL OR x.revision > p_after[n]::int)
-                 ORDER BY x.revision LIMIT p_limit[n] + 1) x;
-        v_fits := aegis.page_fits(v_items, p_limit[n]);
-        RETURN NEXT ROW(n, 200, 'ok', v_case.version,
-            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
-            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
+                   AND (v_after IS NULL OR x.revision > v_after::int)
+                 ORDER BY x.revision LIMIT v_limit + 1) x;
+        RETURN NEXT aegis.page(n, v_case.version, v_items, v_keys, v_after, v_limit);
     END LOOP;
 END $$;

@@ -252,10 +252,22 @@ CREATE OR REPLACE FUNCTION aegis.gate_waiting(p_tenant text[], p_limit int[], p_
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid;
+    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid; v_after text; v_limit int;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
-        SELECT a.at, a.id INTO v_at, v_id FROM aegis.page_after(p_after[n], false) a;
+        v_after := split_part(p_after[n], ' ', 1);
+        v_limit := p_limit[n];
+        IF v_after LIKE '<%' THEN
+            SELECT b.after, b.items INTO v_after, v_limit FROM aegis.page_after(substr(v_after, 2), false) a
+             CROSS JOIN LATERAL aegis.page_turn(ARRAY(
+                SELECT aegis.page_key(q.created_at, q.request_id) FROM aegis.gate_request q
+                  JOIN aegis.ops_case c ON c.tenant = q.tenant AND c.case_id = q.case_id
+                   AND c.version = q.for_version
+                 WHERE q.tenant = p_tenant[n] AND q.state = 'OPEN' AND q.expires_at > now()
+                   AND (q.created_at, q.request_id) < (a.at, a.id)
+                 ORDER BY q.created_at DESC, q.request_id DESC LIMIT v_limit + 1), v_limit) b;
+        END IF;
+        SELECT a.at, a.id INTO v_at, v_id FROM aegis.page_after(v_after, false) a;
         SELECT array_agg(x.item ORDER BY x.created_at, x.request_id),
                array_agg(aegis.page_key(x.created_at, x.request_id) ORDER BY x.created_at, x.request_id)
           INTO v_items, v_keys
@@ -268,8 +280,8 @@ BEGIN
                   JOIN aegis.plan_proposed p ON p.tenant = q.tenant AND p.plan_id = q.plan_id
                  WHERE q.tenant = p_tenant[n] AND q.state = 'OPEN' AND q.expires_at > now()
                    AND (q.created_at, q.request_id) > (v_at, v_id)
-                 ORDER BY q.created_at, q.request_id LIMIT p_limit[n] + 1) x;
-        RETURN NEXT aegis.page(n, v_items, v_keys, p_limit[n]);
+                 ORDER BY q.created_at, q.request_id LIMIT v_limit + 1) x;
+        RETURN NEXT aegis.page(n, NULL, v_items, v_keys, v_after, v_limit);
     END LOOP;
 END $$;
 

@@ -310,7 +310,7 @@ CREATE OR REPLACE FUNCTION aegis.verify_page(p_tenant text[], p_case_id uuid[], 
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_version int; v_fits int;
+    n int; v_items json[]; v_keys text[]; v_version int; v_after text; v_limit int;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
         SELECT c.version INTO v_version FROM aegis.ops_case c
@@ -319,16 +319,22 @@ BEGIN
             RETURN NEXT aegis.not_found(n, p_request_id[n]);
             CONTINUE;
         END IF;
+        v_after := split_part(p_after[n], ' ', 1);
+        v_limit := p_limit[n];
+        IF v_after LIKE '<%' THEN
+            SELECT b.after, b.items INTO v_after, v_limit FROM aegis.page_turn(ARRAY(
+                SELECT x.checkpoint_id::text FROM aegis.verify_checkpoint x
+                 WHERE x.tenant = p_tenant[n] AND x.case_id = p_case_id[n]
+                   AND x.checkpoint_id < substr(v_after, 2)::uuid
+                 ORDER BY x.checkpoint_id DESC LIMIT v_limit + 1), v_limit) b;
+        END IF;
         SELECT array_agg(aegis.verify_checkpoint_json(x) ORDER BY x.checkpoint_id),
                array_agg(x.checkpoint_id::text ORDER BY x.checkpoint_id)
           INTO v_items, v_keys
           FROM (SELECT * FROM aegis.verify_checkpoint x
                  WHERE x.tenant = p_tenant[n] AND x.case_id = p_case_id[n]
-                   AND (p_after[n] IS NULL OR x.checkpoint_id > p_after[n]::uuid)
-                 ORDER BY x.checkpoint_id LIMIT p_limit[n] + 1) x;
-        v_fits := aegis.page_fits(v_items, p_limit[n]);
-        RETURN NEXT ROW(n, 200, 'ok', v_version,
-            coalesce(array_to_json(v_items[1:v_fits]), '[]')::text,
-            CASE WHEN cardinality(v_items) > v_fits THEN v_keys[v_fits] END)::aegis.result;
+                   AND (v_after IS NULL OR x.checkpoint_id > v_after::uuid)
+                 ORDER BY x.checkpoint_id LIMIT v_limit + 1) x;
+        RETURN NEXT aegis.page(n, v_version, v_items, v_keys, v_after, v_limit);
     END LOOP;
 END $$;

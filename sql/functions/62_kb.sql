@@ -189,17 +189,27 @@ CREATE OR REPLACE FUNCTION aegis.kb_list(p_tenant text[], p_limit int[], p_after
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
 DECLARE
     v_scope text := aegis.act_for(p_tenant);
-    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid;
+    n int; v_items json[]; v_keys text[]; v_at timestamptz; v_id uuid; v_after text; v_limit int;
 BEGIN
     FOR n IN 1 .. cardinality(p_tenant) LOOP
-        SELECT a.at, a.id INTO v_at, v_id FROM aegis.page_after(p_after[n], true) a;
+        v_after := split_part(p_after[n], ' ', 1);
+        v_limit := p_limit[n];
+        IF v_after LIKE '<%' THEN
+            SELECT b.after, b.items INTO v_after, v_limit FROM aegis.page_after(substr(v_after, 2), true) a
+             CROSS JOIN LATERAL aegis.page_turn(ARRAY(
+                SELECT aegis.page_key(d.created_at, d.doc_id) FROM aegis.kb_doc d
+                 WHERE d.tenant = p_tenant[n] AND d.created_at >= a.at
+                   AND (d.created_at, d.doc_id) > (a.at, a.id)
+                 ORDER BY d.created_at, d.doc_id LIMIT v_limit + 1), v_limit) b;
+        END IF;
+        SELECT a.at, a.id INTO v_at, v_id FROM aegis.page_after(v_after, true) a;
         SELECT array_agg(aegis.kb_doc_json(x) ORDER BY x.created_at DESC, x.doc_id DESC),
                array_agg(aegis.page_key(x.created_at, x.doc_id) ORDER BY x.created_at DESC, x.doc_id DESC)
           INTO v_items, v_keys
           FROM (SELECT * FROM aegis.kb_doc d WHERE d.tenant = p_tenant[n]
                    AND d.created_at <= v_at AND (d.created_at, d.doc_id) < (v_at, v_id)
-                 ORDER BY d.created_at DESC, d.doc_id DESC LIMIT p_limit[n] + 1) x;
-        RETURN NEXT aegis.page(n, v_items, v_keys, p_limit[n]);
+                 ORDER BY d.created_at DESC, d.doc_id DESC LIMIT v_limit + 1) x;
+        RETURN NEXT aegis.page(n, NULL, v_items, v_keys, v_after, v_limit);
     END LOOP;
 END $$;
 
