@@ -44,6 +44,47 @@ subtest 'two items of a group meet' => sub {
     is_deeply(codes(@r), [qw(illegal-transition not-found version-mismatch version-conflict ok)], 'bad items do not fail a good one');
 };
 
+# Every list but the cases' own (16sql_load.t): seven items in pages of three, there and back.
+subtest 'pages, and the pages before them' => sub {
+    my $case = made();
+    my @other = map { made() } 1 .. 7;
+    my %put = (
+        CASE_TIMELINE => sub ($n) { move($gw, { case_id => $case, event => $n % 2 ? 'resume' : 'force_park' }) if $n > 1 },
+        PLAN_PAGE     => sub ($n) { $pg->do(q{INSERT INTO aegis.plan_proposed (tenant, case_id, revision, plan_id, for_version, hash, complete, plan, created_by)
+            VALUES ('acme', $1, $2, gen_random_uuid(), 1, 'h', true, '{}', 't')}, $case, $n) },
+        VERIFY_PAGE   => sub ($n) { $pg->do(q{INSERT INTO aegis.verify_checkpoint (tenant, case_id, checkpoint_id, plan_id, for_version, passed, checks, reason, created_by)
+            VALUES ('acme', $1, md5($2::text)::uuid, gen_random_uuid(), 1, true, '[]', 'r', 't')}, $case, $n) },
+        GATE_WAITING  => sub ($n) { $pg->do(q{WITH p AS (INSERT INTO aegis.plan_proposed (tenant, case_id, revision, plan_id, for_version, hash, complete, plan, created_by)
+                VALUES ('acme', $1, 100, gen_random_uuid(), 1, 'h', true, '{}', 't') RETURNING plan_id)
+            INSERT INTO aegis.gate_request (tenant, case_id, request_id, plan_id, plan_hash, for_version, rule, needs, proposers, expires_at, created_at)
+            SELECT 'acme', $1, gen_random_uuid(), plan_id, 'h', $2, 'r', '{}', '[]', now() + interval '1 hour', now() - $3 * interval '1 s' FROM p},
+            $other[$n - 1], 1, $n) },
+        FINDING_LIST  => sub ($n) { $pg->do(q{INSERT INTO aegis.finding (tenant, finding_id, fingerprint, source, kind, severity, title, at, decision, rule, reason)
+            VALUES ('acme', md5($1::text)::uuid, 'f', 'metric', 'k', 'info', 't', now(), 'held', 'r', 'r')}, $n) },
+        KB_LIST       => sub ($n) { $pg->do(q{INSERT INTO aegis.kb_doc (tenant, doc_id, source, format, created_by, created_at)
+            VALUES ('acme', gen_random_uuid(), $1::text, 'text', 't', now() - ($1::text::int / 2) * interval '1 s')}, $n) },
+    );
+    for my $list (sort keys %put) {
+        $put{$list}->($_) for 1 .. 7;
+        my (@there, @back, $r);
+        my $page = sub ($after = undef) {
+            ($r) = Aegis::Sql::call($gw, $list, { case_id => $case, limit => 3, after => $after });
+            die $r->{body} if $r->{status} != 200;
+            return json_decode($r->{body});
+        };
+        push @there, $page->();
+        push @there, $page->($r->{extra} =~ s/ .*//r) while @there < 9 && $r->{extra} !~ / end$/;
+        is_deeply([ map { scalar @$_ } @there ], [3, 3, 1], "$list: three pages");
+        @back = $there[-1];
+        while (@back < 9 && ($r->{extra} // '') =~ / (<\S+)/) { unshift @back, $page->($1) }
+        is_deeply(\@back, \@there, '  and back over the same ones');
+        $page->();
+        my @whole = map { $page->($r->{extra}) } 1 .. 3;
+        is_deeply(\@whole, [@there[1, 2], []], '  a gateway of the version before, which sends all of it, sees them, too, and one that is empty');
+        is($r->{extra}, undef, '  which is its last');
+    }
+};
+
 subtest 'somebody else holds the row' => sub {
     my ($held, @free) = map { made() } 0 .. 3;
     my $lock = $pg->connect;
