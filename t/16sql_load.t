@@ -83,6 +83,20 @@ subtest 'a planner that has not heard of the backlog does not read all of it' =>
     $dbh->rollback;
 };
 
+subtest 'runs are taken from the head of their queue' => sub {
+    $pg->do(q{INSERT INTO aegis.plan_proposed (tenant, case_id, revision, plan_id, for_version, hash, complete, plan, created_by)
+        SELECT 'acme', md5('r' || g)::uuid, 1, md5('p' || g)::uuid, 1, 'h', true, '{"steps":[{}]}', 't' FROM generate_series(1, 5000) g});
+    $pg->do(q{INSERT INTO aegis.exec_run (tenant, case_id, exec_id, plan_id, for_version, created_by, created_at)
+        SELECT 'acme', md5('r' || g)::uuid, md5('x' || g)::uuid, md5('p' || g)::uuid, 1, 't', now() - g * interval '1 s' FROM generate_series(1, 5000) g});
+    $pg->do(q{UPDATE aegis.exec_run SET state = 'RUNNING', owner = 'gone', lease_until = now() - interval '1 s', created_at = now() WHERE exec_id = md5('x1')::uuid});
+    my $w = $pg->connect(user => 'aegis_worker');
+    my ($n, $rows) = rows_read($w, 'exec_run', q{SELECT exec_id FROM aegis.exec_claim('me', 4, 60)});
+    cmp_ok($n, '<=', 16, 'four of 5000 are taken without a look at the others');
+    is_deeply([ sort map { $_->{exec_id} } @$rows ], [ sort map { $pg->one('SELECT md5(?)::uuid', "x$_") } 1, 4998 .. 5000 ],
+        'those that waited longest, and the one whose executor is gone');
+    $pg->do('DELETE FROM aegis.exec_run');
+};
+
 subtest 'a refusal reads its key, not the ledger' => sub {
     # planned on empty tables, as on the first day; then both have grown
     my $w = $pg->connect(user => 'aegis_worker');

@@ -147,10 +147,16 @@ DECLARE
     v_scope text := aegis.act_for_all();
 BEGIN
     RETURN QUERY
-    WITH open AS (
+    -- what an executor was lost with first: it is half done, and a queue may never be empty
+    WITH lost AS MATERIALIZED (
         SELECT r.tenant, r.case_id, r.exec_id FROM aegis.exec_run r
-         WHERE r.state IN ('QUEUED', 'RUNNING') AND r.lease_until < now()
+         WHERE r.state IN ('QUEUED', 'RUNNING') AND r.lease_until > '-infinity' AND r.lease_until < now()
          ORDER BY r.lease_until, r.created_at LIMIT p_limit FOR UPDATE SKIP LOCKED),
+    queued AS MATERIALIZED (
+        SELECT r.tenant, r.case_id, r.exec_id FROM aegis.exec_run r
+         WHERE r.state IN ('QUEUED', 'RUNNING') AND r.lease_until = '-infinity'
+         ORDER BY r.lease_until, r.created_at LIMIT p_limit - (SELECT count(*) FROM lost) FOR UPDATE SKIP LOCKED),
+    open AS (SELECT * FROM lost UNION ALL SELECT * FROM queued),
     mine AS (
         UPDATE aegis.exec_run r
            SET state = 'RUNNING', owner = p_owner, epoch = r.epoch + 1,
