@@ -294,6 +294,9 @@ subtest 'what the program says of itself' => sub {
         is($r->{rc}, 3, "$what: --check ends with 3");
         like($r->{err}, $re, "$what: and says where") or diag($r->{out});
     }
+    my $all = run([$worker, '-c', root . '/conf/aegis.yaml', '--print-effective']);
+    cmp_ok(scalar(() = $all->{out} =~ /# file$/mg), '>', 100, 'conf/aegis.yaml has its settings');
+    is_deeply([ $all->{out} =~ /^(.*# default)$/mg ], [], 'all that there are');
     my $env = run([$worker, '-c', $stack->run_dir . '/conf/aegis.yaml', '--print-effective', 'relay'], env => { AEGIS_BUS_FETCH => 17, san_env });
     like($env->{out}, qr/fetch: 17/, 'the environment overrides a setting');
     my $pw = slurp($stack->run_dir . '/secrets/worker') =~ s/\s+\z//r;

@@ -418,12 +418,6 @@ aegis_conf_int(const aegis_conf_t *conf, const char *name)
 }
 
 const char *
-aegis_conf_source(const aegis_conf_t *conf, const char *name)
-{
-    return conf->sources[aegis_conf_index(name)];
-}
-
-const char *
 aegis_conf_path(const aegis_conf_t *conf, const char *name, char *buf)
 {
     const char  *value;

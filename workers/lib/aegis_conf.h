@@ -36,9 +36,6 @@ const char *aegis_conf_path(const aegis_conf_t *conf, const char *name, char *bu
 /* The transport of a subject; "nats" when no route matches. */
 const char *aegis_conf_transport(const aegis_conf_t *conf, aegis_str_t subject);
 
-/* Where name's value comes from: "default", "file" or "environment". */
-const char *aegis_conf_source(const aegis_conf_t *conf, const char *name);
-
 /*
  * After a reload: put the values of settings that need a restart back to what
  * old has. The names that differed are in buf, blank separated ("" for none).

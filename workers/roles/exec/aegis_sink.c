@@ -51,12 +51,6 @@ aegis_sink_close(aegis_act_t *act)
     }
 }
 
-const char *
-aegis_sink_name(aegis_output_t stream)
-{
-    return aegis_sink_names[stream];
-}
-
 void
 aegis_sink_key(const aegis_act_t *act, aegis_output_t stream, char key[AEGIS_SINK_KEY])
 {

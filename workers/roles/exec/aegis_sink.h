@@ -13,7 +13,6 @@
 void aegis_sink_init(aegis_act_t *act);
 void aegis_sink_close(aegis_act_t *act);
 
-const char *aegis_sink_name(aegis_output_t stream);         /* "stdout" */
 void aegis_sink_key(const aegis_act_t *act, aegis_output_t stream,
     char key[AEGIS_SINK_KEY]);
 
