@@ -7,6 +7,7 @@
 #include "aegis_route.h"
 
 #include <string.h>
+#include <strings.h>
 
 static const aegis_refusal_def_t  aegis_refusals[] = {
 #define AEGIS_REFUSAL(id, name, error, sentence)  { name, AEGIS_E_##error, sentence },
@@ -32,6 +33,13 @@ const char *
 aegis_event_scope(aegis_event_id_t event)
 {
     return (unsigned) event < AEGIS_N_EVENTS ? aegis_event_scopes[event] : "";
+}
+
+
+int
+aegis_principal_reserved(aegis_str_t principal)
+{
+    return principal.len >= 6 && strncasecmp(principal.data, "aegis:", 6) == 0;
 }
 
 

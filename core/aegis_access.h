@@ -26,6 +26,10 @@ const char *aegis_event_scope(aegis_event_id_t event);
  */
 int aegis_scope_allows(aegis_str_t granted, const char *needed);
 
+/* aegis:<role>, as the workers call themselves: of people's rules they are free,
+ * so no credential may have such a name. */
+int aegis_principal_reserved(aegis_str_t principal);
+
 /* Is it of the tables, or does it stand for some of them? */
 int aegis_scope_known(aegis_str_t scope);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "aegis_hash.h"
+#include "aegis_sf.h"
 #include "aegis_time.h"
 
 
@@ -23,101 +24,6 @@ static int
 aegis_http_digit(char c)
 {
     return c >= '0' && c <= '9';
-}
-
-
-/* The characters between the quotes of an sf-string; the end of it, or NULL.
- * out may be NULL. */
-static const char *
-aegis_http_sf_string(const char *p, const char *end, char *out, size_t max,
-    size_t *ret_len)
-{
-    size_t  n;
-
-    for (n = 0; p < end && *p != '"'; p++) {
-
-        if (*p < 0x20 || *p > 0x7e) {
-            return NULL;
-        }
-
-        if (*p == '\\') {
-            p++;
-            if (p == end || (*p != '"' && *p != '\\')) {
-                return NULL;
-            }
-        }
-
-        if (n == max) {
-            return NULL;
-        }
-
-        if (out) {
-            out[n] = *p;
-        }
-
-        n++;
-    }
-
-    if (p == end) {
-        return NULL;
-    }
-
-    *ret_len = n;
-
-    return p + 1;
-}
-
-
-/* Parameters behind an item (RFC 9651 3.1.2): 1 when plausible. */
-static int
-aegis_http_sf_params(const char *p, const char *end)
-{
-    size_t       n;
-    const char  *start;
-
-    while (p < end && *p == ';') {
-        p++;
-
-        while (p < end && *p == ' ') {
-            p++;
-        }
-
-        if (p == end || !((*p >= 'a' && *p <= 'z') || *p == '*')) {
-            return 0;
-        }
-
-        while (p < end && ((*p >= 'a' && *p <= 'z') || aegis_http_digit(*p)
-                           || memchr("_-.*", *p, 4)))
-        {
-            p++;
-        }
-
-        if (p == end || *p != '=') {
-            continue;
-        }
-
-        p++;
-
-        if (p < end && *p == '"') {
-            p = aegis_http_sf_string(p + 1, end, NULL, (size_t) -1, &n);
-            if (p == NULL) {
-                return 0;
-            }
-            continue;
-        }
-
-        for (start = p; p < end && (aegis_http_alpha(*p) || aegis_http_digit(*p)
-                        || memchr("!#$%&'*+-.^_`|~:/?@=", *p, 20)); p++)
-        {
-            /* void */
-        }
-
-        if (p == start) {
-            return 0;
-        }
-    }
-
-    return p == end;
 }
 
 
@@ -140,8 +46,7 @@ aegis_http_trim(aegis_str_t s)
 aegis_code_t
 aegis_http_key(aegis_str_t header, char *out, size_t *ret_len)
 {
-    size_t       i, n;
-    const char  *p, *end;
+    size_t  i, n;
 
     header = aegis_http_trim(header);
 
@@ -149,12 +54,8 @@ aegis_http_key(aegis_str_t header, char *out, size_t *ret_len)
         return AEGIS_E_KEY_INVALID;
     }
 
-    end = header.data + header.len;
-
     if (header.data[0] == '"') {
-        p = aegis_http_sf_string(header.data + 1, end, out, AEGIS_KEY_MAX, &n);
-
-        if (p == NULL || n == 0 || !aegis_http_sf_params(p, end)) {
+        if (!aegis_sf_string(header, out, AEGIS_KEY_MAX, &n) || n == 0) {
             return AEGIS_E_KEY_INVALID;
         }
 

@@ -65,6 +65,9 @@ int aegis_http_time_valid(aegis_str_t s);
 /* Accept: 1 when application/json (or problem+json) is acceptable. */
 int aegis_http_accepts_json(aegis_str_t accept);
 
+/* Accept: 1 when OpenMetrics is named, and plain text is not liked better. */
+int aegis_http_accepts_openmetrics(aegis_str_t accept);
+
 /* Content-Type: 1 for application/json with no parameter but charset=utf-8. */
 int aegis_http_is_json(aegis_str_t content_type);
 

@@ -488,6 +488,39 @@ aegis_http_accepts_json(aegis_str_t accept)
 }
 
 
+int
+aegis_http_accepts_openmetrics(aegis_str_t accept)
+{
+    int                rc, q, open, plain;
+    aegis_str_t        type, subtype;
+    aegis_http_list_t  l = { accept.data, accept.data + accept.len };
+
+    open = 0;
+    plain = 0;
+
+    while (accept.data && (rc = aegis_http_range(&l, &type, &subtype, &q)) != 0) {
+
+        if (rc == -1) {
+            while (l.p < l.end && *l.p != ',') {
+                l.p++;
+            }
+
+        } else if (aegis_http_token_is(type, "application")
+                   && aegis_http_token_is(subtype, "openmetrics-text"))
+        {
+            open = q > open ? q : open;
+
+        } else if (aegis_http_token_is(type, "text")
+                   && aegis_http_token_is(subtype, "plain"))
+        {
+            plain = q > plain ? q : plain;
+        }
+    }
+
+    return open > 0 && open >= plain;
+}
+
+
 static int
 aegis_http_is_application(aegis_str_t content_type, const char *ours)
 {

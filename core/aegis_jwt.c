@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "aegis_access.h"
 #include "aegis_b64url.h"
 #include "aegis_json.h"
 
@@ -425,7 +426,8 @@ aegis_jwt_check(const aegis_jwt_policy_t *policy, int64_t now, aegis_jwt_t *jwt)
     }
 
     if (!aegis_jwt_name(jwt->claims, policy->principal_claim,
-                        AEGIS_JWT_MAX_PRINCIPAL, &jwt->principal))
+                        AEGIS_JWT_MAX_PRINCIPAL, &jwt->principal)
+        || aegis_principal_reserved(jwt->principal))
     {
         return AEGIS_JWT_PRINCIPAL;
     }

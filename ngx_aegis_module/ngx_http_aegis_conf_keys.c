@@ -235,6 +235,11 @@ ngx_http_aegis_line_who(ngx_http_aegis_line_t *l, ngx_http_aegis_entry_t *e,
                                          " most 128 characters, printable ASCII");
     }
 
+    if (aegis_principal_reserved(ngx_http_aegis_view(principal))) {
+        return ngx_http_aegis_line_wrong(l, "a principal that begins with aegis: would be"
+                                         " taken for a worker");
+    }
+
     rv = ngx_http_aegis_line_scopes(l, &scopes);
     if (rv == NGX_CONF_OK) {
         rv = ngx_http_aegis_line_times(l, e);

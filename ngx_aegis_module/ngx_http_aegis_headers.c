@@ -89,17 +89,21 @@ static ngx_int_t
 ngx_http_aegis_headers_vary(ngx_http_aegis_job_t *job, ngx_array_t *origins)
 {
     ngx_uint_t        n;
-    static ngx_str_t  vary[] = {
-        ngx_string("Accept, Authorization"),
-        ngx_string("Origin"),
-        ngx_string("Accept, Authorization, Origin")
+    static ngx_str_t  vary[][2] = {
+        { ngx_null_string, ngx_string("Origin") },
+        { ngx_string("Accept"), ngx_string("Accept, Origin") },
+        { ngx_string("Accept, Authorization"),
+          ngx_string("Accept, Authorization, Origin") }
     };
 
-    /* a LOCAL route looks at neither */
-    n = job->route && job->route->kind != AEGIS_KIND_LOCAL
-        ? (origins ? 2 : 0) : (origins ? 1 : 3);
+    /* a LOCAL route looks at neither, but metrics are of two kinds */
+    n = job->route == NULL ? 0
+        : job->route->kind != AEGIS_KIND_LOCAL ? 2
+        : job->route->id == AEGIS_ROUTE_METRICS ? 1 : 0;
 
-    return n == 3 ? NGX_OK : ngx_http_aegis_add_header(job->r, "Vary", vary[n]);
+    return n || origins
+           ? ngx_http_aegis_add_header(job->r, "Vary", vary[n][origins != NULL])
+           : NGX_OK;
 }
 
 
@@ -129,7 +133,8 @@ ngx_http_aegis_headers_deprecated(ngx_http_aegis_job_t *job, ngx_array_t *list)
         return NGX_ERROR;
     }
 
-    if (d->link.len == 0) {
+    /* a path whose {id} is none has no successor */
+    if (d->link.len == 0 || (d->rest.data && job->id.len == 0)) {
         return NGX_OK;
     }
 

@@ -211,6 +211,7 @@ ngx_http_aegis_conf_deprecated(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_uint_t                     i;
     const aegis_route_t           *route;
     ngx_http_aegis_loc_conf_t     *lcf = conf;
+    ngx_http_aegis_deprecated_t   *to;
     ngx_http_aegis_deprecation_t   d;
 
     value = cf->args->elts;
@@ -240,6 +241,12 @@ ngx_http_aegis_conf_deprecated(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     d.to->path = route->path;
+
+    for (to = lcf->deprecated->elts; to < d.to; to++) {
+        if (to->path == route->path) {
+            return "names a route that is there already";
+        }
+    }
 
     if (!aegis_time_parse(ngx_http_aegis_view(value[2]), &d.since)) {
         return "has no RFC 3339 time";

@@ -169,7 +169,8 @@ ngx_http_aegis_identity_set(ngx_http_aegis_job_t *job, const char *method,
     ngx_http_aegis_who_t  *who;
 
     if (!ngx_http_aegis_name_valid(&tenant, NGX_HTTP_AEGIS_MAX_TENANT)
-        || !ngx_http_aegis_name_valid(&principal, NGX_HTTP_AEGIS_MAX_PRINCIPAL))
+        || !ngx_http_aegis_name_valid(&principal, NGX_HTTP_AEGIS_MAX_PRINCIPAL)
+        || aegis_principal_reserved(ngx_http_aegis_view(principal)))
     {
         return NGX_DECLINED;
     }

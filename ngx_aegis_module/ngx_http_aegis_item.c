@@ -255,7 +255,7 @@ ngx_http_aegis_item_etag(ngx_http_aegis_job_t *job, int64_t version, ngx_str_t *
 
 
 /* The conditions of a read, by our own rule: RFC 9110 13.2.2. */
-static ngx_int_t
+ngx_int_t
 ngx_http_aegis_item_conditions(ngx_http_aegis_job_t *job, ngx_str_t *tag)
 {
     ngx_http_aegis_header_t  *match, *none;

@@ -47,9 +47,13 @@ ngx_http_aegis_local_metrics(ngx_http_aegis_job_t *job)
     char        *text;
     size_t       len;
     ngx_int_t    rc;
+    ngx_uint_t   open;
     aegis_str_t  body;
 
-    text = ngx_http_aegis_metrics_text(&len);
+    open = aegis_http_accepts_openmetrics(
+               ngx_http_aegis_view(job->headers[NGX_HTTP_AEGIS_H_ACCEPT].value));
+
+    text = ngx_http_aegis_metrics_text(open, &len);
     if (text == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -61,7 +65,7 @@ ngx_http_aegis_local_metrics(ngx_http_aegis_job_t *job)
     free(text);
 
     job->reply.status = NGX_HTTP_OK;
-    job->reply.text = 1;
+    job->reply.text = open ? 2 : 1;
 
     return rc == NGX_OK ? NGX_DONE : NGX_HTTP_INTERNAL_SERVER_ERROR;
 }
@@ -70,12 +74,11 @@ ngx_http_aegis_local_metrics(ngx_http_aegis_job_t *job)
 static ngx_int_t
 ngx_http_aegis_local_openapi(ngx_http_aegis_job_t *job)
 {
-    aegis_str_t               tag;
-    ngx_http_aegis_file_t    *file;
-    ngx_http_aegis_header_t  *none;
+    ngx_int_t               rc;
+    ngx_str_t               tag;
+    ngx_http_aegis_file_t  *file;
 
     file = job->conf->openapi;
-    none = &job->headers[NGX_HTTP_AEGIS_H_NONE_MATCH];
 
     if (file == NULL) {
         aegis_error_set(&job->err, AEGIS_E_NOT_FOUND,
@@ -83,18 +86,29 @@ ngx_http_aegis_local_openapi(ngx_http_aegis_job_t *job)
         return NGX_ERROR;
     }
 
-    tag.data = (char *) file->etag.data + 1;
+    rc = ngx_http_aegis_precond_conditions(job,
+             ngx_http_get_module_loc_conf(job->r, ngx_http_aegis_module));
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_aegis_add_header(job->r, "ETag", file->etag) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    tag.data = file->etag.data + 1;
     tag.len = file->etag.len - 2;
 
     job->reply.cacheable = 1;
     job->reply.body = file->body;
-    job->reply.status = none->n
-                        && aegis_http_etag_match(ngx_http_aegis_view(none->value), tag,
-                                                 1) == 1
-                        ? NGX_HTTP_NOT_MODIFIED : NGX_HTTP_OK;
+    job->reply.status = NGX_HTTP_OK;
 
-    return ngx_http_aegis_add_header(job->r, "ETag", file->etag) == NGX_OK
-           ? NGX_DONE : NGX_HTTP_INTERNAL_SERVER_ERROR;
+    rc = ngx_http_aegis_item_conditions(job, &tag);
+
+    /* a refusal is not what is kept */
+    job->reply.cacheable = (rc == NGX_OK);
+
+    return rc == NGX_OK ? NGX_DONE : rc;
 }
 
 

@@ -1,5 +1,5 @@
 /*
- * ngx_http_aegis_metrics.c: the shared counters as Prometheus text. Series
+ * ngx_http_aegis_metrics.c: the shared counters as Prometheus text or OpenMetrics. Series
  * that never happened are left out, except those without labels; labels are
  * route templates, codes and names of the tables, never ids.
  */
@@ -7,12 +7,38 @@
 
 #include "aegis_buf.h"
 
+static ngx_uint_t  ngx_http_aegis_metrics_open;     /* OpenMetrics is written */
 
+
+/* In OpenMetrics a counter is called without the _total of its samples. */
 static void
 ngx_http_aegis_metrics_head(aegis_buf_t *b, const char *name, const char *type,
     const char *help)
 {
-    aegis_buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+    int  n;
+
+    n = (int) ngx_strlen(name);
+
+    if (ngx_http_aegis_metrics_open && ngx_strcmp(type, "counter") == 0) {
+        n -= (int) sizeof("_total") - 1;
+    }
+
+    aegis_buf_printf(b, "# HELP %.*s %s\n# TYPE %.*s %s\n", n, name, help, n, name,
+                     type);
+}
+
+
+/* A bound of a histogram; in OpenMetrics a whole number is 1.0. */
+static const char *
+ngx_http_aegis_metrics_le(double bound, char text[32])
+{
+    (void) snprintf(text, 32, "%g", bound);
+
+    if (ngx_http_aegis_metrics_open && strchr(text, '.') == NULL) {
+        (void) strcat(text, ".0");
+    }
+
+    return text;
 }
 
 
@@ -112,6 +138,7 @@ static void
 ngx_http_aegis_metrics_seconds(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 {
     ngx_uint_t                 i, k;
+    char                       le[32];
     const char                *route;
     unsigned long              n, total;
     ngx_http_aegis_seconds_t  *h;
@@ -137,8 +164,9 @@ ngx_http_aegis_metrics_seconds(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
         for (k = 0; k < NGX_HTTP_AEGIS_N_SECONDS; k++) {
             n += h->bucket[k];
             aegis_buf_printf(b, "aegis_http_request_duration_seconds_bucket"
-                "{route=\"%s\",le=\"%g\"} %lu\n", route,
-                (double) ngx_http_aegis_bounds_us[k] / 1e6, ngx_min(n, total));
+                "{route=\"%s\",le=\"%s\"} %lu\n", route,
+                ngx_http_aegis_metrics_le((double) ngx_http_aegis_bounds_us[k] / 1e6, le),
+                ngx_min(n, total));
         }
 
         aegis_buf_printf(b, "aegis_http_request_duration_seconds_bucket"
@@ -168,6 +196,7 @@ ngx_http_aegis_metrics_refused(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 static void
 ngx_http_aegis_metrics_groups(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 {
+    char           le[32];
     ngx_uint_t     k;
     unsigned long  n;
 
@@ -178,8 +207,8 @@ ngx_http_aegis_metrics_groups(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 
     for (k = 0; k < NGX_HTTP_AEGIS_N_SIZES; k++) {
         n += s->groups.bucket[k];
-        aegis_buf_printf(b, "aegis_db_group_size_bucket{le=\"%lu\"} %lu\n",
-                         (unsigned long) ngx_http_aegis_bounds_n[k], n);
+        aegis_buf_printf(b, "aegis_db_group_size_bucket{le=\"%s\"} %lu\n",
+                         ngx_http_aegis_metrics_le(ngx_http_aegis_bounds_n[k], le), n);
     }
 
     n += s->groups.bucket[k];
@@ -309,12 +338,13 @@ ngx_http_aegis_metrics_otel(aegis_buf_t *b, ngx_http_aegis_stats_t *s)
 
 
 char *
-ngx_http_aegis_metrics_text(size_t *ret_len)
+ngx_http_aegis_metrics_text(ngx_uint_t open, size_t *ret_len)
 {
     aegis_buf_t              b = AEGIS_BUF_INIT;
     ngx_http_aegis_stats_t  *s;
 
     s = ngx_http_aegis_stats();
+    ngx_http_aegis_metrics_open = open;
 
     ngx_http_aegis_metrics_transitions(&b, s);
     ngx_http_aegis_metrics_conflicts(&b, s);
@@ -343,6 +373,10 @@ ngx_http_aegis_metrics_text(size_t *ret_len)
         "Always 1; the labels say what runs.");
     aegis_buf_printf(&b, "aegis_build_info{version=\"%s\",nginx=\"%s\"} 1\n",
                      AEGIS_VERSION, NGINX_VERSION);
+
+    if (open) {
+        aegis_buf_printf(&b, "# EOF\n");
+    }
 
     return aegis_buf_take(&b, ret_len);
 }

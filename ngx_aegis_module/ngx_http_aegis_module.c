@@ -407,6 +407,7 @@ static char *
 ngx_http_aegis_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
     const char                 *missing;
+    ngx_http_core_loc_conf_t   *clcf;
     ngx_http_aegis_srv_conf_t  *scf;
     ngx_http_aegis_loc_conf_t  *prev = parent;
     ngx_http_aegis_loc_conf_t  *conf = child;
@@ -421,7 +422,14 @@ ngx_http_aegis_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         conf->trusted = prev->trusted;
     }
 
-    /* the handler is the location's own, so the flag is not inherited */
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    /* the handler is the location's own, so the flag is not inherited, but by what
+     * is a part of it: limit_except and if */
+    if (clcf->noname && clcf->handler == NULL && prev->enable == 1) {
+        clcf->handler = ngx_http_aegis_handler;
+    }
+
     ngx_conf_init_value(conf->enable, 0);
 
     if (!conf->enable) {

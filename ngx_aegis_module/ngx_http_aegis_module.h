@@ -259,7 +259,7 @@ typedef struct {
     ngx_uint_t                status;
     ngx_str_t                 body;
     unsigned                  problem:1;
-    unsigned                  text:1;       /* Prometheus text */
+    unsigned                  text:2;       /* 1: Prometheus text, 2: OpenMetrics */
     unsigned                  cacheable:1;  /* may be compressed and kept */
 } ngx_http_aegis_reply_t;
 
@@ -352,7 +352,6 @@ struct ngx_http_aegis_job_s {
 
 extern ngx_module_t  ngx_http_aegis_module;
 
-/* module.c */
 uint64_t ngx_http_aegis_now_us(void);
 
 /* trace.c: n bytes, at most 64, for ids that must not meet; not for secrets. */
@@ -362,8 +361,7 @@ ngx_http_variable_value_t *ngx_http_aegis_request_id(ngx_http_request_t *r, ngx_
 /* conf.c: directives that read files or check text; conf_keys.c: who may come
  * in; conf_db.c: the database */
 ngx_int_t ngx_http_aegis_conf_read(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text);
-ngx_int_t ngx_http_aegis_conf_secret(ngx_conf_t *cf, ngx_str_t *name,
-    ngx_str_t *text);
+ngx_int_t ngx_http_aegis_conf_secret(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *text);
 char *ngx_http_aegis_conf_on(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_problem(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_database(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -407,10 +405,8 @@ ngx_int_t ngx_http_aegis_headers_out(ngx_http_aegis_job_t *job);
 /* Link to the description of Idempotency-Key. */
 ngx_int_t ngx_http_aegis_describe_key(ngx_http_aegis_job_t *job);
 
-/* quota.c */
+/* quota.c, headers_conf.c */
 char *ngx_http_aegis_conf_quota(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-
-/* headers_conf.c */
 char *ngx_http_aegis_conf_cors(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_aegis_conf_deprecated(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
@@ -445,8 +441,7 @@ ngx_int_t ngx_http_aegis_identity_tenant(ngx_http_aegis_job_t *job,
     const char *tenant, size_t len);
 ngx_uint_t ngx_http_aegis_name_valid(ngx_str_t *s, size_t max);
 ngx_uint_t ngx_http_aegis_key_id_char(u_char c);
-ngx_http_aegis_entry_t *ngx_http_aegis_entry(ngx_http_aegis_list_t *list,
-    ngx_str_t name);
+ngx_http_aegis_entry_t *ngx_http_aegis_entry(ngx_http_aegis_list_t *list, ngx_str_t name);
 
 /* conf_jwt.c, jwt.c, jwks.c. use: NULL, or what "aegis on" needs as well. */
 char *ngx_http_aegis_conf_jwt(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
@@ -454,6 +449,11 @@ char *ngx_http_aegis_conf_jwks(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 const char *ngx_http_aegis_conf_jwt_use(ngx_http_aegis_srv_conf_t *scf);
 ngx_int_t ngx_http_aegis_identity_jwt(ngx_http_aegis_job_t *job, ngx_str_t token);
 ngx_int_t ngx_http_aegis_jwks_init_process(ngx_cycle_t *cycle, ngx_array_t *list);
+
+/* What a read is bound to: its syntax (precond.c); by its tag (item.c) */
+ngx_int_t ngx_http_aegis_precond_conditions(ngx_http_aegis_job_t *job,
+    ngx_http_aegis_loc_conf_t *lcf);
+ngx_int_t ngx_http_aegis_item_conditions(ngx_http_aegis_job_t *job, ngx_str_t *tag);
 
 /* query.c: {"items":..,"next":..} and Link */
 ngx_int_t ngx_http_aegis_page(ngx_http_aegis_job_t *job, ngx_str_t items,
@@ -471,8 +471,8 @@ ngx_http_aegis_lane_t *ngx_http_aegis_lane_create(ngx_http_aegis_db_t *db,
 /* NGX_AGAIN: queued; NGX_ERROR: job->err is set. */
 ngx_int_t ngx_http_aegis_queue_push(ngx_http_aegis_lane_t *lane,
     ngx_http_aegis_job_t *job);
-void ngx_http_aegis_queue_insert(ngx_http_aegis_lane_t *lane,
-    ngx_http_aegis_job_t *job, ngx_uint_t head);
+void ngx_http_aegis_queue_insert(ngx_http_aegis_lane_t *lane, ngx_http_aegis_job_t *job,
+    ngx_uint_t head);
 void ngx_http_aegis_queue_drop(ngx_http_aegis_job_t *job);
 /* Send what waits: now, or after this round of events. */
 void ngx_http_aegis_queue_dispatch(ngx_http_aegis_lane_t *lane);
@@ -493,8 +493,7 @@ void ngx_http_aegis_pg_start(ngx_http_aegis_pg_t *pg);
 void ngx_http_aegis_pg_stop(ngx_http_aegis_pg_t *pg);       /* at the worker's end */
 void ngx_http_aegis_pg_recycle(ngx_http_aegis_pg_t *pg, const char *why);
 
-ngx_uint_t ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane,
-    const aegis_stmt_t *stmt);
+ngx_uint_t ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane, const aegis_stmt_t *stmt);
 
 /* pg_server.c: one of several servers */
 const char *ngx_http_aegis_pg_server_sql(ngx_http_aegis_db_t *db);
@@ -528,6 +527,7 @@ const char *ngx_http_aegis_watch_reason(ngx_http_aegis_db_t *db);
 /* reply.c: the only place that sends */
 ngx_int_t ngx_http_aegis_reply(ngx_http_aegis_job_t *job);
 ngx_int_t ngx_http_aegis_reply_error(ngx_http_aegis_job_t *job);
+void ngx_http_aegis_discard(ngx_http_request_t *r);
 ngx_int_t ngx_http_aegis_add_header(ngx_http_request_t *r, const char *name,
     ngx_str_t value);
 ngx_int_t ngx_http_aegis_copy_reply(ngx_http_aegis_job_t *job, aegis_str_t body);
@@ -556,7 +556,7 @@ ngx_uint_t ngx_http_aegis_stats_lag_turn(void);
 ngx_uint_t ngx_http_aegis_stats_timeline(uint64_t system, ngx_uint_t timeline);
 void ngx_http_aegis_stats_lag(uint64_t pending, double oldest_s);
 aegis_str_t ngx_http_aegis_stats_secret(void);
-char *ngx_http_aegis_metrics_text(size_t *ret_len);
+char *ngx_http_aegis_metrics_text(ngx_uint_t open, size_t *ret_len);
 
 /* variables.c */
 ngx_int_t ngx_http_aegis_variables_add(ngx_conf_t *cf);

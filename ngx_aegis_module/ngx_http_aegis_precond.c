@@ -54,7 +54,7 @@ ngx_http_aegis_precond_value(ngx_http_aegis_header_t *h)
 
 /* Both conditions in one column of the item; for a read only their syntax, they
  * are judged by the answer's own tag (item.c). */
-static ngx_int_t
+ngx_int_t
 ngx_http_aegis_precond_conditions(ngx_http_aegis_job_t *job,
     ngx_http_aegis_loc_conf_t *lcf)
 {

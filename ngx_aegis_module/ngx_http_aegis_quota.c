@@ -195,7 +195,8 @@ ngx_http_aegis_step_quota(ngx_http_aegis_job_t *job)
     lcf = ngx_http_get_module_loc_conf(job->r, ngx_http_aegis_module);
     quota = lcf->quota;
 
-    if (quota == NULL) {
+    /* auth_request knows no 429, and would make 500 of it */
+    if (quota == NULL || job->r != job->r->main) {
         return NGX_OK;
     }
 

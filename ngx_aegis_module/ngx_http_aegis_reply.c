@@ -55,6 +55,25 @@ ngx_http_aegis_copy_reply(ngx_http_aegis_job_t *job, aegis_str_t body)
 }
 
 
+/*
+ * Nobody wants the body: what of it comes is thrown away. nginx would first say 100
+ * Continue to who waits for it; the answer itself is what such a client is told, and
+ * as it may still send the body or may not, nothing can follow on its connection.
+ */
+void
+ngx_http_aegis_discard(ngx_http_request_t *r)
+{
+    ngx_uint_t  waits;
+
+    waits = r == r->main && r->headers_in.expect && !r->expect_tested;
+    r->expect_tested |= waits;
+
+    if (ngx_http_discard_request_body(r) != NGX_OK || (waits && r->discard_body)) {
+        r->keepalive = 0;
+    }
+}
+
+
 static ngx_int_t
 ngx_http_aegis_reply_headers(ngx_http_aegis_job_t *job)
 {
@@ -105,6 +124,9 @@ ngx_http_aegis_reply_headers(ngx_http_aegis_job_t *job)
 
     if (job->reply.problem) {
         ngx_str_set(&r->headers_out.content_type, "application/problem+json");
+    } else if (job->reply.text == 2) {
+        ngx_str_set(&r->headers_out.content_type,
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8");
     } else if (job->reply.text) {
         ngx_str_set(&r->headers_out.content_type, "text/plain; version=0.0.4");
     } else {
@@ -129,9 +151,7 @@ ngx_http_aegis_reply_send(ngx_http_aegis_job_t *job)
 
     r = job->r;
 
-    if (ngx_http_discard_request_body(r) != NGX_OK) {
-        r->keepalive = 0;
-    }
+    ngx_http_aegis_discard(r);
 
     if (ngx_http_aegis_reply_headers(job) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -195,10 +215,10 @@ ngx_http_aegis_reply_retry_after(ngx_http_aegis_job_t *job, aegis_code_t code)
     switch (code) {
 
     case AEGIS_E_KEY_IN_FLIGHT:
-    case AEGIS_E_BUSY:
         s = 1;
         break;
 
+    case AEGIS_E_BUSY:
     case AEGIS_E_RATE_LIMITED:
     case AEGIS_E_UNAVAILABLE:
     case AEGIS_E_OVERLOADED:

@@ -128,6 +128,7 @@ ngx_http_aegis_step_route(ngx_http_aegis_job_t *job)
     aegis_code_t         code;
     const aegis_route_t *route;
     ngx_http_request_t  *r;
+    ngx_str_t            json = ngx_string("application/json");
 
     r = job->r;
     r->disable_not_modified = 1;
@@ -158,6 +159,13 @@ ngx_http_aegis_step_route(ngx_http_aegis_job_t *job)
         if (r->method == NGX_HTTP_OPTIONS) {
             job->reply.status = NGX_HTTP_NO_CONTENT;
             code = AEGIS_E_OK;
+
+            /* RFC 5789 3.1 */
+            if (ngx_strstr(allow, "PATCH")
+                && ngx_http_aegis_add_header(r, "Accept-Patch", json) != NGX_OK)
+            {
+                return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            }
         }
 
     } else if (code == AEGIS_E_OK && !ngx_http_aegis_route_id(job, id)) {
@@ -172,9 +180,7 @@ ngx_http_aegis_step_route(ngx_http_aegis_job_t *job)
 
     /* no body is of interest from here on, but it must not be taken for the
      * next request either */
-    if (ngx_http_discard_request_body(r) != NGX_OK) {
-        r->keepalive = 0;
-    }
+    ngx_http_aegis_discard(r);
 
     if (code != AEGIS_E_OK) {
         aegis_error_set(&job->err, code, "%s", "");

@@ -11,12 +11,12 @@ static ngx_http_aegis_stats_t   *ngx_http_aegis_shared;
 static ngx_http_aegis_worker_t  *ngx_http_aegis_mine;
 
 const char *const  ngx_http_aegis_methods[NGX_HTTP_AEGIS_N_METHODS] = {
-    "GET", "HEAD", "POST", "PATCH", "OPTIONS", "other"
+    "GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "other"
 };
 
 const int  ngx_http_aegis_codes[NGX_HTTP_AEGIS_N_CODES] = {
     200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 408, 409, 412, 413,
-    414, 415, 422, 428, 429, 431, 495, 497, 499, 500, 501, 502, 503, 504, 505, 0
+    414, 415, 421, 422, 428, 429, 431, 495, 497, 499, 500, 501, 502, 503, 504, 505, 0
 };
 
 const uint64_t  ngx_http_aegis_bounds_us[NGX_HTTP_AEGIS_N_SECONDS] = {

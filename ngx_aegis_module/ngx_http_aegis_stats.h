@@ -10,11 +10,11 @@
 
 #include "aegis_tracer.h"
 
-#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454735    /* changes with the struct */
+#define NGX_HTTP_AEGIS_STATS_LAYOUT   0x41454736    /* changes with the struct */
 #define NGX_HTTP_AEGIS_MAX_RULES      64
 #define NGX_HTTP_AEGIS_MAX_WORKERS    128
-#define NGX_HTTP_AEGIS_N_METHODS      6
-#define NGX_HTTP_AEGIS_N_CODES        31
+#define NGX_HTTP_AEGIS_N_METHODS      7
+#define NGX_HTTP_AEGIS_N_CODES        32
 #define NGX_HTTP_AEGIS_N_SECONDS      14
 #define NGX_HTTP_AEGIS_N_SIZES        8
 #define NGX_HTTP_AEGIS_LAG_MS         5000

@@ -303,6 +303,21 @@ subtest 'routes for machines' => sub {
     my $m = $anyone->get('/metrics');
     is($m->status, 200, '/metrics answers');
     like($m->header('content-type'), qr{^text/plain;.*version=0\.0\.4}, 'in Prometheus text');
+    my $prom = 'application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1';
+    my $om = $anyone->get('/metrics', headers => [Accept => $prom]);
+    is($om->header('content-type'), 'application/openmetrics-text; version=1.0.0; charset=utf-8', 'OpenMetrics for who likes it');
+    like($om->body, qr/^[^\n]*\n(?:[^\n]+\n)+# EOF\n\z/, 'which ends with # EOF, and has no empty line');
+    my (%type, @stray);
+    for (split /\n/, $om->body) {
+        $type{$1} = $2 if /^# TYPE (\S+) (\S+)$/;
+        next if /^#/;
+        my ($name, $le) = /^([a-z_]+)(?:\{.*?(?:le="([^"]+)")?\})? [\d.]+$/;
+        my ($ends) = grep { defined $name && $name =~ /^(.*)$_$/ && exists $type{$1} } qw(_total _bucket _sum _count), '';
+        my $is = defined $ends ? $type{ $name =~ s/$ends$//r } : 'of no family';
+        push @stray, "$is: $_" unless $is eq (($ends // '') eq '_total' ? 'counter' : $ends ? 'histogram' : 'gauge') && ($le // '1.0') =~ /^(?:\+Inf|.*\..*)$/;
+    }
+    is_deeply(\@stray, [], 'its samples are of the families that were declared, and their bounds are floats');
+    is($_->header('vary'), 'Accept', 'Vary says so') for $m, $om;
     my $o = $anyone->get('/openapi.json');
     is($o->status, 200, '/openapi.json answers');
     is_deeply($o->json, json_decode(slurp(root . '/docs/openapi.json')), 'with the file of docs/');
@@ -323,6 +338,7 @@ for my $row (def_rows('routes', 'AEGIS_ROUTE')) {
         like($o->header('allow'), qr/\b$method\b/, 'and lists the method');
         like($o->header('allow'), qr/\bOPTIONS\b/, 'and itself');
         like($o->header('allow'), qr/\bHEAD\b/, 'and HEAD beside GET') if $method eq 'GET';
+        is($o->header('accept-patch'), $method eq 'PATCH' ? 'application/json' : undef, 'and what PATCH accepts');
         my $wrong = $http->request($method eq 'GET' || $method eq 'DELETE' ? 'POST' : 'GET', $url);
         # /case/create is also a place where GET /case/{id} could look
         is($wrong->status, 405, 'another method is refused') or diag($wrong->brief);

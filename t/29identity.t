@@ -258,6 +258,7 @@ END
     refused('a name that is none', 'trusted-invalid', 'unauthorized', sub { $me->get("/case/$id", headers => [Cookie => 'session=good', 'X-Ask-User' => 'two words']) });
     refused('a name that is too long', 'trusted-invalid', 'unauthorized',
         sub { $me->get("/case/$id", headers => [Cookie => 'session=good', 'X-Ask-User' => 'x' x 129]) });
+    refused('a name as workers have', 'trusted-invalid', 'unauthorized', sub { $me->get("/case/$id", headers => [Cookie => 'session=good', 'X-Ask-User' => 'Aegis:fsm']) });
     is($me->get("/case/$id", headers => [@good, Authorization => 'Bearer of-the-provider'])->status, 200, 'a bearer token may be the provider\'s');
     is($me->get("/case/$id", headers => [@good, Authorization => 'Bearer ' . $stack->token('other')])->status, 404, 'a key of ours goes first');
     $undo->();
@@ -284,12 +285,14 @@ subtest 'nginx -t says where' => sub {
         ['an event that is none', 'keys', "id1 $h default x case:transition:explode\n",       qr/no scope/],
         ['a long tenant',         'keys', "id1 $h " . 't' x 64 . " x *\n",                    qr/63/],
         ['a tenant in Greek',     'keys', "id1 $h \xce\xb1 x *\n",                             qr/ASCII/],
+        ['a worker\'s name',      'keys', "id1 $h default aegis:fsm *\n",                      qr/taken for a worker/],
         ['a time that is none',   'keys', "# one\n\nid1 $h default x * not_after=tomorrow\n", qr/not_after is not an RFC 3339/, 3],
         ['a time twice',          'keys', "id1 $h default x * $many $many\n",                 qr/twice/],
         ['times that cross',      'keys', "id1 $h default x * not_before=2031-01-01T00:00:00Z $many\n", qr/not after/],
         ['a word too many',       'keys', "id1 $h default x * soon\n",                        qr/not_before=TIME/],
         ['no matcher',            'certs', "$h default x *\n",                                qr/sha256:/],
         ['a short fingerprint',   'certs', "sha256:abc default x *\n",                        qr/64 hex/],
+        ['a worker\'s name',      'certs', "dn:CN=x default aegis:fsm *\n",                   qr/taken for a worker/],
         ['an empty subject',      'certs', "dn: default x *\n",                               qr/begins with/],
         ['a subject twice',       'certs', "dn:CN=x default x *\ndn:\"CN=x\" default y *\n",  qr/twice/, 2],
         ['a subject without who', 'certs', "dn:\"CN=x y\"\n",                                 qr/a line is/],

@@ -89,7 +89,7 @@ subtest 'who asks is what a token says' => sub {
 subtest 'refused' => sub {
     for my $x (['expired', 'jwt-expired', token($k{es}, exp => time - 100)], ['not valid yet', 'jwt-not-yet-valid', token($k{es}, nbf => time + 500)],
         ['of another issuer', 'jwt-issuer', token($k{es}, iss => 'https://evil.example')], ['for another audience', 'jwt-audience', token($k{es}, aud => 'shop')],
-        ['without a tenant', 'jwt-tenant', token($k{es}, tenant => undef)], ['of another key with the same kid', 'jwt-signature', token($evil)],
+        ['without a tenant', 'jwt-tenant', token($k{es}, tenant => undef)], ['of a worker\'s name', 'jwt-principal', token($k{es}, sub => 'aegis:exec')], ['of another key with the same kid', 'jwt-signature', token($evil)],
         ['with alg none', 'jwt-algorithm', b64u('{"alg":"none"}') . '.' . b64u(json_encode({ %claims, exp => time + 300 })) . '.AA'],
         ['with crit', 'jwt-critical', jwt($k{es}, { %claims, exp => time + 300 }, { crit => ['exp'] })]) {
         my $before = counter('aegis_auth_refused_total', qq{reason="$x->[1]"});

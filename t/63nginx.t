@@ -79,6 +79,8 @@ my $http_block = <<'END';
         location @cases { rewrite ^/files(/.*)$ $1 break; aegis on; }
         location /accel/ { proxy_pass http://accel/; }
         location /if/ { if ($arg_limit = 7) { add_header X-Seven yes; } rewrite ^/if(/.*)$ $1 break; aegis on; }
+        location = /case/create { limit_except GET { deny 192.0.2.1; allow all; } aegis on; }
+        location = /plan/generate { limit_except GET { deny all; } aegis on; }
         location /gone { return 410; } error_page 410 = @gone;
         location @gone { rewrite ^ /case/00000000-0000-4000-8000-000000000000 break; aegis on; }
         error_page 402 /paid; location = /paid { return 200 paid; } }
@@ -97,7 +99,7 @@ my $http_block = <<'END';
     # 16: subrequests that the module answers: a fence, and a copy
     server { listen 127.0.0.1:@P16@; access_log @DIR@/log/sub.log aegis;
         location /wall { auth_request /_ask; auth_request_set $who $aegis_principal; add_header X-Who $who always; alias @DIR@/tmp/wall; }
-        location = /_ask { internal; rewrite ^ /case? break; aegis on; }
+        location = /_ask { internal; rewrite ^ /case? break; aegis on; aegis_quota 1 per=1d; }
         location /case/ { mirror /_twin; aegis on; }
         location = /_twin { internal; rewrite ^ /case/00000000-0000-4000-8000-000000000000 break; aegis on; } }
 
@@ -260,6 +262,9 @@ subtest 'redirects inside' => sub {
         $r = $h->write('POST', "$way/case/create", { title => "by $way", mode => 'manual' });
         is($r->status, 201, "POST $way/case/create makes one") or diag($r->brief);
     }
+    is($h->write('POST', '/case/create', { title => 'by limit_except', mode => 'manual' })->status, 201, 'whom limit_except allows is answered by the module');
+    is_problem($h->get('/case/create'), 405, 'method-not-allowed', 'as is what it does not limit');
+    is_problem($h->write('POST', '/plan/generate', { case_id => $id }), 403, 'forbidden', 'whom it denies is not');
     is_problem($h->get('/gone'), 404, 'not-found', 'an error_page that leads to the module');
     my ($line) = grep { $_->{request} =~ m{ /accel/} } $ngx->log_lines('inside.log');
     is($line->{case_id}, $id, 'the access log has the case after a redirect');
@@ -297,6 +302,7 @@ subtest 'subrequests that the module answers' => sub {
     my $r = $h->get('/wall/index.html');
     is("$r->{status} $r->{body}", "200 behind the wall\n", 'a file behind it is served to who has a key');
     is($r->header('x-who'), 'quickstart', 'auth_request_set has the principal');
+    is($h->get('/wall/index.html')->status, 200, 'again and again: a quota does not count what asks for somebody');
     $r = $ngx->http(16, token => 'nonsense')->get('/wall/index.html');
     is($r->status, 401, 'and to nobody else');
     like($r->header('www-authenticate') // '', qr/^Bearer realm="aegis", error="invalid_token"/, 'with what the module asks for');

@@ -157,10 +157,24 @@ test_refusals(void **state)
 }
 
 
+static void
+test_reserved(void **state)
+{
+    assert_true(aegis_principal_reserved(aegis_view("aegis:")));
+    assert_true(aegis_principal_reserved(aegis_view("aegis:fsm")));
+    assert_true(aegis_principal_reserved(aegis_view("AEGIS:fsm")));
+    assert_false(aegis_principal_reserved(aegis_view("aegis")));
+    assert_false(aegis_principal_reserved(aegis_view("aegis-fsm")));
+    assert_false(aegis_principal_reserved(aegis_view("x:aegis:fsm")));
+    assert_false(aegis_principal_reserved(aegis_view("")));
+}
+
+
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
+        AEGIS_TEST("names that are the workers'", test_reserved),
         AEGIS_TEST("a scope allows what it says and no more", test_allows),
         AEGIS_TEST("scopes that no table has are known as such", test_known),
         AEGIS_TEST("every event has a scope of its own", test_events),

@@ -194,6 +194,36 @@ test_content_type(void **state)
 }
 
 
+static void
+test_openmetrics(void **state)
+{
+    size_t  i;
+
+    static const struct {
+        const char  *header;
+        int          ok;
+    } cases[] = {
+        { "", 0 }, { "*/*", 0 }, { "text/plain", 0 }, { "application/*", 0 },
+        { "application/openmetrics-text", 1 }, { "APPLICATION/OpenMetrics-Text; version=1.0.0", 1 },
+        { "application/openmetrics-text;q=0", 0 }, { "application/openmetrics-text;q=2", 0 },
+        { "text/plain;q=0.5, application/openmetrics-text;q=0.4", 0 },
+        { "text/plain;q=0.5, application/openmetrics-text;q=0.5", 1 },
+        { "text/plain, application/openmetrics-text;q=0.4, application/openmetrics-text", 1 },
+        { "application/openmetrics-text;version=1.0.0,application/openmetrics-text;"
+          "version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", 1 },
+        { "nonsense, application/openmetrics-text", 1 }, { "application/openmetrics-textual", 0 }
+    };
+
+    for (i = 0; i < AEGIS_UNIT_N(cases); i++) {
+        if (aegis_http_accepts_openmetrics(aegis_view(cases[i].header)) != cases[i].ok) {
+            fail_msg("not %d: %s", cases[i].ok, cases[i].header);
+        }
+    }
+
+    assert_false(aegis_http_accepts_openmetrics(AEGIS_NO_STR));
+}
+
+
 int
 main(void)
 {
@@ -202,7 +232,8 @@ main(void)
         AEGIS_TEST("the two conditions of a write become one", test_condition),
         AEGIS_TEST("If-None-Match compares weakly, If-Match strongly", test_etag_match),
         AEGIS_TEST("Accept refuses only when no form of ours is left", test_accept),
-        AEGIS_TEST("Content-Type is JSON in UTF-8 and nothing else", test_content_type)
+        AEGIS_TEST("Content-Type is JSON in UTF-8 and nothing else", test_content_type),
+        AEGIS_TEST("OpenMetrics for who names it", test_openmetrics)
     };
 
     return AEGIS_UNIT_RUN(tests);
