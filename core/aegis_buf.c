@@ -101,10 +101,22 @@ aegis_buf_printf(aegis_buf_t *buf, const char *fmt, ...)
 void
 aegis_buf_json_chars(aegis_buf_t *buf, aegis_str_t s)
 {
-    size_t    n, i;
-    uint32_t  cp;
+    size_t         n, i, run;
+    uint32_t       cp;
+    unsigned char  c;
 
     for (i = 0; i < s.len; i += n) {
+        for (run = i; i < s.len; i++) {
+            c = (unsigned char) s.data[i];
+            if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') {
+                break;
+            }
+        }
+        aegis_buf_add(buf, s.data + run, i - run);
+        if (i == s.len) {
+            return;
+        }
+
         n = aegis_utf8_next(s.data + i, s.len - i, &cp);
 
         if (n == 0) {

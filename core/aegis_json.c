@@ -83,14 +83,6 @@ aegis_json_parse(aegis_str_t text, json_t **ret_json, aegis_error_t *err)
 }
 
 
-char *
-aegis_json_text(const json_t *json)
-{
-    return json_dumps(json,
-        JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
-}
-
-
 size_t
 aegis_json_depth(const json_t *json, size_t limit)
 {

@@ -16,8 +16,11 @@ aegis_code_t aegis_json_parse(aegis_str_t text, json_t **ret_json,
     aegis_error_t *err);
 
 /* Compact text with 15 significant digits (0.2 stays 0.2), malloc'ed. NULL: no
- * memory. */
+ * memory, or too long or too deep for any of ours. */
 char *aegis_json_text(const json_t *json);
+
+/* The same with the members of objects in the order of their keys' bytes. */
+char *aegis_json_text_sorted(const json_t *json);
 
 /* 1 when aegis_json_text() would give every number of it back. json is not deep. */
 int aegis_json_numbers(const json_t *json);

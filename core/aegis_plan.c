@@ -376,8 +376,7 @@ aegis_plan_hash(const json_t *plan, char out[65])
     unsigned char   digest[AEGIS_SHA256_LEN];
 
     canonical = aegis_plan_canonical(plan);
-    text = json_dumps(canonical, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY
-                                 | JSON_REAL_PRECISION(15));
+    text = aegis_json_text_sorted(canonical);
     json_decref(canonical);
 
     if (text == NULL) {

@@ -60,6 +60,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     twice = aegis_json_text(again);
     aegis_fuzz_must(strcmp(text, twice) == 0);
+    free(twice);
+
+    /* byte for byte what jansson writes: hashes that are stored are over it */
+    twice = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    aegis_fuzz_must(strcmp(text, twice) == 0);
+    free(twice);
+    free(text);
+
+    text = aegis_json_text_sorted(json);
+    twice = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
+    aegis_fuzz_must(strcmp(text, twice) == 0);
 
     policy(json);
 

@@ -127,20 +127,6 @@ test_depth(void **state)
 
 
 static void
-test_text(void **state)
-{
-    char    *text;
-    json_t  *json;
-
-    json = aegis_unit_json("{'b': 0.2, 'a': [1, 0.1, 1e300, true, null, 'x']}");
-    text = aegis_json_text(json);
-    assert_string_equal(text, "{\"b\":0.2,\"a\":[1,0.1,1e300,true,null,\"x\"]}");
-    free(text);
-    json_decref(json);
-}
-
-
-static void
 test_getters(void **state)
 {
     json_t  *json;
@@ -190,7 +176,6 @@ main(void)
         AEGIS_TEST("what is not our JSON is malformed and says where", test_refused),
         AEGIS_TEST("valid JSON gets through", test_accepted),
         AEGIS_TEST("nesting is bounded at 32", test_depth),
-        AEGIS_TEST("text is compact and keeps decimal fractions as written", test_text),
         AEGIS_TEST("a member that is no string reads as empty", test_getters),
         AEGIS_TEST("UTF-8 is decoded, counted and cut between characters", test_utf8)
     };

@@ -370,8 +370,12 @@ aegis_loop_round(aegis_loop_t *loop, int64_t due)
     rc = role.listen && aegis_carry_offered() & ~AEGIS_CARRY_EXEC ? AEGIS_LOOP_NOTIFIED_MS : 0;
     rc = timeout < rc ? timeout : rc;
 
-    /* a notification, or a connection that went away while idle */
+    /* a notification, or a connection that went away while idle. Messages that are here
+     * have their turn all the same: notifications may come without a pause */
     if (aegis_pg_wait(loop->w.pg, -1, rc) > 0) {
+        if (aegis_pg_connected(loop->w.pg)) {
+            (void) aegis_loop_messages(loop, 0);
+        }
         return 0;
     }
 
