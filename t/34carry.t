@@ -136,6 +136,30 @@ subtest 'a changed setting reaches the one process, whichever role it is for' =>
     is($read->(), $was + 2, 'and once more to go back');
 };
 
+subtest 'with a knowledge base as well, and its plan quotes' => sub {
+    is($http->write('POST', '/kb/ingest', { title => 'Gearbox overheats', format => 'markdown', source => 'runbook/gearbox',
+        content => "# Gearbox overheats\n\nWhen the gearbox overheats, drain the coolant and restart the gearbox pump.\n" })->status, 202, 'a runbook is taken');
+    wait_for('it to be read', 60, sub { $pg->one(q{SELECT sum(chunks) FROM aegis.kb_tenant WHERE tenant = 'default'}) && !$pg->one(q{SELECT count(*) FROM aegis.kb_doc WHERE state <> 'READY'}) });
+    my %quotes;
+    for my $title ('The gearbox overheats', 'qwzx vbnm plmk') {
+        my $c = Aegis::Case->create($http, title => $title, labels => { env => 'staging' });
+        ok($c->wait_state('CLOSED', 60), "$title: closed") or return;
+        is_deeply(way($c), $way, '… through every state');
+        $quotes{$title} = $http->get('/plan/' . $c->get->json->{plan_id})->json->{plan}{notes} // '';
+    }
+    like($quotes{'The gearbox overheats'}, qr/From the knowledge base:.*kb:.*drain the coolant/s, 'the runbook is quoted');
+    unlike($quotes{'qwzx vbnm plmk'}, qr/kb:/, 'a case that it says nothing about quotes nothing');
+
+    # one look-up may be too slow for the way, on a slow machine: one of a few is not
+    my $one = 0;
+    for my $n (1 .. 5) {
+        my $c = Aegis::Case->create($http, title => "The gearbox overheats $n", labels => { env => 'staging' });
+        $c->wait_state('CLOSED', 60) or last;
+        last if $one = keys %{ { reverse tx($c->id) } } == 2;
+    }
+    ok($one, 'by one transaction, behind that of its creation');
+};
+
 subtest 'killed in the middle' => sub {
     my @a = crowd(120, 'killed', {}, { script => 't-effect.sh', retry_safe => 'true' }, {}, {});
     is((grep { $_->status != 201 } @a), 0, '120 cases are created');

@@ -6,8 +6,9 @@
 -- (case_transition, 22_advance.sql), which is also for all that is not ordinary here.
 
 -- Cases in NEW at this version, of mode auto, about which nothing was written yet and
--- for which there is a template and no knowledge to look up. 'no': any other. p_module
--- names hashes of templates and policies that the caller has.
+-- for which there is a template. 'no': any other. p_module names hashes of templates
+-- and policies that the caller has; whether there is knowledge to quote from is said, and
+-- looked up by the caller, who holds no lock.
 CREATE OR REPLACE FUNCTION aegis.way_load(p_tenant text[], p_case_id uuid[], p_fact_version int[],
     p_module text[])
 RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
@@ -34,7 +35,7 @@ BEGIN
            '{"case":' || c.body || ',"now":' || to_json(now())::text
                || ',"metrics":' || CASE WHEN c.resource IS NULL THEN '[]'
                        ELSE aegis.case_metrics(p_tenant[u.n], c.resource)::text END
-               || ',"planning":{"next_revision":1,"last":null,"quotes":false,"evidence":[],"template":{"name":'
+               || ',"planning":{"next_revision":1,"last":null,"quotes":' || c.quotes || ',"evidence":[],"template":{"name":'
                || to_json(c.template)::text || ',"hash":"' || t.hash || '","body":' || t.body
                || '}},"policy":' || v_policy
                -- by whom a plan is matters when people are asked, and then it is loaded again
@@ -45,11 +46,12 @@ BEGIN
       LEFT JOIN LATERAL (
            SELECT o.version, aegis.case_text(o) AS body, o.labels ->> 'resource' AS resource,
                   coalesce(o.labels ->> 'template', o.kind) AS template,
-                  coalesce(o.labels ->> 'service', '') AS service
+                  coalesce(o.labels ->> 'service', '') AS service,
+                  CASE WHEN EXISTS (SELECT FROM aegis.kb_tenant k WHERE k.tenant = o.tenant AND k.chunks > 0)
+                       THEN 'true' ELSE 'false' END AS quotes
              FROM aegis.ops_case o
             WHERE o.tenant = p_tenant[u.n] AND o.case_id = p_case_id[u.n]
               AND o.version = p_fact_version[u.n] AND o.status = 'NEW' AND o.mode = 'auto'
-              AND NOT EXISTS (SELECT FROM aegis.kb_tenant k WHERE k.tenant = p_tenant[u.n] AND k.chunks > 0)
               AND NOT EXISTS (SELECT FROM aegis.plan_proposed p
                                WHERE p.tenant = p_tenant[u.n] AND p.case_id = p_case_id[u.n])
               AND NOT EXISTS (SELECT FROM aegis.event_envelope e

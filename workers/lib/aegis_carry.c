@@ -41,6 +41,7 @@ typedef struct {
 
 static unsigned        aegis_carry_mask;
 static aegis_carry_idle_pt  aegis_carry_make;
+static aegis_carry_cite_pt  aegis_carry_asked;
 static pthread_key_t   aegis_carry_key;
 static pthread_once_t  aegis_carry_once = PTHREAD_ONCE_INIT;
 
@@ -138,6 +139,24 @@ aegis_carry_idle(const aegis_carry_run_t *run)
 
     make = __atomic_load_n(&aegis_carry_make, __ATOMIC_ACQUIRE);
     return make ? make(run) : NULL;
+}
+
+void
+aegis_carry_offer_cite(aegis_carry_cite_pt ask)
+{
+    __atomic_store_n(&aegis_carry_asked, ask, __ATOMIC_RELEASE);
+}
+
+void
+aegis_carry_cite(aegis_worker_t *w, const aegis_str_t *tenants, json_t *const *facts,
+    size_t n, int ms)
+{
+    aegis_carry_cite_pt  ask;
+
+    ask = __atomic_load_n(&aegis_carry_asked, __ATOMIC_ACQUIRE);
+    if (ask) {
+        ask(w, tenants, facts, n, ms);
+    }
 }
 
 unsigned

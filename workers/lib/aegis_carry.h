@@ -59,6 +59,17 @@ typedef json_t *(*aegis_carry_idle_pt)(const aegis_carry_run_t *run);
 void aegis_carry_offer_idle(aegis_carry_idle_pt make);
 json_t *aegis_carry_idle(const aegis_carry_run_t *run);
 
+/*
+ * The planner's offer likewise: ask the knowledge base about n cases of these tenants,
+ * in any thread, and add what it says to their facts as "knowledge". One for which
+ * there is no answer within ms stays as it is: the planner's own to ask about.
+ */
+typedef void (*aegis_carry_cite_pt)(aegis_worker_t *w, const aegis_str_t *tenants,
+    json_t *const *facts, size_t n, int ms);
+void aegis_carry_offer_cite(aegis_carry_cite_pt ask);
+void aegis_carry_cite(aegis_worker_t *w, const aegis_str_t *tenants, json_t *const *facts,
+    size_t n, int ms);
+
 /* aegis_pg_begin(), saying that the work of these modules is done within. */
 aegis_code_t aegis_carry_begin(aegis_worker_t *w, unsigned here, aegis_error_t *err);
 

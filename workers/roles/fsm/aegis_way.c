@@ -1,7 +1,7 @@
 /*
  * aegis_way.c: the decisions of a case's way, one after the other, on what one
- * statement has loaded: analyst, planner, gate, the steps when they change nothing
- * outside, verifier.
+ * statement has loaded, and on what the knowledge base says: analyst, planner, gate,
+ * the steps when they change nothing outside, verifier.
  * Invariant: nothing is written here; a stage that asks for more than a row, a fact and
  * a move (people, time, an effect, a guard that fails) ends the way before it, and the
  * command of the state that was reached goes out.
@@ -16,6 +16,9 @@
 #include "aegis_json.h"
 #include "aegis_time.h"
 #include "aegis_way_doc.h"
+
+/* The fsm role has other cases to move. */
+#define AEGIS_WAY_CITE_MS  250
 
 int
 aegis_way_open(unsigned here)
@@ -165,10 +168,9 @@ aegis_way_verification(aegis_way_t *k)
         "change", "from_s", (double) now, "to_s", (double) now, "measured", measured)) == 0;
 }
 
-/* As far as it goes. 0: the case is not for this. */
-static int
-aegis_way_decide(aegis_worker_t *w, unsigned here, aegis_way_t *k, const aegis_pg_row_t *row,
-    json_t *earlier)
+/* What was loaded, and the first of the modules, which needs no more than that. */
+static void
+aegis_way_begin(aegis_way_t *k, const aegis_pg_row_t *row)
 {
     aegis_error_t  err = AEGIS_ERROR_INIT;
 
@@ -177,17 +179,54 @@ aegis_way_decide(aegis_worker_t *w, unsigned here, aegis_way_t *k, const aegis_p
     {
         aegis_error_clear(&err);
         k->facts = NULL;
-        return 0;
+        return;
     }
 
-    if (!aegis_way_doc_begin(k)
-        || !aegis_carry_whole(json_object_get(k->facts, "policy"))
-        || !aegis_carry_whole(json_object_get(json_object_get(k->facts, "planning"), "template")))
-    {
-        return 0;
+    k->begun = aegis_way_doc_begin(k)
+        && aegis_carry_whole(json_object_get(k->facts, "policy"))
+        && aegis_carry_whole(json_object_get(json_object_get(k->facts, "planning"), "template"));
+    k->goes = k->begun && aegis_way_module(k, AEGIS_MODULE_analyze, NULL);
+}
+
+static int
+aegis_way_quotes(const aegis_way_t *k)
+{
+    return k->goes && json_is_true(json_object_get(json_object_get(k->facts, "planning"),
+                                                   "quotes"));
+}
+
+/* What the planner quotes. A case without an answer ends its way before the planner,
+ * who has the time to ask again. */
+static void
+aegis_way_cite(aegis_worker_t *w, aegis_way_t *works, size_t n)
+{
+    size_t        i, asked;
+    json_t       *facts[AEGIS_CARRY_MAX];
+    aegis_str_t   tenants[AEGIS_CARRY_MAX];
+
+    for (i = 0, asked = 0; i < n; i++) {
+        if (aegis_way_quotes(&works[i])) {
+            tenants[asked] = works[i].c.tenant;
+            facts[asked++] = works[i].facts;
+        }
+    }
+    if (asked == 0) {
+        return;
     }
 
-    if (aegis_way_module(k, AEGIS_MODULE_analyze, NULL)
+    aegis_carry_cite(w, tenants, facts, asked, AEGIS_WAY_CITE_MS);
+
+    for (i = 0; i < n; i++) {
+        works[i].goes = works[i].goes && (!aegis_way_quotes(&works[i])
+                        || json_object_get(works[i].facts, "knowledge") != NULL);
+    }
+}
+
+/* As far as it goes. 0: no memory. */
+static int
+aegis_way_decide(aegis_worker_t *w, unsigned here, aegis_way_t *k, json_t *earlier)
+{
+    if (k->goes
         && aegis_way_module(k, AEGIS_MODULE_plan, NULL)
         && aegis_way_module(k, AEGIS_MODULE_gate, earlier)
         && (here & AEGIS_CARRY_EXEC) && aegis_way_run(w, k)
@@ -263,17 +302,25 @@ aegis_way_go(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t n,
     json_t              *earlier;
     aegis_way_t          swap;
     aegis_code_t         rc;
-    const aegis_item_t  *items[AEGIS_CARRY_MAX];
+    const aegis_item_t  *items[AEGIS_CARRY_MAX] = { NULL };
 
     for (i = 0; i < n; i++) {
         items[i] = &works[i].item;
     }
 
     rc = aegis_pg_run_more(w->pg, AEGIS_STMT_WAY_LOAD, items, n, 0, rows, err);
-    earlier = json_array();
+    for (i = 0; rc == AEGIS_E_OK && i < n; i++) {
+        aegis_way_begin(&works[i], &rows[i]);
+    }
+    aegis_pg_clear(w->pg);
 
+    if (rc == AEGIS_E_OK) {
+        aegis_way_cite(w, works, n);
+    }
+
+    earlier = json_array();
     for (i = 0, left = 0; rc == AEGIS_E_OK && i < n; i++) {
-        if (aegis_way_decide(w, here, &works[i], &rows[i], earlier)) {
+        if (works[i].begun && aegis_way_decide(w, here, &works[i], earlier)) {
             swap = works[left];
             works[left] = works[i];
             works[i] = swap;
@@ -288,7 +335,6 @@ aegis_way_go(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t n,
         works[i].item.v[AEGIS_C_traceparent] = aegis_view(works[i].traceparent);
         items[i] = &works[i].item;
     }
-    aegis_pg_clear(w->pg);
 
     for (i = 0; rc == AEGIS_E_OK && left > 0 && i < works[0].n_stages; i++) {
         if (AEGIS_FP(module_after_load, works[0].stages[i].module->role)) {

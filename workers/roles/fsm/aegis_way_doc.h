@@ -25,6 +25,8 @@ typedef struct {
 typedef struct {
     aegis_fsm_ask_t    *ask;
     aegis_carried_t     c;              /* where the case is by now */
+    int                 begun;          /* the case is for this */
+    int                 goes;           /* and no stage has ended its way yet */
     json_t             *facts;          /* owned, as the document */
     json_t             *doc;
     char               *text;           /* the document's; owned */

@@ -1,7 +1,8 @@
 /*
  * aegis_module_cite.c: what the planner knows from the knowledge base: between load
  * and decision every case of a batch is looked up with one statement, and what is
- * found joins its facts as "knowledge". Invariant: a look-up that fails costs the
+ * found joins its facts as "knowledge", for the planner's own commands and for cases
+ * on their way (aegis_carry_cite()). Invariant: a look-up that fails costs the
  * quotations, never the plan.
  */
 #include "aegis_module_role.h"
@@ -29,9 +30,29 @@ aegis_module_cite_lookups(const char *labels)
 
 /* The case's question; NULL: there is nothing to ask, or no memory. */
 static char *
-aegis_module_cite_probe(const aegis_pg_row_t *row)
+aegis_module_cite_question(const json_t *facts)
 {
     char           *query, *probe;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    query = aegis_kb_case_query(facts);
+    if (query == NULL
+        || aegis_kb_probe(aegis_view(query), AEGIS_NO_STR, &probe, &err)
+           != AEGIS_E_OK)
+    {
+        probe = NULL;
+    }
+
+    aegis_error_clear(&err);
+    free(query);
+
+    return probe;
+}
+
+static char *
+aegis_module_cite_probe(const aegis_pg_row_t *row)
+{
+    char           *probe;
     json_t         *facts;
     aegis_error_t   err = AEGIS_ERROR_INIT;
 
@@ -45,18 +66,8 @@ aegis_module_cite_probe(const aegis_pg_row_t *row)
         return NULL;
     }
 
-    query = aegis_kb_case_query(facts);
+    probe = aegis_module_cite_question(facts);
     json_decref(facts);
-
-    if (query == NULL
-        || aegis_kb_probe(aegis_view(query), AEGIS_NO_STR, &probe, &err)
-           != AEGIS_E_OK)
-    {
-        probe = NULL;
-    }
-
-    aegis_error_clear(&err);
-    free(query);
 
     return probe;
 }
@@ -139,10 +150,11 @@ aegis_module_cite_twin(aegis_module_cited_t *cited, size_t i)
     return i;
 }
 
-/* Up to AEGIS_MODULE_CITE_GROUP questions with one statement. */
+/* Up to AEGIS_MODULE_CITE_GROUP questions with one statement; patient: vectors that are
+ * being made are waited for. */
 static aegis_code_t
 aegis_module_cite_ask(aegis_worker_t *w, aegis_module_cited_t *cited, const size_t *which,
-    size_t n, aegis_error_t *err)
+    size_t n, int patient, aegis_error_t *err)
 {
     int                    pending, tries;
     size_t                 i;
@@ -167,7 +179,7 @@ aegis_module_cite_ask(aegis_worker_t *w, aegis_module_cited_t *cited, const size
         for (i = 0, pending = 0; rc == AEGIS_E_OK && i < n; i++) {
             pending |= strcmp(found[i].code, "pending") == 0;
         }
-        if (!pending) {
+        if (!pending || !patient) {
             break;
         }
 
@@ -198,13 +210,14 @@ aegis_module_cite_now(void)
 
 /* Answers to all questions, as long as there is time. */
 static aegis_code_t
-aegis_module_cite_all(aegis_worker_t *w, aegis_module_cited_t *cited, size_t n, aegis_error_t *err)
+aegis_module_cite_all(aegis_worker_t *w, aegis_module_cited_t *cited, size_t n, int ms,
+    int patient, aegis_error_t *err)
 {
     size_t        i, k, which[AEGIS_MODULE_CITE_GROUP];
     int64_t       deadline;
     aegis_code_t  rc;
 
-    deadline = aegis_module_cite_now() + AEGIS_MODULE_CITE_MS;
+    deadline = aegis_module_cite_now() + ms;
 
     for (i = 0, k = 0, rc = AEGIS_E_OK; i < n && rc == AEGIS_E_OK; i++) {
         if (cited[i].probe && aegis_module_cite_twin(cited, i) == i) {
@@ -212,7 +225,7 @@ aegis_module_cite_all(aegis_worker_t *w, aegis_module_cited_t *cited, size_t n, 
         }
         if (k == AEGIS_MODULE_CITE_GROUP || (i + 1 == n && k)) {
             rc = aegis_module_cite_now() < deadline
-                 ? aegis_module_cite_ask(w, cited, which, k, err)
+                 ? aegis_module_cite_ask(w, cited, which, k, patient, err)
                  : aegis_error_set(err, AEGIS_E_DEADLINE, "the look-ups of a batch took too long");
             k = 0;
         }
@@ -243,7 +256,7 @@ aegis_module_cite(aegis_worker_t *w, const aegis_item_t *const *items,
         }
     }
 
-    rc = aegis_module_cite_all(w, cited, n, &err);
+    rc = aegis_module_cite_all(w, cited, n, AEGIS_MODULE_CITE_MS, 1, &err);
 
     for (i = 0; i < n; i++) {
         if (cited[i].probe == NULL) {
@@ -267,6 +280,47 @@ aegis_module_cite(aegis_worker_t *w, const aegis_item_t *const *items,
     aegis_error_clear(&err);
 
     return cited;
+}
+
+void
+aegis_module_cite_facts(aegis_worker_t *w, const aegis_str_t *tenants, json_t *const *facts,
+    size_t n, int ms)
+{
+    char                  *answer;
+    size_t                 i;
+    json_t                *knowledge;
+    aegis_code_t           rc;
+    aegis_error_t          err = AEGIS_ERROR_INIT;
+    aegis_module_cited_t  *cited;
+
+    cited = calloc(n, sizeof(aegis_module_cited_t));
+    if (cited == NULL) {
+        return;
+    }
+
+    for (i = 0; i < n; i++) {
+        cited[i].tenant = tenants[i];
+        cited[i].probe = aegis_module_cite_question(facts[i]);
+    }
+
+    rc = aegis_module_cite_all(w, cited, n, ms, 0, &err);
+
+    for (i = 0; i < n; i++) {
+        answer = cited[i].probe ? cited[aegis_module_cite_twin(cited, i)].answer : NULL;
+        if (answer && aegis_json_parse(aegis_view(answer), &knowledge, &err) == AEGIS_E_OK) {
+            aegis_module_cite_count(aegis_view(answer));
+            json_object_set_new(facts[i], "knowledge", knowledge);
+        }
+    }
+
+    /* for lack of time is nothing to tell: the planner has more of it */
+    if (rc != AEGIS_E_OK && rc != AEGIS_E_DEADLINE) {
+        aegis_log(AEGIS_LOG_WARN, w->role->name, "knowledge.not_asked", "detail", "%s",
+                  err.detail, NULL);
+    }
+
+    aegis_error_clear(&err);
+    aegis_module_cited_free(cited, n);
 }
 
 void

@@ -413,6 +413,7 @@ aegis_module_init_planner(aegis_worker_t *w, aegis_error_t *err)
     aegis_code_t  rc;
 
     rc = aegis_module_init(w, AEGIS_MODULE_plan, err);
+    aegis_carry_offer_cite(aegis_module_cite_facts);
 
     return rc == AEGIS_E_OK ? aegis_module_templates_init(w, err) : rc;
 }

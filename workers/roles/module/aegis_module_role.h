@@ -89,6 +89,10 @@ aegis_module_cited_t *aegis_module_cite(aegis_worker_t *w, const aegis_item_t *c
     const aegis_pg_row_t *rows, size_t n);
 void aegis_module_cited_free(aegis_module_cited_t *cited, size_t n);
 
+/* aegis_carry_cite_pt */
+void aegis_module_cite_facts(aegis_worker_t *w, const aegis_str_t *tenants,
+    json_t *const *facts, size_t n, int ms);
+
 /* Decide and commit up to AEGIS_MODULE_BATCH commands; sets their codes. */
 aegis_code_t aegis_module_batch(aegis_worker_t *w, aegis_delivery_t *d, size_t n,
     aegis_error_t *err);
