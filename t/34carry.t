@@ -137,8 +137,8 @@ subtest 'a changed setting reaches the one process, whichever role it is for' =>
 };
 
 subtest 'with a knowledge base as well, and its plan quotes' => sub {
-    is($http->write('POST', '/kb/ingest', { title => 'Gearbox overheats', format => 'markdown', source => 'runbook/gearbox',
-        content => "# Gearbox overheats\n\nWhen the gearbox overheats, drain the coolant and restart the gearbox pump.\n" })->status, 202, 'a runbook is taken');
+    is($http->write('POST', '/kb/ingest', { title => 'Gearbox overheats', source => 'runbook/gearbox',
+        body => "# Gearbox overheats\n\nWhen the gearbox overheats, drain the coolant and restart the gearbox pump.\n" })->status, 202, 'a runbook is taken');
     wait_for('it to be read', 60, sub { $pg->one(q{SELECT sum(chunks) FROM aegis.kb_tenant WHERE tenant = 'default'}) && !$pg->one(q{SELECT count(*) FROM aegis.kb_doc WHERE state <> 'READY'}) });
     my %quotes;
     for my $title ('The gearbox overheats', 'qwzx vbnm plmk') {
