@@ -129,7 +129,7 @@ typedef struct {
     float                half[2 * AEGIS_DETECT_SLOTS];   /* a working day's, a weekend's */
     float                week[AEGIS_DETECT_WEEK];
     float                residual[AEGIS_DETECT_SLOTS];   /* mean absolute, of a day */
-    uint8_t              day_n[AEGIS_DETECT_SLOTS];      /* times lived through */
+    uint8_t              day_n[AEGIS_DETECT_SLOTS];      /* times lived through, below 16 */
     uint8_t              half_n[2 * AEGIS_DETECT_SLOTS];
     uint8_t              week_n[AEGIS_DETECT_WEEK];
     uint16_t             slot[AEGIS_DETECT_SEASONS - 1]; /* of the newest point */

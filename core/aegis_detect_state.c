@@ -1,6 +1,7 @@
 /*
  * aegis_detect_state.c: the state of a series as bytes: a head that names version,
- * size and byte order, the state as it is, a checksum.
+ * size and byte order, the state as it is but for its counts of days, which are two
+ * a byte, a checksum: two states with long names have to fit on PostgreSQL's page.
  * Invariant: what comes out of bytes is a state that can be fed, whatever they
  * were; a state of another version, machine or size is no state, and its series
  * learns anew.
@@ -8,9 +9,16 @@
 #include "aegis_detect.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
-#define AEGIS_STATE_VERSION  2
+#define AEGIS_STATE_VERSION  3
+
+/* day_n, half_n and week_n, and what comes after them */
+#define AEGIS_STATE_COUNTS   offsetof(aegis_detect_t, day_n)
+#define AEGIS_STATE_N        (3 * AEGIS_DETECT_SLOTS + AEGIS_DETECT_WEEK)
+#define AEGIS_STATE_REST     (AEGIS_STATE_COUNTS + AEGIS_STATE_N)
+#define AEGIS_STATE_PACKED   (sizeof(aegis_detect_t) - AEGIS_STATE_N / 2)
 
 typedef struct {
     char      magic[4];
@@ -20,8 +28,10 @@ typedef struct {
     uint64_t  sum;
 } aegis_detect_head_t;
 
-_Static_assert(sizeof(aegis_detect_head_t) + sizeof(aegis_detect_t) <= AEGIS_DETECT_BYTES,
+_Static_assert(sizeof(aegis_detect_head_t) + AEGIS_STATE_PACKED <= AEGIS_DETECT_BYTES,
                "a state fits into its limit");
+_Static_assert(offsetof(aegis_detect_t, slot) == AEGIS_STATE_REST && AEGIS_STATE_N % 2 == 0,
+               "the counts of days are one behind the other");
 
 
 static uint64_t
@@ -122,6 +132,9 @@ aegis_detect_sound(const aegis_detect_t *s)
 size_t
 aegis_detect_pack(const aegis_detect_t *s, unsigned char *to)
 {
+    size_t               i;
+    unsigned char       *at;
+    const unsigned char *from;
     aegis_detect_head_t  head;
 
     memset(&head, 0, sizeof(head));
@@ -130,22 +143,32 @@ aegis_detect_pack(const aegis_detect_t *s, unsigned char *to)
     head.size = sizeof(*s);
     head.order = 1;
 
-    memcpy(to + sizeof(head), s, sizeof(*s));
-    head.sum = aegis_detect_sum(to + sizeof(head), sizeof(*s));
+    from = (const unsigned char *) s;
+    at = to + sizeof(head);
+    memcpy(at, from, AEGIS_STATE_COUNTS);
+    at += AEGIS_STATE_COUNTS;
+    for (i = AEGIS_STATE_COUNTS; i < AEGIS_STATE_REST; i += 2) {
+        *at++ = (unsigned char) ((from[i] & 15) << 4 | (from[i + 1] & 15));
+    }
+    memcpy(at, from + AEGIS_STATE_REST, sizeof(*s) - AEGIS_STATE_REST);
+
+    head.sum = aegis_detect_sum(to + sizeof(head), AEGIS_STATE_PACKED);
     memcpy(to, &head, sizeof(head));
 
-    return sizeof(head) + sizeof(*s);
+    return sizeof(head) + AEGIS_STATE_PACKED;
 }
 
 
 int
 aegis_detect_unpack(const unsigned char *from, size_t len, aegis_detect_t *ret)
 {
+    size_t               i;
+    unsigned char       *to;
     aegis_detect_head_t  head;
 
     memset(ret, 0, sizeof(*ret));
 
-    if (from == NULL || len != sizeof(head) + sizeof(*ret)) {
+    if (from == NULL || len != sizeof(head) + AEGIS_STATE_PACKED) {
         return 0;
     }
 
@@ -153,12 +176,20 @@ aegis_detect_unpack(const unsigned char *from, size_t len, aegis_detect_t *ret)
 
     if (memcmp(head.magic, "ADET", 4) != 0 || head.version != AEGIS_STATE_VERSION
         || head.size != sizeof(*ret) || head.order != 1
-        || head.sum != aegis_detect_sum(from + sizeof(head), sizeof(*ret)))
+        || head.sum != aegis_detect_sum(from + sizeof(head), AEGIS_STATE_PACKED))
     {
         return 0;
     }
 
-    memcpy(ret, from + sizeof(head), sizeof(*ret));
+    to = (unsigned char *) ret;
+    from += sizeof(head);
+    memcpy(to, from, AEGIS_STATE_COUNTS);
+    from += AEGIS_STATE_COUNTS;
+    for (i = AEGIS_STATE_COUNTS; i < AEGIS_STATE_REST; i += 2, from++) {
+        to[i] = *from >> 4;
+        to[i + 1] = *from & 15;
+    }
+    memcpy(to + AEGIS_STATE_REST, from, sizeof(*ret) - AEGIS_STATE_REST);
 
     if (!aegis_detect_sound(ret)) {
         memset(ret, 0, sizeof(*ret));

@@ -245,6 +245,20 @@ subtest 'a round ends though there is always one more row' => sub {
     $pg->do('DELETE FROM aegis.metric_1m WHERE resource = ?', $res);
 };
 
+subtest 'a state is written where it was, whatever its names' => sub {
+    my ($res, $metric) = ('urn:k8s:svc:shop/' . new_key('long') . '-x' x 75, 'm' x 60);
+    my $state = sub { return $pg->row(q{SELECT (s.ctid::text::point)[0] AS page, extract(epoch FROM k.mark) AS mark FROM aegis.analyst_state s
+        JOIN aegis.analyst_series k USING (tenant, source, resource, metric, series) WHERE resource = ?}, $res) };
+    my ($first, $then);
+    for my $minutes ([60, 30], [10, 9]) {
+        minutes($res, $metric, @$minutes, '5');
+        $pg->do(q{UPDATE aegis.analyst_mark SET mark = '-infinity' WHERE source = 'metric'});
+        $first = $then;
+        ok(wait_for('its state', 60, sub { $then = $state->(); $then && (!$first || $then->{mark} > $first->{mark}) }), 'it is kept') or return;
+    }
+    is($then->{page}, $first->{page}, 'on the page of the one before: two fit on one');
+};
+
 subtest 'a reload shortens a wait that has begun' => sub {
     my $every = sub ($s) { return $stack->conf_edit('aegis.yaml', sub ($t) { $t =~ s/^analyze:\n(?:  .*\n)*?\K  every_s: \d+/  every_s: $s/mr }, 'analyst') };
     # what was asked for before a reload is answered by the round that follows it; then the wait of an hour begins

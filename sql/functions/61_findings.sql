@@ -329,37 +329,46 @@ BEGIN
 END $$;
 
 -- A pass: {source, from, to, window, max_age, evidence, series: [{tenant, resource, metric,
--- series, mark, state, patience}], findings: […]}. NULL: the mark is another
--- one now, and nothing was done.
-CREATE OR REPLACE FUNCTION aegis.analyst_commit(p_pass json) RETURNS jsonb LANGUAGE plpgsql AS $$
+-- series, mark, patience, size}], findings: […]}; p_states has the states one behind the
+-- other, size bytes each, 0 for none. NULL: the mark is another one now, and nothing
+-- was done. Without p_states each series has its own as hex: a worker of the last version.
+DROP FUNCTION IF EXISTS aegis.analyst_commit(json);
+CREATE OR REPLACE FUNCTION aegis.analyst_commit(p_pass json, p_states bytea DEFAULT NULL)
+RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
-    v_scope  text := aegis.act_for_all();
-    v_source text := p_pass ->> 'source';
-    v_to     timestamptz := (p_pass ->> 'to')::timestamptz;
-    v_out    jsonb;
+    v_scope text := aegis.act_for_all();
+    v       record;
+    v_out   jsonb;
 BEGIN
-    UPDATE aegis.analyst_mark k SET mark = greatest(k.mark, v_to), passes = passes + 1, at = now()
-     WHERE k.source = v_source AND k.mark = (p_pass ->> 'from')::timestamptz;
+    -- its text is read once, not once a member
+    SELECT * INTO v FROM json_to_record(p_pass) AS x(source text, "from" timestamptz, "to" timestamptz,
+        "window" int, max_age int, evidence int, series json, findings json);
+    UPDATE aegis.analyst_mark k SET mark = greatest(k.mark, v."to"), passes = passes + 1, at = now()
+     WHERE k.source = v.source AND k.mark = v."from";
     IF NOT FOUND THEN RETURN NULL; END IF;
 
-    INSERT INTO aegis.analyst_series AS s (tenant, source, resource, metric, series, mark, due)
-    SELECT x.tenant, v_source, x.resource, x.metric, x.series, to_timestamp(x.mark),
-           CASE WHEN x.patience > 0 THEN to_timestamp(x.mark + x.patience) ELSE 'infinity' END
-      FROM json_to_recordset(p_pass -> 'series') AS x(tenant text, resource text, metric text,
-           series bigint, mark double precision, patience double precision)
-        ON CONFLICT (tenant, source, resource, metric, series) DO UPDATE
-       SET mark = excluded.mark, due = excluded.due, missing = false;
+    WITH x AS MATERIALIZED (
+        SELECT i.*, (sum(i.size) OVER (ORDER BY i.ord) - i.size)::int + 1 AS begins FROM ROWS FROM (
+            json_to_recordset(v.series) AS (tenant text, resource text, metric text, series bigint,
+                mark double precision, patience double precision, size int, state text))
+            WITH ORDINALITY AS i(tenant, resource, metric, series, mark, patience, size, state, ord)),
+    known AS (
+        INSERT INTO aegis.analyst_series AS s (tenant, source, resource, metric, series, mark, due)
+        SELECT x.tenant, v.source, x.resource, x.metric, x.series, to_timestamp(x.mark),
+               CASE WHEN x.patience > 0 THEN to_timestamp(x.mark + x.patience) ELSE 'infinity' END FROM x
+            ON CONFLICT (tenant, source, resource, metric, series) DO UPDATE
+           SET mark = excluded.mark, due = excluded.due, missing = false)
     INSERT INTO aegis.analyst_state AS s (tenant, source, resource, metric, series, state)
-    SELECT x.tenant, v_source, x.resource, x.metric, x.series, decode(x.state, 'hex')
-      FROM json_to_recordset(p_pass -> 'series') AS x(tenant text, resource text, metric text,
-           series bigint, state text) WHERE x.state <> ''
+    SELECT x.tenant, v.source, x.resource, x.metric, x.series,
+           CASE WHEN p_states IS NULL THEN decode(x.state, 'hex') ELSE substr(p_states, x.begins, x.size) END
+      FROM x WHERE CASE WHEN p_states IS NULL THEN x.state <> '' ELSE x.size > 0 END
         ON CONFLICT (tenant, source, resource, metric, series) DO UPDATE SET state = excluded.state;
 
     v_out := aegis.findings_put((SELECT coalesce(json_agg(x), '[]') FROM (
-            SELECT x FROM json_array_elements(p_pass -> 'findings') x
+            SELECT x FROM json_array_elements(v.findings) x
              UNION ALL
-            SELECT x FROM json_array_elements(aegis.analyst_missing(v_source, v_to, (p_pass ->> 'max_age')::int)) x) y),
-        (p_pass ->> 'window')::int, (p_pass ->> 'evidence')::int);
+            SELECT x FROM json_array_elements(aegis.analyst_missing(v.source, v."to", v.max_age)) x) y),
+        v."window", v.evidence);
     IF (v_out ->> 'opened')::int > 0 THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
     RETURN v_out;
 END $$;

@@ -8,6 +8,7 @@
  */
 #include "aegis_analyst.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,35 +172,34 @@ aegis_analyst_count(aegis_analyst_t *a, const aegis_pg_t *pg, int n)
     return 1 + more;
 }
 
-/* The rows that were read as the parameter of the commit. NULL: no memory. */
+/* The rows that were read as the parameter of the commit; pass has the rest of it.
+ * NULL: no memory. */
 static json_t *
 aegis_analyst_look(aegis_analyst_t *a, aegis_worker_t *w, const char *source, int n,
-    long *ret_points)
+    aegis_analyst_pass_t *pass)
 {
     int                    i, ok;
     json_t                *doc, *series, *findings;
     aegis_pg_t            *pg;
     aegis_analyst_row_t    row;
-    aegis_analyst_pass_t   pass;
 
     pg = w->pg;
     series = json_array();
     findings = json_array();
-    memset(&pass, 0, sizeof(pass));
-    pass.rules = a->rules;
-    pass.now = (double) aegis_analyst_now(CLOCK_REALTIME) / 1000;
-    pass.max_age = (double) aegis_conf_int(w->conf, "analyze.max_age_s");
+    pass->rules = a->rules;
+    pass->now = (double) aegis_analyst_now(CLOCK_REALTIME) / 1000;
+    pass->max_age = (double) aegis_conf_int(w->conf, "analyze.max_age_s");
+    pass->states = n <= INT_MAX / AEGIS_DETECT_BYTES ? malloc((size_t) n * AEGIS_DETECT_BYTES) : NULL;
 
-    for (i = 0, ok = 1; i < n && ok; i++) {
+    for (i = 0, ok = pass->states != NULL; i < n && ok; i++) {
         row = (aegis_analyst_row_t) {
             source, aegis_pg_value(pg, i, 2), aegis_pg_value(pg, i, 3),
             aegis_pg_value(pg, i, 4), aegis_pg_value(pg, i, 5), aegis_pg_value(pg, i, 6),
             aegis_pg_value(pg, i, 7), aegis_pg_value(pg, i, 8)
         };
-        ok = row.tenant == NULL || aegis_analyst_series(&pass, &row, series, findings);
+        ok = row.tenant == NULL || aegis_analyst_series(pass, &row, series, findings);
     }
 
-    *ret_points = pass.points;
     doc = json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:o, s:o}", "source", source,
         "from", aegis_pg_value(pg, 0, 0), "to", aegis_pg_value(pg, 0, 1),
         "window", (json_int_t) aegis_conf_int(w->conf, "analyze.group_window_s"),
@@ -263,17 +263,37 @@ aegis_analyst_sized(aegis_analyst_t *a, size_t source, long points)
              : *slice;
 }
 
+/* States, findings and mark at once; takes text. */
+static aegis_code_t
+aegis_analyst_write(aegis_worker_t *w, char *text, const aegis_analyst_pass_t *pass,
+    int *ret_rows, aegis_error_t *err)
+{
+    int            lengths[2];
+    const char    *params[2];
+    aegis_code_t   rc;
+
+    params[0] = text;
+    params[1] = (const char *) pass->states;
+    lengths[0] = -1;
+    lengths[1] = (int) pass->states_len;
+    rc = AEGIS_FP(analyst_after_find, "analyst") ? AEGIS_E_UNAVAILABLE
+         : aegis_pg_sql_binary(w->pg, AEGIS_SQL_ANALYST_COMMIT, 2, params, lengths, ret_rows, err);
+    free(text);
+
+    return AEGIS_FP(analyst_after_open, "analyst") ? AEGIS_E_UNKNOWN_OUTCOME : rc;
+}
+
 /* One slice of a source. 1: there was one, so there may be more; -1: it failed. */
 static int
 aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source)
 {
-    int             n, done;
-    long            points;
-    char            settle[24], slice[24], *text;
-    json_t         *doc;
-    const char     *params[4];
-    aegis_code_t    rc;
-    aegis_error_t   err = AEGIS_ERROR_INIT;
+    int                    n, done;
+    char                   settle[24], slice[24], *text;
+    json_t                *doc;
+    const char            *params[4];
+    aegis_code_t           rc;
+    aegis_error_t          err = AEGIS_ERROR_INIT;
+    aegis_analyst_pass_t   pass;
 
     snprintf(settle, sizeof(settle), "%lld",
              (long long) aegis_conf_int(w->conf, "analyze.settle_s"));
@@ -292,30 +312,27 @@ aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source)
         return 0;
     }
 
-    points = 0;
-    doc = aegis_analyst_look(a, w, params[0], n, &points);
+    memset(&pass, 0, sizeof(pass));
+    doc = aegis_analyst_look(a, w, params[0], n, &pass);
     aegis_pg_clear(w->pg);
     rc = doc ? aegis_analyst_place(a, w, doc, &err) : AEGIS_E_OK;
     text = doc && rc == AEGIS_E_OK ? aegis_json_text(doc) : NULL;
     json_decref(doc);
     if (rc != AEGIS_E_OK) {
+        free(pass.states);
         aegis_analyst_trouble(a, "place-failed", &err);
         return -1;
     }
     if (text == NULL) {
+        free(pass.states);
         aegis_error_set(&err, AEGIS_E_INTERNAL, "no memory for a pass");
         aegis_analyst_trouble(a, "look-failed", &err);
         a->slice[source] = 300;
         return -1;
     }
 
-    params[0] = text;
-    rc = AEGIS_FP(analyst_after_find, "analyst") ? AEGIS_E_UNAVAILABLE
-         : aegis_pg_sql(w->pg, AEGIS_SQL_ANALYST_COMMIT, 1, params, &n, &err);
-    free(text);
-    if (AEGIS_FP(analyst_after_open, "analyst")) {
-        rc = AEGIS_E_UNKNOWN_OUTCOME;
-    }
+    rc = aegis_analyst_write(w, text, &pass, &n, &err);
+    free(pass.states);
     if (rc != AEGIS_E_OK) {
         aegis_analyst_trouble(a, "commit-failed", &err);
         return -1;
@@ -326,8 +343,8 @@ aegis_analyst_pass(aegis_analyst_t *a, aegis_worker_t *w, size_t source)
     aegis_pg_clear(w->pg);
     if (done) {
         aegis_metric_add(a->passes, 1);
-        aegis_metric_add(a->points, (double) points);
-        aegis_analyst_sized(a, source, points);
+        aegis_metric_add(a->points, (double) pass.points);
+        aegis_analyst_sized(a, source, pass.points);
     }
 
     return 1;

@@ -30,12 +30,15 @@ typedef struct {
     const char  *info;              /* json of a log pattern, or NULL */
 } aegis_analyst_row_t;
 
-/* How old a finding may be to open a case. */
+/* How old a finding may be to open a case; and the states that come out of it, one
+ * behind the other: AEGIS_DETECT_BYTES a row are there. */
 typedef struct {
     const aegis_detect_rules_t  *rules;
     double                       now;
     double                       max_age;
     long                         points;        /* counted */
+    unsigned char               *states;
+    size_t                       states_len;
 } aegis_analyst_pass_t;
 
 /* The series as it is after its points, and what was found; into arrays. 0: no

@@ -49,22 +49,6 @@ aegis_analyst_load(const char *hex, aegis_detect_t *s)
     (void) aegis_detect_unpack(bytes, n, s);
 }
 
-static json_t *
-aegis_analyst_store(const aegis_detect_t *s)
-{
-    size_t         i, n;
-    char           hex[2 * AEGIS_DETECT_BYTES + 1];
-    unsigned char  bytes[AEGIS_DETECT_BYTES];
-
-    n = aegis_detect_pack(s, bytes);
-    for (i = 0; i < n; i++) {
-        hex[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
-        hex[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
-    }
-
-    return json_stringn(hex, 2 * n);
-}
-
 /* "epoch:avg:max:p95" at *p; 1: a point, 0: one without the value that is looked
  * at, -1: the end. */
 static int
@@ -343,6 +327,7 @@ int
 aegis_analyst_series(aegis_analyst_pass_t *pass, const aegis_analyst_row_t *row,
     json_t *series, json_t *findings)
 {
+    size_t               size;
     double               last, patience;
     json_t              *info, *item;
     aegis_detect_t       s;
@@ -359,10 +344,12 @@ aegis_analyst_series(aegis_analyst_pass_t *pass, const aegis_analyst_row_t *row,
     /* a pattern that is not seen any more is not missed */
     patience = rule.ignore || strcmp(row->source, "log") == 0 ? 0
                : aegis_detect_patience(&s, &rule);
-    item = json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:o}", "tenant", row->tenant,
+    size = rule.ignore ? 0 : aegis_detect_pack(&s, pass->states + pass->states_len);
+    pass->states_len += size;
+    item = json_pack("{s:s, s:s, s:s, s:I, s:f, s:f, s:I}", "tenant", row->tenant,
         "resource", row->resource, "metric", row->metric,
         "series", (json_int_t) strtoll(row->series, NULL, 10), "mark", last,
-        "patience", patience, "state", rule.ignore ? json_string("") : aegis_analyst_store(&s));
+        "patience", patience, "size", (json_int_t) size);
 
     return item && json_array_append_new(series, item) == 0;
 }
