@@ -170,7 +170,7 @@ bench-gate: all ## how long the gatekeeper takes to decide
 bench-detect: tools ## the detectors: time for a point of 1000 series x 30 days, reports of nothing, anomalies found
 	@$(B)/t/tools/detect_bench time 1000 30
 	@for step in 60 300 3600; do $(B)/t/tools/detect_bench rate $$step 14 8; done
-	@$(B)/t/tools/detect_find 60 3 14; $(B)/t/tools/detect_find 300 7 28; $(B)/t/tools/detect_find 3600 21 28
+	@$(B)/t/tools/detect_find 60 3 14; $(B)/t/tools/detect_find 300 7 28; $(B)/t/tools/detect_find 3600 21 28; $(B)/t/tools/detect_find 300 7 28 poisoned
 bench-analyst: all ## the analyst from PostgreSQL to findings, SERIES= DAYS=
 	@B="$(abspath $(B))" SERIES="$(SERIES)" DAYS="$(DAYS)" perl -It/lib t/bench/analyst.pl
 bench-findings: all ## ten thousand related findings by statements of SIZE (1000), under the workers' statement_timeout

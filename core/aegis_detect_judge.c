@@ -13,6 +13,8 @@
 #define AEGIS_DETECT_STRANGE   1.25     /* a season says less of days of another kind */
 #define AEGIS_DETECT_BUDGET    0.002    /* reports of one detector on noise, a day */
 #define AEGIS_DETECT_LEAST     4.5      /* of a limit that follows from it */
+#define AEGIS_DETECT_RARE      3.0      /* counts below are rare: Poisson's law bounds their scores */
+#define AEGIS_DETECT_MANY      60.0     /* a count that needs no bound */
 #define AEGIS_DETECT_STUCK     0.3      /* a repeat is never taken for rarer */
 
 /* detectors with a tail, in the order of aegis_detect_t.tail */
@@ -200,6 +202,53 @@ aegis_detect_limit(const aegis_detect_t *s, const aegis_detect_rule_t *rule)
 }
 
 
+/*
+ * The most that a count of a rare thing can score: how rare so many are where it
+ * happens as often as here. Their few distinct values look like a light tail
+ * to a fit, so that three at once would be taken for rarer than they are.
+ */
+static double
+aegis_detect_counts(const aegis_detect_t *s, const aegis_detect_tail_t *tail, double v,
+    double expected)
+{
+    double  mean, score, k;
+
+    /* of zeros and a few ones the level knows only the zeros, what exceeds it both */
+    mean = ((double) tail->side[0].k + 0.5) / ((double) tail->n + 10);
+    mean = fmax(fmax(s->level[1], expected), mean);
+    if (s->whole < 0.99 || v != trunc(v) || v <= mean || v > AEGIS_DETECT_MANY
+        || mean > AEGIS_DETECT_RARE)
+    {
+        return AEGIS_DETECT_MAX;
+    }
+
+    /* the first of what is left of the sum, times a geometric series above the rest */
+    score = mean / log(10) + log10(1 - mean / (v + 1));
+    for (k = 1; k <= v; k++) {
+        score -= log10(mean / k);
+    }
+
+    return score > 0 ? score : 0;
+}
+
+
+/* The same for the i-th detector; a fall is as rare as what it falls from. */
+static double
+aegis_detect_most(const aegis_detect_t *s, int i, const aegis_detect_look_t *look)
+{
+    int  down;
+
+    down = look->z[i] < 0;
+    if (i == 4 && down) {
+        return aegis_detect_counts(s, &s->tail[i], s->v, look->v);
+    }
+
+    return (i < 2 || i == 4) && !down
+           ? aegis_detect_counts(s, &s->tail[i], look->v, look->v - look->deviation[i])
+           : AEGIS_DETECT_MAX;
+}
+
+
 void
 aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
     const aegis_detect_look_t *look, aegis_detect_result_t *ret)
@@ -225,7 +274,8 @@ aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
         }
 
         side = look->z[i] < 0;
-        score = aegis_detect_tail_score(tail, aegis_detect_of[i], fabs(look->z[i]), side);
+        score = fmin(aegis_detect_tail_score(tail, aegis_detect_of[i], fabs(look->z[i]), side),
+                     aegis_detect_most(s, i, look));
 
         if ((side && rule->direction > 0 && i != 5) || (!side && rule->direction < 0 && i != 5)
             || (i != 5 && fabs(look->deviation[i])

@@ -1,7 +1,8 @@
 /*
  * detect_find.c: what the detectors find at default settings, in every family of
  * t/unit/aegis_detect_series.h. detect_find STEP_S DAYS N: after so many days of
- * learning each anomaly is put into N series of each family that can show it. Its
+ * learning each anomaly is put into N series of each family that can show it. With a
+ * fourth argument, poisoned, there were two incidents already while it learned. Its
  * window is the anomaly and LATE points after. A line of JSON for each pair: the
  * part that was reported in the window, points until then (median), and reports
  * of nothing, a series-day, from the window's end on for a day, or a hundred points.
@@ -49,6 +50,12 @@ static const harm_t  harms[] = {
 };
 
 #define HARMS  (sizeof(harms) / sizeof(harms[0]))
+
+/* what happens at a half and at three quarters of the days of learning */
+static const harm_t  incidents[] = {
+    { "60 points, 10 units", 60, 10, ADD },
+    { "noise of 8 units for 30 points", 30, 8, SPREAD },
+};
 
 /* What a family shows: noise, so that its unit means something (1), a season of the
  * day that is larger than its noise (2), one that is shorter than a day (4). Zero is
@@ -175,10 +182,13 @@ step_on(run_t *run, const harm_t *h, long k, double *stuck)
 
 
 static run_t
-learned(size_t f, int n, double step, int days)
+learned(size_t f, int n, double step, int days, int poisoned)
 {
-    run_t   run;
-    double  stuck;
+    int            alarm;
+    long           k, at, points;
+    run_t          run;
+    double         stuck, until;
+    const harm_t  *h;
 
     memset(&run, 0, sizeof(run));
     run.f = f;
@@ -190,9 +200,14 @@ learned(size_t f, int n, double step, int days)
     run.sign = (shows[f] & 32) || series_uniform(&run.chance) < 0.5 ? 1 : -1;
     run.sign = f == 31 ? -1 : run.sign;
     aegis_detect_rule_init(&run.rule);
-    stuck = run.t + 86400 * (days + series_uniform(&run.chance));
-    while (run.t < stuck) {
-        run.alarms += step_on(&run, NULL, 0, &stuck);
+    until = run.t + 86400 * (days + series_uniform(&run.chance));
+    points = (long) (86400 / step * days);
+    for (k = 0, stuck = 0; run.t < until; k++) {
+        h = k < points * 5 / 8 ? &incidents[0] : &incidents[1];
+        at = k - (h == incidents ? points / 2 : points * 3 / 4);
+        h = poisoned && can_show(f, h->how) && at >= 0 && at < h->points ? h : NULL;
+        alarm = step_on(&run, h, at, &stuck);
+        run.alarms += alarm && h == NULL;
     }
 
     return run;
@@ -236,7 +251,7 @@ say(const char *harm, const char *family, double step, int tried, double *delay,
 
 
 static void
-find(double step, int days, int n)
+find(double step, int days, int n, int poisoned)
 {
     int            i, d, found[HARMS][SERIES_N];
     long           after[HARMS][SERIES_N], late, before;
@@ -251,7 +266,7 @@ find(double step, int days, int n)
 
     for (f = 0; f < SERIES_N; f++) {
         for (i = 0, before = 0; i < n; i++) {
-            run = learned(f, 5000 + i, step, days);
+            run = learned(f, 5000 + i, step, days, poisoned);
             before += run.alarms;
             for (h = 0; h < HARMS; h++) {
                 if (can_show(f, harms[h].how)) {
@@ -281,12 +296,12 @@ main(int argc, char **argv)
 {
     int  n;
 
-    n = argc == 4 ? atoi(argv[3]) : 0;
+    n = argc == 4 || (argc == 5 && strcmp(argv[4], "poisoned") == 0) ? atoi(argv[3]) : 0;
     if (n < 1 || n > MOST || atof(argv[1]) <= 0) {
-        fprintf(stderr, "usage: detect_find STEP_S DAYS N (1 to %d)\n", MOST);
+        fprintf(stderr, "usage: detect_find STEP_S DAYS N (1 to %d) [poisoned]\n", MOST);
         return 2;
     }
-    find(atof(argv[1]), atoi(argv[2]), n);
+    find(atof(argv[1]), atoi(argv[2]), n, argc == 5);
 
     return 0;
 }
