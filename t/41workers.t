@@ -121,6 +121,28 @@ subtest 'poison' => sub {
         'a module buries what it cannot read too');
 };
 
+subtest 'what fails while nothing can be written is not given up' => sub {
+    my $undo = $stack->conf_edit('aegis.yaml', sub ($y) { "$y\nretry:\n  max_deliveries: 3\n" }, 'fsm');
+    my $c = Aegis::Case->create($http, mode => 'manual')->drive('ANALYZING');
+    my $count = sub ($outcome) { $stack->metric('fsm', 'aegis_messages_total', qq{outcome="$outcome"}) // 0 };
+    my ($void, $retry) = map { $count->($_) } qw(unavailable retry);
+    # as PostgreSQL refuses what has no room, while the connection stays
+    $pg->do(q{CREATE FUNCTION public.t_full() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$});
+    $pg->do('CREATE TRIGGER t_full BEFORE INSERT ON aegis.case_timeline EXECUTE FUNCTION public.t_full()');
+    my $id = $stack->publish_fact('evt.analysis.findings.v1', case_id => $c->id, version => 2);
+    ok(wait_for('more failures than are allowed', 60, sub { $count->('unavailable') >= $void + 4 }), 'a full disk: each try fails');
+    my $held = $pg->connect;
+    $held->begin_work;
+    $held->do('SELECT FROM aegis.ops_case WHERE case_id = ? FOR UPDATE', undef, $c->id);
+    $pg->do($_) for 'DROP TRIGGER t_full ON aegis.case_timeline', 'DROP FUNCTION public.t_full()';
+    ok(wait_for('a failure of its own', 60, sub { $count->('retry') > $retry || @{ letters($id) } }), 'then its case is held by somebody');
+    is_deeply(letters($id), [], 'it is no dead letter');
+    $held->rollback;
+    ok($c->wait_state('PLANNING', 60), 'and acts when it can');
+    $undo->();
+};
+
 subtest 'a dead letter can be sent again' => sub {
     my $case_id = uuid;
     my $id = $stack->publish_fact('evt.analysis.failed.v1', case_id => $case_id, version => 2, data => { reason => 'second chance' });

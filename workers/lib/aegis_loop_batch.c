@@ -149,6 +149,18 @@ aegis_loop_bury(aegis_loop_t *loop, aegis_delivery_t *d, aegis_code_t code,
     return rc;
 }
 
+/*
+ * Has it failed often enough by itself? While nothing could be said about any
+ * message (a disk that is full), the bus counted deliveries all the same: what
+ * comes within the time that so many of them take is not given up.
+ */
+static int
+aegis_loop_hopeless(aegis_loop_t *loop, const aegis_delivery_t *d, int max)
+{
+    return d->raw->deliveries >= max && aegis_loop_now() >= loop->void_until;
+}
+
+
 static void
 aegis_loop_settle(aegis_loop_t *loop, aegis_delivery_t *d)
 {
@@ -162,7 +174,7 @@ aegis_loop_settle(aegis_loop_t *loop, aegis_delivery_t *d)
     snprintf(reason, sizeof(reason), "%s", d->reason[0] ? d->reason
              : aegis_error_def(d->code)->title);
 
-    if (verdict == AEGIS_VERDICT_RETRY && d->raw->deliveries >= max) {
+    if (verdict == AEGIS_VERDICT_RETRY && aegis_loop_hopeless(loop, d, max)) {
         snprintf(reason, sizeof(reason), "given up after %d deliveries: %s",
                  d->raw->deliveries, d->reason[0] ? d->reason
                  : aegis_error_def(d->code)->title);
@@ -300,6 +312,11 @@ aegis_loop_batch(aegis_loop_t *loop, size_t n, aegis_error_t *err)
         if (AEGIS_FP(consumer_after_commit, loop->w.role->name)) {
             rc = AEGIS_E_UNAVAILABLE;
         }
+    }
+
+    if (rc != AEGIS_E_OK) {
+        loop->void_until = aegis_loop_now() + (int64_t) AEGIS_LOOP_NAK_MAX
+                           * aegis_conf_int(loop->w.conf, "retry.max_deliveries");
     }
 
     for (i = 0; i < n; i++) {

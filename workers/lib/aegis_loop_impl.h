@@ -31,6 +31,7 @@ struct aegis_loop_s {
     int64_t              beat;          /* atomic: when it was last seen alive */
     int                  bus_delay;     /* ms, grows while the bus is away */
     int                  db_delay;
+    int64_t              void_until;    /* deliveries up to then say nothing of a message */
     size_t               burst;         /* messages of the last batch */
 
     aegis_bus_msg_t      raw[AEGIS_LOOP_BATCH];
