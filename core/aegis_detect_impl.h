@@ -49,7 +49,7 @@ typedef enum {
 double aegis_detect_tail_score(const aegis_detect_tail_t *tail, aegis_detect_of_t of,
     double z, int side);
 
-/* Learn z; weight below 1 for what was reported. */
+/* Learn z; weight below 1 for what lasted while it was reported. */
 void aegis_detect_tail_learn(aegis_detect_tail_t *tail, aegis_detect_of_t of, double z,
     double weight);
 

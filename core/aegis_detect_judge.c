@@ -16,6 +16,10 @@
 #define AEGIS_DETECT_RARE      3.0      /* counts below are rare: Poisson's law bounds their scores */
 #define AEGIS_DETECT_MANY      60.0     /* a count that needs no bound */
 #define AEGIS_DETECT_STUCK     0.3      /* a repeat is never taken for rarer */
+#define AEGIS_DETECT_HALF      0.5      /* of the limit: from here on a report stays open */
+#define AEGIS_DETECT_BRIEF     11       /* points until what is reported is an incident */
+#define AEGIS_DETECT_FADING    0.3      /* how fast something brief teaches less, a point */
+#define AEGIS_DETECT_LESSON    0.2      /* of an incident, by how long it lasted */
 
 /* detectors with a tail, in the order of aegis_detect_t.tail */
 static const aegis_detect_kind_t  aegis_detect_tails[AEGIS_DETECT_TAILS] = {
@@ -102,6 +106,14 @@ aegis_detect_repeats(aegis_detect_t *s, const aegis_detect_rule_t *rule, double 
 
 /* --- when to report */
 
+/* A tail that few points made is no proof. */
+static double
+aegis_detect_proof(const aegis_detect_tail_t *tail, double score)
+{
+    return score / (1 + AEGIS_DETECT_YOUNG / ((double) tail->n + 1));
+}
+
+
 /* Is detector i to report now? Keeps count of when it clears. */
 static int
 aegis_detect_due(aegis_detect_tail_t *tail, const aegis_detect_rule_t *rule,
@@ -114,7 +126,7 @@ aegis_detect_due(aegis_detect_tail_t *tail, const aegis_detect_rule_t *rule,
 
     if (tail->peak > 0) {
         tail->held = (uint16_t) (tail->held < 60000 ? tail->held + 1 : tail->held);
-        tail->quiet = (uint16_t) (score >= limit / 2 ? 0 : tail->quiet + 1);
+        tail->quiet = (uint16_t) (score >= AEGIS_DETECT_HALF * limit ? 0 : tail->quiet + 1);
 
         if (tail->quiet >= rule->clear_samples) {
             tail->peak = 0;
@@ -138,13 +150,36 @@ aegis_detect_due(aegis_detect_tail_t *tail, const aegis_detect_rule_t *rule,
 
 
 /*
- * Learn a deviation. What is not reported is learned some points later and not
- * at all when a report comes in between, so that an anomaly that begins slowly
- * does not make itself usual.
+ * The tail learns what waited. What belongs to an open report counts the less the
+ * longer it was open: something brief that comes again and again is how the series
+ * is, but an incident that lasted would hide those after it.
+ */
+static void
+aegis_detect_teach(aegis_detect_tail_t *tail, int i, double z, double limit)
+{
+    double  weight, score, past;
+
+    weight = aegis_detect_shares[i];
+    score = aegis_detect_tail_score(tail, aegis_detect_of[i], fabs(z), z < 0);
+
+    if (tail->peak > 0 && aegis_detect_proof(tail, score) >= AEGIS_DETECT_HALF * limit) {
+        past = (double) tail->held - AEGIS_DETECT_WAIT;
+        weight *= past <= AEGIS_DETECT_BRIEF ? 1 / (1 + AEGIS_DETECT_FADING * fmax(past, 0))
+                  : AEGIS_DETECT_LESSON / (1 + past);
+    }
+
+    aegis_detect_tail_learn(tail, aegis_detect_of[i], z, weight);
+}
+
+
+/*
+ * Learn a deviation, some points later. A report that begins takes what came just
+ * before with it, so that an anomaly that begins slowly does not make itself usual;
+ * what is reported (it is due, or not over) and no longer brief takes its own.
  */
 static void
 aegis_detect_remember(aegis_detect_t *s, int i, const aegis_detect_look_t *look,
-    int reported)
+    int reported, double limit)
 {
     int                   k;
     double                share, most, deviation, usual;
@@ -167,19 +202,14 @@ aegis_detect_remember(aegis_detect_t *s, int i, const aegis_detect_look_t *look,
         most = 4 * (usual + (i == 5 ? 0.05 : look->floor));
         k = (int) (s->n % AEGIS_DETECT_WAIT);
 
-        /* neighbours share most of what they are made of: together they are one */
-        if (reported) {
-            aegis_detect_tail_learn(tail, aegis_detect_of[i], look->z[i],
-                                    aegis_detect_shares[i] * 0.2
-                                    / (1 + (double) tail->held * aegis_detect_shares[i]));
+        if (reported && (tail->held == 0 || tail->held == AEGIS_DETECT_BRIEF + 1)) {
             memset(tail->wait, 0, sizeof(tail->wait));
-        } else {
-            if (tail->wait[k] != 0) {
-                aegis_detect_tail_learn(tail, aegis_detect_of[i],
-                                        (double) tail->wait[k], aegis_detect_shares[i]);
-            }
-            tail->wait[k] = (float) (look->z[i] != 0 ? look->z[i] : 1e-9);
+
+        } else if (tail->wait[k] != 0) {
+            aegis_detect_teach(tail, i, (double) tail->wait[k], limit);
         }
+
+        tail->wait[k] = (float) (look->z[i] != 0 ? look->z[i] : 1e-9);
     }
 
     tail->scale += (float) (share * ((deviation < most ? deviation : most) - usual));
@@ -253,7 +283,7 @@ void
 aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
     const aegis_detect_look_t *look, aegis_detect_result_t *ret)
 {
-    int                   i, side, due, best;
+    int                   i, side, due, best, reported;
     double                score, limit, top;
     aegis_detect_tail_t  *tail;
 
@@ -266,7 +296,7 @@ aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
         tail = &s->tail[i];
 
         if (!look->has[i] || tail->warm < AEGIS_DETECT_WARM) {
-            aegis_detect_remember(s, i, look, 0);
+            aegis_detect_remember(s, i, look, 0, limit);
             continue;
         }
         if (rule->off & (1u << aegis_detect_tails[i])) {
@@ -284,8 +314,7 @@ aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
             score = 0;
         }
 
-        /* a tail that few points made is no proof */
-        score /= 1 + AEGIS_DETECT_YOUNG / ((double) tail->n + 1);
+        score = aegis_detect_proof(tail, score);
         score /= look->strange && (i == 2 || i == 3) ? AEGIS_DETECT_STRANGE : 1;
         ret->by_kind[aegis_detect_tails[i]] = score;
 
@@ -299,7 +328,8 @@ aegis_detect_judge(aegis_detect_t *s, const aegis_detect_rule_t *rule,
             best = i;
         }
 
-        aegis_detect_remember(s, i, look, score >= limit && !ret->learning);
+        reported = score >= limit || (tail->peak > 0 && score >= AEGIS_DETECT_HALF * limit);
+        aegis_detect_remember(s, i, look, reported && !ret->learning, limit);
     }
 
     if (best < 0) {

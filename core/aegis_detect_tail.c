@@ -6,7 +6,7 @@
  * neighbours are made of the same points; no wild point counts much in them, so that
  * theirs is nearly a normal distribution's, whatever the noise.
  * Invariant: with little seen the prior rules, which asks for much more than a
- * series that is known asks for; what was reported is learned with little weight.
+ * series that is known asks for; what lasted while it was reported weighs little.
  */
 #include "aegis_detect_impl.h"
 
