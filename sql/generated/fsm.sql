@@ -67,7 +67,7 @@ BEGIN
         ('misdirected', 421, 'The request is for another server', 'Open a connection to the host that the request is for.'),
         ('precondition-required', 428, 'The request must be conditional', 'Send If-Match with the ETag of the case that you decided on.'),
         ('headers-too-large', 431, 'The header fields are too large', 'Send fewer or shorter headers.'),
-        ('not-implemented', 501, 'A part of the request is not implemented', 'Use a method that the resource allows.'),
+        ('not-implemented', 501, 'A part of the request is not implemented', 'Use a method that the resource allows, and no transfer coding but chunked.'),
         ('http-version-not-supported', 505, 'This version of HTTP is not supported', 'Use HTTP/1.1 or HTTP/2.'),
         ('idempotency-key-in-flight', 409, 'A request with this key is still running', 'Wait as Retry-After says and send the same request again.'),
         ('idempotency-key-reused', 422, 'The key was used for another request', 'Use a new Idempotency-Key for a new request.'),
