@@ -115,6 +115,28 @@ subtest 'a refusal reads its key, not the ledger' => sub {
     cmp_ok($n, '<', 20, "20000 keys of the same principal are not looked through: $n rows read");
 };
 
+subtest 'a fresh case is read, not what its tenant has had planned' => sub {
+    # planned on tables that nobody has analyzed yet, as on the first day
+    my $young = Aegis::Pg->new(name => 'young');
+    $young->load_schema;
+    my $w = $young->connect(user => 'aegis_worker');
+    my $id = uuid;
+    my ($r) = Aegis::Sql::call($w, 'CASE_CREATE', { tenant => 'acme', case_id => $id, mode => 'auto', title => 'fresh' });
+    is($r->{status}, 201, 'a case is new');
+    my $load = sub { Aegis::Sql::call($w, 'WAY_LOAD', { tenant => 'acme', case_id => $id, fact_version => 1, module => 'way:' }) };
+    $load->() for 1 .. 8;
+    $young->do(q{INSERT INTO aegis.plan_proposed (tenant, case_id, revision, plan_id, for_version, hash, complete, plan, created_by)
+        SELECT 'acme', md5('planned' || g)::uuid, 1, md5('plan' || g)::uuid, 3, '', true, '{}', 'tester' FROM generate_series(1, 20000) g});
+    my $count = sub { ($w->selectrow_array(q{SELECT coalesce(sum(idx_tup_fetch + seq_tup_read), 0) FROM pg_stat_xact_user_tables WHERE schemaname = 'aegis'}))[0] };
+    $w->begin_work;
+    my $before = $count->();
+    ($r) = $load->();
+    my $n = $count->() - $before;
+    $w->rollback;
+    is($r->{version}, 1, 'and is found');
+    cmp_ok($n, '<', 50, "20000 plans of other cases are not looked through: $n rows read");
+};
+
 subtest 'a page of cases reads a page of cases' => sub {
     my $g = $pg->connect(user => 'aegis_gateway');
     my %want = (

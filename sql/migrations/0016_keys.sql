@@ -1,0 +1,12 @@
+-- Keys of artefacts begin with what differs, as README's rule 4 has it. With the tenant
+-- in front, an index of ids was as good as the primary key to a planner that had seen
+-- the tables empty: `tenant = … AND case_id = …` read all plans that the tenant had
+-- ever had, for each new case.
+--
+-- Writers wait while an index is built: seconds for millions of rows. Who cannot have
+-- that makes the four with CREATE UNIQUE INDEX CONCURRENTLY before the upgrade.
+CREATE UNIQUE INDEX IF NOT EXISTS plan_proposed_plan ON aegis.plan_proposed (plan_id, tenant);
+CREATE UNIQUE INDEX IF NOT EXISTS exec_run_exec ON aegis.exec_run (exec_id, tenant);
+CREATE UNIQUE INDEX IF NOT EXISTS verify_run_verify ON aegis.verify_run (verify_id, tenant);
+CREATE INDEX IF NOT EXISTS verify_checkpoint_verify ON aegis.verify_checkpoint (verify_id, evaluation, tenant);
+DROP INDEX aegis.plan_proposed_id, aegis.exec_run_id, aegis.verify_run_id, aegis.verify_checkpoint_run;
