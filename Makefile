@@ -175,7 +175,12 @@ bench-analyst: all ## the analyst from PostgreSQL to findings, SERIES= DAYS=
 	@B="$(abspath $(B))" SERIES="$(SERIES)" DAYS="$(DAYS)" perl -It/lib t/bench/analyst.pl
 bench-findings: all ## ten thousand related findings by statements of SIZE (1000), under the workers' statement_timeout
 	@FINDINGS="$(or $(SIZE),1000)" $(MAKE) --no-print-directory test-built T=t/49findings.t V=1
-bench-loop: all $(LOAD) $(if $(PEERS),$(PEERS_BIN)) ## measure the whole loop, with all workers, at 1, 16 and 64 cases at once; PEERS=1: pg-boss and DBOS beside it
+LOOP := $(B)/t/bench/loop/loop
+$(LOOP): t/bench/loop/loop.c
+	@mkdir -p $(@D)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $< -o $@ $(LDFLAGS)
+bench-loop: all $(LOOP) $(if $(PEERS),$(PEERS_BIN)) ## measure the whole loop, with all workers, at 1, 16 and 64 cases at once; PEERS=1: pg-boss and DBOS beside it
 	@B="$(abspath $(B))" ROUNDS="$(ROUNDS)" PEERS="$(PEERS)" perl -It/lib t/bench/loop.pl
 $(PEERS_BIN): $(wildcard t/bench/peers/*)
 	@mkdir -p $(@D)

@@ -64,16 +64,17 @@ subtest 'the planner could not make a plan' => sub {
 };
 
 subtest 'a plan that is not complete' => sub {
+    my $go_on = $stack->hold('planner');
     my $planner = $stack->pid('planner');
-    kill 'STOP', $planner;
     my $c = Aegis::Case->create($http);
     ok($c->wait_state('PLANNING'), 'while the planner sleeps a case waits in PLANNING');
     my $p = $c->post('/plan/generate', plan => Aegis::Case::echo_plan(rollback => undef, verify => undef));
     is_deeply($p->json->{missing}, ['rollback', 'verify'], 'and gets half a plan')
         or diag(join "\n", $p->brief, slurp("/proc/$planner/status") =~ /^(State:.*)/m, 'the planner is now ' . ($stack->pid('planner') // 'gone') . ", held: $planner",
-            map { "$_->{created_at} $_->{version} $_->{kind} " . ($_->{event} // '') . " $_->{actor}" } $c->timeline);
+            map { "$_->{created_at} $_->{version} $_->{kind} " . ($_->{event} // '') . " $_->{actor}" } $c->timeline,
+            substr slurp($stack->run_dir . '/log/planner.log'), -3000);
     my $t = parked_by($c, 'force_park', qr/plan/);
-    kill 'CONT', $planner;
+    $go_on->();
     like($t->{reason}, qr/revision 1 lacks rollback and verify/, 'the reason names what is missing') if $t;
     by_hand($c);
 };

@@ -244,6 +244,15 @@ sub kill_worker ($self, $role, $signal = 'KILL') {
     return $pid;
 }
 
+# A role's process stands still until the closure that is returned is called.
+sub hold ($self, $role) {
+    my $pid = wait_for("a $role to hold", 10, sub { $self->pid($role) }) // die "no $role is running\n";
+    kill 'STOP', $pid or die "cannot stop $role, $pid: $!\n";
+    wait_for("$role to stand still", 10, sub { slurp("/proc/$pid/status") =~ /^State:\s+T/m && $self->pid($role) == $pid })
+        or die "$role, $pid, does not stand still\n";
+    return sub { kill 'CONT', $pid };
+}
+
 sub wait_worker ($self, $role, $not = 0, $timeout = 30) {
     return wait_for("another $role to run", $timeout, sub {
         my $pid = $self->pid($role);
