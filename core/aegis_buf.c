@@ -64,6 +64,13 @@ aegis_buf_add(aegis_buf_t *buf, const char *data, size_t len)
 }
 
 
+char *
+aegis_buf_place(aegis_buf_t *buf, size_t n)
+{
+    return aegis_buf_room(buf, n) ? buf->data + buf->len : NULL;
+}
+
+
 void
 aegis_buf_puts(aegis_buf_t *buf, const char *text)
 {

@@ -20,6 +20,11 @@ typedef struct {
 #define AEGIS_BUF_INIT  { NULL, 0, 0, 0 }
 
 void aegis_buf_add(aegis_buf_t *buf, const char *data, size_t len);
+
+/* A place for n bytes behind the text, for who writes in small pieces and then adds what
+ * he has written to len; NULL: it has failed. */
+char *aegis_buf_place(aegis_buf_t *buf, size_t n);
+
 void aegis_buf_puts(aegis_buf_t *buf, const char *text);
 void aegis_buf_printf(aegis_buf_t *buf, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

@@ -125,20 +125,26 @@ aegis_error_at(aegis_error_t *err, const char *pointer, const char *fmt, ...)
 void
 aegis_error_pointer(char *out, size_t size, const char *parent, const char *name)
 {
-    size_t       n, used, escape;
+    size_t       n, used, escape, left;
     uint32_t     cp;
     const char  *s;
 
-    used = (size_t) snprintf(out, size, "%s/", parent);
+    /* made for every member that is looked at, whether it is right or not: no printf */
+    used = strlen(parent);
 
-    if (used >= size) {
+    if (used + 1 >= size) {
+        memcpy(out, parent, used < size ? used : size - 1);
+        out[used < size ? used : size - 1] = '\0';
         used = aegis_utf8_cut(out, size - 1, size - 2);
         out[used] = '\0';
         return;
     }
 
-    for (s = name; *s; s += n) {
-        n = aegis_utf8_next(s, strlen(s), &cp);
+    memcpy(out, parent, used);
+    out[used++] = '/';
+
+    for (s = name, left = strlen(name); left; s += n, left -= n) {
+        n = aegis_utf8_next(s, left, &cp);
 
         escape = *s == '~' || *s == '/';
 
@@ -149,6 +155,11 @@ aegis_error_pointer(char *out, size_t size, const char *parent, const char *name
         if (escape) {
             out[used++] = '~';
             out[used++] = *s == '~' ? '0' : '1';
+            continue;
+        }
+
+        if (n == 1) {
+            out[used++] = *s;
             continue;
         }
 

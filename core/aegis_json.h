@@ -19,7 +19,8 @@ aegis_code_t aegis_json_parse(aegis_str_t text, json_t **ret_json,
  * memory, or too long or too deep for any of ours. */
 char *aegis_json_text(const json_t *json);
 
-/* The same with the members of objects in the order of their keys' bytes. */
+/* The same with the members of objects in the order of their keys' bytes, and one form
+ * of a number: 1.0 and 1e0 are 1. */
 char *aegis_json_text_sorted(const json_t *json);
 
 /* 1 when aegis_json_text() would give every number of it back. json is not deep. */

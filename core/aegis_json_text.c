@@ -3,8 +3,8 @@
  * callback for each piece and a hash of addresses against circles; texts are written
  * for every case and every message, so this one appends to one buffer.
  * Invariant: for what aegis_json_parse() lets in, the bytes are those of json_dumps()
- * with JSON_COMPACT, JSON_ENCODE_ANY and 15 digits, and JSON_SORT_KEYS when sorted: the
- * hashes of stored plans are over them.
+ * with JSON_COMPACT, JSON_ENCODE_ANY and 15 digits, and JSON_SORT_KEYS when sorted, where
+ * a number is an integer if it can be: the hashes of stored plans are over them.
  */
 #include "aegis_json.h"
 
@@ -18,6 +18,15 @@
 
 /* Keys that are sorted without asking for memory. */
 #define AEGIS_JSON_TEXT_KEYS  32
+
+
+/* Beyond it not every integer is a double. */
+#define AEGIS_JSON_EXACT   9007199254740992.0
+
+typedef struct {
+    const char    *key;
+    const json_t  *value;
+} aegis_json_member_t;
 
 static void aegis_json_write(aegis_buf_t *buf, const json_t *json, int sorted, int deep);
 
@@ -48,32 +57,72 @@ aegis_json_write_escape(aegis_buf_t *buf, unsigned char c)
 }
 
 
+/* The bytes of a word that are zero or, with their high bit not set, below n. */
+#define AEGIS_JSON_ALL(c)      (~UINT64_C(0) / 255 * (c))
+#define AEGIS_JSON_BELOW(w, n) (((w) - AEGIS_JSON_ALL(n)) & ~(w) & AEGIS_JSON_ALL(0x80))
+
+/* How many bytes from s on are written as they are: most of every text. */
+static size_t
+aegis_json_write_run(const char *s, size_t len)
+{
+    size_t         i;
+    uint64_t       w;
+    unsigned char  c;
+
+    for (i = 0; i + sizeof(w) <= len; i += sizeof(w)) {
+        memcpy(&w, s + i, sizeof(w));
+        if ((w & AEGIS_JSON_ALL(0x80)) | AEGIS_JSON_BELOW(w, 0x20)
+            | AEGIS_JSON_BELOW(w ^ AEGIS_JSON_ALL('"'), 1)
+            | AEGIS_JSON_BELOW(w ^ AEGIS_JSON_ALL('\\'), 1))
+        {
+            break;
+        }
+    }
+
+    for ( ; i < len; i++) {
+        c = (unsigned char) s[i];
+        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') {
+            break;
+        }
+    }
+
+    return i;
+}
+
+
 /* Between quotes, in runs. A value that is not UTF-8 is no text at all. */
 static void
 aegis_json_write_string(aegis_buf_t *buf, const char *s, size_t len)
 {
-    size_t         i, run, n;
-    uint32_t       cp;
-    unsigned char  c;
+    char           *p;
+    size_t          i, run, n;
+    uint32_t        cp;
 
-    aegis_buf_add(buf, "\"", 1);
+    i = aegis_json_write_run(s, len);
+    p = aegis_buf_place(buf, i + 2);
+    if (p == NULL) {
+        return;
+    }
 
-    for (i = 0, run = 0; i < len; i += n) {
-        c = (unsigned char) s[i];
-        n = 1;
+    *p = '"';
+    memcpy(p + 1, s, i);
+    buf->len += i + 1;
 
-        if (c >= 0x80) {
+    for (run = i; i < len; ) {
+        if ((unsigned char) s[i] >= 0x80) {
             n = aegis_utf8_next(s + i, len - i, &cp);
             if (n == 0) {
                 buf->failed = 1;
                 return;
             }
+            i += n;
 
-        } else if (c < 0x20 || c == '"' || c == '\\') {
+        } else {
             aegis_buf_add(buf, s + run, i - run);
-            aegis_json_write_escape(buf, c);
-            run = i + 1;
+            aegis_json_write_escape(buf, (unsigned char) s[i]);
+            run = ++i;
         }
+        i += aegis_json_write_run(s + i, len - i);
     }
 
     aegis_buf_add(buf, s + run, len - run);
@@ -105,9 +154,18 @@ aegis_json_write_integer(aegis_buf_t *buf, json_int_t value)
 
 /* Their form is jansson's to know. */
 static void
-aegis_json_write_real(aegis_buf_t *buf, const json_t *json)
+aegis_json_write_real(aegis_buf_t *buf, const json_t *json, int sorted)
 {
-    char  *text;
+    char    *text;
+    double   number;
+
+    number = json_real_value(json);
+    if (sorted && number >= -AEGIS_JSON_EXACT && number <= AEGIS_JSON_EXACT
+        && number == (double) (json_int_t) number)
+    {
+        aegis_json_write_integer(buf, (json_int_t) number);
+        return;
+    }
 
     text = json_dumps(json, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     if (text == NULL) {
@@ -124,11 +182,31 @@ static void
 aegis_json_write_member(aegis_buf_t *buf, const char *key, const json_t *value, int first,
     int sorted, int deep)
 {
-    if (!first) {
-        aegis_buf_add(buf, ",", 1);
+    char    *p;
+    size_t   n;
+
+    n = strlen(key);
+    p = aegis_buf_place(buf, n + 4);
+    if (p == NULL) {
+        return;
     }
-    aegis_json_write_string(buf, key, strlen(key));
-    aegis_buf_add(buf, ":", 1);
+
+    if (!first) {
+        *p++ = ',';
+        buf->len++;
+    }
+
+    if (aegis_json_write_run(key, n) == n) {
+        *p++ = '"';
+        memcpy(p, key, n);
+        p[n] = '"';
+        p[n + 1] = ':';
+        buf->len += n + 3;
+    } else {
+        aegis_json_write_string(buf, key, n);
+        aegis_buf_add(buf, ":", 1);
+    }
+
     aegis_json_write(buf, value, sorted, deep + 1);
 }
 
@@ -136,35 +214,45 @@ aegis_json_write_member(aegis_buf_t *buf, const char *key, const json_t *value, 
 static int
 aegis_json_write_compare(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *) a, *(const char *const *) b);
+    return strcmp(((const aegis_json_member_t *) a)->key,
+                  ((const aegis_json_member_t *) b)->key);
 }
 
 
 static void
-aegis_json_write_sorted(aegis_buf_t *buf, json_t *o, int deep)
+aegis_json_write_sorted(aegis_buf_t *buf, json_t *o, int sorted, int deep)
 {
-    void         *iter;
-    size_t        i, n;
-    const char   *few[AEGIS_JSON_TEXT_KEYS], **keys;
+    void                 *iter;
+    size_t                i, k, n;
+    aegis_json_member_t   few[AEGIS_JSON_TEXT_KEYS], *all, one;
 
     n = json_object_size(o);
-    keys = n > AEGIS_JSON_TEXT_KEYS ? calloc(n, sizeof(char *)) : few;
-    if (keys == NULL) {
+    all = n > AEGIS_JSON_TEXT_KEYS ? calloc(n, sizeof(*all)) : few;
+    if (all == NULL) {
         buf->failed = 1;
         return;
     }
 
     for (i = 0, iter = json_object_iter(o); iter && i < n; iter = json_object_iter_next(o, iter)) {
-        keys[i++] = json_object_iter_key(iter);
+        one.key = json_object_iter_key(iter);
+        one.value = json_object_iter_value(iter);
+
+        /* the few are put in their places at once */
+        for (k = i++; all == few && k > 0 && strcmp(all[k - 1].key, one.key) > 0; k--) {
+            all[k] = all[k - 1];
+        }
+        all[k] = one;
     }
-    qsort(keys, n, sizeof(char *), aegis_json_write_compare);
+    if (all != few) {
+        qsort(all, n, sizeof(*all), aegis_json_write_compare);
+    }
 
     for (i = 0; i < n && !buf->failed; i++) {
-        aegis_json_write_member(buf, keys[i], json_object_get(o, keys[i]), i == 0, 1, deep);
+        aegis_json_write_member(buf, all[i].key, all[i].value, i == 0, sorted, deep);
     }
 
-    if (keys != few) {
-        free(keys);
+    if (all != few) {
+        free(all);
     }
 }
 
@@ -178,14 +266,14 @@ aegis_json_write_object(aegis_buf_t *buf, json_t *o, int sorted, int deep)
     aegis_buf_add(buf, "{", 1);
 
     if (sorted) {
-        aegis_json_write_sorted(buf, o, deep);
+        aegis_json_write_sorted(buf, o, sorted, deep);
     } else {
         first = 1;
         for (iter = json_object_iter(o); iter && !buf->failed;
              iter = json_object_iter_next(o, iter))
         {
             aegis_json_write_member(buf, json_object_iter_key(iter),
-                                    json_object_iter_value(iter), first, 0, deep);
+                                    json_object_iter_value(iter), first, sorted, deep);
             first = 0;
         }
     }
@@ -239,7 +327,7 @@ aegis_json_write(aegis_buf_t *buf, const json_t *json, int sorted, int deep)
         break;
 
     case JSON_REAL:
-        aegis_json_write_real(buf, json);
+        aegis_json_write_real(buf, json, sorted);
         break;
 
     case JSON_TRUE:
@@ -257,21 +345,25 @@ aegis_json_write(aegis_buf_t *buf, const json_t *json, int sorted, int deep)
 }
 
 
-char *
-aegis_json_text(const json_t *json)
+static char *
+aegis_json_text_as(const json_t *json, int sorted)
 {
     aegis_buf_t  buf = AEGIS_BUF_INIT;
 
-    aegis_json_write(&buf, json, 0, 0);
+    aegis_json_write(&buf, json, sorted, 0);
     return aegis_buf_take(&buf, NULL);
+}
+
+
+char *
+aegis_json_text(const json_t *json)
+{
+    return aegis_json_text_as(json, 0);
 }
 
 
 char *
 aegis_json_text_sorted(const json_t *json)
 {
-    aegis_buf_t  buf = AEGIS_BUF_INIT;
-
-    aegis_json_write(&buf, json, 1, 0);
-    return aegis_buf_take(&buf, NULL);
+    return aegis_json_text_as(json, 1);
 }

@@ -68,7 +68,38 @@ aegis_plan_values(const char *of, char buf[AEGIS_PLAN_VALUES_BUF],
 }
 
 
+static int
+aegis_plan_number_fits(const json_t *value)
+{
+    return !json_is_real(value) || fabs(json_real_value(value)) <= AEGIS_PLAN_MAX_NUMBER;
+}
+
+
 /* jsonb writes 1e300 out as 301 digits, which nobody reads back as a number. */
+static int
+aegis_plan_numbers_fit(const json_t *value)
+{
+    void    *iter;
+    size_t   i;
+    json_t  *o = (json_t *) value;
+
+    for (i = 0; i < json_array_size(value); i++) {
+        if (!aegis_plan_numbers_fit(json_array_get(value, i))) {
+            return 0;
+        }
+    }
+
+    for (iter = json_object_iter(o); iter; iter = json_object_iter_next(o, iter)) {
+        if (!aegis_plan_numbers_fit(json_object_iter_value(iter))) {
+            return 0;
+        }
+    }
+
+    return aegis_plan_number_fits(value);
+}
+
+
+/* Which of them do not. */
 static void
 aegis_plan_check_numbers(const json_t *value, const char *at, aegis_error_t *err)
 {
@@ -77,7 +108,7 @@ aegis_plan_check_numbers(const json_t *value, const char *at, aegis_error_t *err
     size_t   i;
     json_t  *o = (json_t *) value;
 
-    if (json_is_real(value) && !(fabs(json_real_value(value)) <= AEGIS_PLAN_MAX_NUMBER)) {
+    if (!aegis_plan_number_fits(value)) {
         aegis_error_at(err, at, "is a number that cannot be kept exactly");
         return;
     }
@@ -290,7 +321,10 @@ aegis_plan_check_all(const json_t *plan, const char *prefix, aegis_error_t *err)
     }
 
     aegis_plan_check_object("plan", plan, prefix, err);
-    aegis_plan_check_numbers(plan, prefix, err);
+
+    if (!aegis_plan_numbers_fit(plan)) {
+        aegis_plan_check_numbers(plan, prefix, err);
+    }
 }
 
 
@@ -325,59 +359,14 @@ aegis_plan_missing(const json_t *plan)
 }
 
 
-/* A copy in which a number has one form: 1.0 and 1e0 are 1. */
-static json_t *
-aegis_plan_canonical(const json_t *value)
-{
-    void        *iter;
-    double       number;
-    size_t       i;
-    json_t      *copy, *o = (json_t *) value;
-
-    if (json_is_real(value)) {
-        number = json_real_value(value);
-
-        return fabs(number) <= AEGIS_PLAN_MAX_NUMBER
-               && number == (double) (json_int_t) number
-               ? json_integer((json_int_t) number) : json_real(number);
-    }
-
-    if (json_is_array(value)) {
-        copy = json_array();
-
-        for (i = 0; i < json_array_size(value); i++) {
-            json_array_append_new(copy, aegis_plan_canonical(json_array_get(value, i)));
-        }
-
-        return copy;
-    }
-
-    if (json_is_object(value)) {
-        copy = json_object();
-
-        for (iter = json_object_iter(o); iter; iter = json_object_iter_next(o, iter)) {
-            json_object_set_new(copy, json_object_iter_key(iter),
-                                aegis_plan_canonical(json_object_iter_value(iter)));
-        }
-
-        return copy;
-    }
-
-    return json_incref(o);
-}
-
-
 void
 aegis_plan_hash(const json_t *plan, char out[65])
 {
     char           *text;
-    json_t         *canonical;
     aegis_str_t     part;
     unsigned char   digest[AEGIS_SHA256_LEN];
 
-    canonical = aegis_plan_canonical(plan);
-    text = aegis_json_text_sorted(canonical);
-    json_decref(canonical);
+    text = aegis_json_text_sorted(plan);
 
     if (text == NULL) {
         /* no memory: a name that no plan has */

@@ -140,7 +140,9 @@ aegis_template_fill_text(const aegis_template_in_t *in, const char *s)
             s += 3;
 
         } else {
-            aegis_buf_add(&buf, s++, 1);
+            n = 1 + strcspn(s + 1, "$");
+            aegis_buf_add(&buf, s, n);
+            s += n;
         }
     }
 
@@ -224,8 +226,16 @@ aegis_template_fill_object(const aegis_template_in_t *in, const json_t *value)
             continue;
         }
 
-        key = aegis_template_fill_text(in, name);
         part = aegis_template_fill_value(in, json_object_iter_value(iter));
+
+        if (strchr(name, '$') == NULL) {
+            if (part) {
+                json_object_set_new_nocheck(filled, name, part);
+            }
+            continue;
+        }
+
+        key = aegis_template_fill_text(in, name);
 
         if (part && json_is_string(key)) {
             json_object_set(filled, json_string_value(key), part);
@@ -247,7 +257,9 @@ aegis_template_fill_value(const aegis_template_in_t *in, const json_t *value)
     json_t  *filled, *part;
 
     if (json_is_string(value)) {
-        return aegis_template_fill_text(in, json_string_value(value));
+        return strchr(json_string_value(value), '$')
+               ? aegis_template_fill_text(in, json_string_value(value))
+               : json_incref((json_t *) value);
     }
 
     if (json_is_array(value)) {

@@ -68,8 +68,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     free(twice);
     free(text);
 
+    /* and sorted, where a number has one form: that which it is read from it in */
     text = aegis_json_text_sorted(json);
-    twice = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
+    json_decref(again);
+    again = json_loads(text, 0, NULL);
+    twice = json_dumps(again, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
     aegis_fuzz_must(strcmp(text, twice) == 0);
 
     policy(json);

@@ -10,7 +10,8 @@
 static void
 same(const json_t *json)
 {
-    char  *got, *want;
+    char    *got, *want;
+    json_t  *again;
 
     got = aegis_json_text(json);
     want = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
@@ -19,10 +20,13 @@ same(const json_t *json)
     free(got);
     free(want);
 
+    /* read again, each number has the one form */
     got = aegis_json_text_sorted(json);
-    want = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS
+    again = json_loads(got, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    want = json_dumps(again, JSON_COMPACT | JSON_ENCODE_ANY | JSON_SORT_KEYS
                             | JSON_REAL_PRECISION(15));
     assert_string_equal(got, want);
+    json_decref(again);
     free(got);
     free(want);
 }
@@ -41,6 +45,12 @@ test_text(void **state)
 
     text = aegis_json_text_sorted(json);
     assert_string_equal(text, "{\"a\":[1,0.1,1e300,true,null,\"x\"],\"b\":0.2}");
+    free(text);
+    json_decref(json);
+
+    json = aegis_unit_json("[1.0, 1e0, -0.0, 9007199254740992.0, -3e2, 9007199254740994.0, 1.5]");
+    text = aegis_json_text_sorted(json);
+    assert_string_equal(text, "[1,1,0,9007199254740992,-300,9.00719925474099e15,1.5]");
     free(text);
     json_decref(json);
 }
