@@ -128,7 +128,8 @@ unit: $(UNIT_BIN) ## build the unit tests
 $(UNIT_BIN): $(B)/t/unit/%: t/unit/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
-	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(CORE_LIB) $(LDFLAGS) -lcmocka $(CORE_LIBS)
+	$(Q)$(CC) $(CFLAGS) $(CORE_INC) -MMD -MP $< -o $@ $(filter %.o %.a,$^) $(LDFLAGS) -lcmocka $(CORE_LIBS)
+$(B)/t/unit/aegis_pool: $(B)/workers/lib/aegis_pool.o
 
 # --- programs that only tests run
 TOOL_BIN := $(patsubst t/tools/%.c,$(B)/t/tools/%,$(wildcard t/tools/*.c))

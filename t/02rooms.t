@@ -31,7 +31,7 @@ my %room = (
                              'libpq-fe.h', 'jansson.h', 'openssl/sha.h', 'openssl/rand.h', 'openssl/crypto.h',
                              'openssl/evp.h', 'openssl/ssl.h', 'openssl/x509v3.h', 'curl/curl.h' ] },
     lib     => { from => ['core', 'trace', 'workers/lib'],
-                 system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', @clients, 'openssl/rand.h', 'openssl/sha.h',
+                 system => [ (map { "$_.h" } @libc, @posix, 'malloc'), 'jansson.h', @clients, 'openssl/rand.h', 'openssl/sha.h',
                              'openssl/evp.h', 'openssl/ssl.h' ] },
     role    => { from => ['core', 'workers/lib', undef],       # undef: its own folder
                  system => [ (map { "$_.h" } @libc, @posix), 'jansson.h', 'yaml.h', 'curl/curl.h', 'openssl/rand.h',

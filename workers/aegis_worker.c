@@ -19,6 +19,7 @@
 #include "aegis_loop.h"
 #include "aegis_otel.h"
 #include "aegis_policy_file.h"
+#include "aegis_pool.h"
 
 #define AEGIS_WORKER_ROLES     16
 #define AEGIS_WORKER_STOP_MS   20000
@@ -489,6 +490,7 @@ main(int argc, char **argv)
     aegis_error_t         err = AEGIS_ERROR_INIT;
     aegis_worker_args_t   args;
 
+    aegis_pool_json();
     memset(&args, 0, sizeof(args));
     rc = aegis_worker_parse(argc, argv, &args);
     if (rc >= 0) {
