@@ -29,7 +29,9 @@ typedef struct {
 /* The second of facts.now. */
 aegis_code_t aegis_gate_now(const json_t *facts, int64_t *ret_now, aegis_error_t *err);
 
-/* Judge the plan by the policy in force. people: they have approved it. */
+/* Judge the plan by the policy in force. people: they have approved it. Of a plan and of a
+ * policy whose facts say "checked": true, whoever gives the facts has made the hash, or has
+ * checked the policy of this hash, in this very process; no statement says it. */
 aegis_code_t aegis_gate_judge(const json_t *facts, int64_t now, int people,
     aegis_policy_result_t *ret, aegis_error_t *err);
 

@@ -65,7 +65,7 @@ aegis_module_document(const char *table, json_t *artefact, json_t *more,
         more = json_array();
     }
 
-    doc = json_pack("{s:s, s:o, s:o, s:o, s:s, s:i, s:o}",
+    doc = json_pack("{s:s, s:o, s:o, s:o, s:s, s:i, s:o*}",
         "table", table, "artefact", artefact, "more", more, "data", data,
         "id", ctx->id, "status", 201, "body", body);
 

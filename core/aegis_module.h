@@ -68,8 +68,8 @@ json_t *aegis_module_data(const json_t *facts, const aegis_module_ctx_t *ctx);
 aegis_code_t aegis_module_failure(const char *subject, const char *reason,
     const aegis_module_ctx_t *ctx, json_t *data, json_t **ret_doc, aegis_error_t *err);
 
-/* Steals artefact, more (may be NULL), data and body. Without a subject nothing is
- * published. */
+/* Steals artefact, more, data and body; more may be NULL, as body may for a command, whose
+ * answer nobody is shown. Without a subject nothing is published. */
 aegis_code_t aegis_module_document(const char *table, json_t *artefact, json_t *more,
     const char *subject, const char *what, const aegis_module_ctx_t *ctx,
     json_t *data, json_t *body, json_t **ret_doc, aegis_error_t *err);

@@ -140,7 +140,8 @@ aegis_module_analyze(const json_t *facts, const json_t *request,
     json_object_update(data, artefact);
     json_object_set(data, "links", links);
 
-    body = json_pack("{s:s}", "case_id", aegis_json_str(c, "case_id"));
+    body = aegis_module_is_command(request) ? NULL
+           : json_pack("{s:s}", "case_id", aegis_json_str(c, "case_id"));
     json_object_update(body, artefact);
     json_object_set(body, "links", links);
 

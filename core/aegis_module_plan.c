@@ -30,8 +30,8 @@ aegis_module_plan_reason(const aegis_error_t *why, aegis_error_t *ret)
 
 static aegis_code_t
 aegis_module_plan_propose(const json_t *facts, const char *template,
-    const json_t *params, json_t *plan, const aegis_module_ctx_t *ctx, json_t **ret_doc,
-    aegis_error_t *err)
+    const json_t *params, json_t *plan, int command, const aegis_module_ctx_t *ctx,
+    json_t **ret_doc, aegis_error_t *err)
 {
     char         hash[65];
     json_t      *c, *missing, *artefact, *data, *body, *about;
@@ -51,15 +51,17 @@ aegis_module_plan_propose(const json_t *facts, const char *template,
         "hash", hash, "complete", json_array_size(missing) == 0, "missing", missing,
         "risk_score", risk, "plan", plan);
 
-    artefact = json_deep_copy(about);
+    /* what is in them is looked at only: they have it in common */
+    artefact = json_copy(about);
     json_object_set_new(artefact, "params",
                         params ? json_deep_copy(params) : json_object());
 
     data = aegis_module_data(facts, ctx);
     json_object_update(data, about);
 
-    body = json_pack("{s:s, s:s}", "case_id", aegis_json_str(c, "case_id"),
-                     "created_by", ctx->actor ? ctx->actor : "");
+    body = command ? NULL
+           : json_pack("{s:s, s:s}", "case_id", aegis_json_str(c, "case_id"),
+                       "created_by", ctx->actor ? ctx->actor : "");
     json_object_update(body, about);
     json_decref(about);
 
@@ -141,7 +143,8 @@ aegis_module_plan(const json_t *facts, const json_t *request,
     }
 
     if (code == AEGIS_E_OK) {
-        code = aegis_module_plan_propose(facts, template, params, plan, ctx, ret_doc, err);
+        code = aegis_module_plan_propose(facts, template, params, plan,
+                                         aegis_module_is_command(request), ctx, ret_doc, err);
         json_decref(plan);
         return code;
     }

@@ -121,6 +121,30 @@ test_gate_refuses(void **state)
 }
 
 
+/* What the process that asks has hashed or checked itself is not looked at again; what
+ * else is asked of it is. */
+static void
+test_gate_checked(void **state)
+{
+    json_t         *doc, *f;
+    aegis_error_t   err = AEGIS_ERROR_INIT;
+
+    f = gate_facts(WHOLE, 1, "{'version':1,'rules':[],'mine':1}", "0000");
+    json_object_set_new(json_object_get(f, "plan"), "checked", json_true());
+    json_object_set_new(json_object_get(f, "policy"), "checked", json_true());
+    doc = run(AEGIS_MODULE_gate, f, "{'case_version':4}", AEGIS_E_OK, &err);
+    assert_string_equal(aegis_json_str(json_object_get(doc, "artefact"), "verdict"), "approved");
+    assert_string_equal(aegis_json_str(json_object_get(doc, "artefact"), "plan_hash"), "0000");
+    json_decref(doc);
+
+    f = gate_facts(LACKS, 1, "{'version':1,'rules':[]}", NULL);
+    json_object_set_new(json_object_get(f, "plan"), "checked", json_true());
+    doc = run(AEGIS_MODULE_gate, f, "{'case_version':4}", AEGIS_E_OK, &err);
+    assert_string_equal(aegis_json_str(json_object_get(doc, "data"), "rule"), "complete-plan");
+    json_decref(doc);
+}
+
+
 static void
 test_no_plan(void **state)
 {
@@ -454,6 +478,7 @@ main(void)
         AEGIS_TEST("every module has its row and its function", test_rows),
         AEGIS_TEST("the gatekeeper approves for as long as the policy says", test_gate),
         AEGIS_TEST("the gatekeeper fails closed", test_gate_refuses),
+        AEGIS_TEST("what was checked a moment ago is not checked again", test_gate_checked),
         AEGIS_TEST("without a plan nothing is judged or verified", test_no_plan),
         AEGIS_TEST("nothing passes verification by absence", test_verify),
         AEGIS_TEST("what cannot be said at once is gone on with", test_verify_later),

@@ -19,6 +19,7 @@
 #include "aegis_json.h"
 #include "aegis_move.h"
 #include "aegis_otel.h"
+#include "aegis_policy.h"
 #include "aegis_tracer.h"
 
 /* One case at one module. */
@@ -36,6 +37,7 @@ typedef struct {
 typedef struct {
     char     hash[AEGIS_CARRY_KEPT][65];
     json_t  *body[AEGIS_CARRY_KEPT];
+    int      checked[AEGIS_CARRY_KEPT]; /* of a policy: it is valid */
     size_t   next;
 } aegis_carry_kept_t;
 
@@ -113,7 +115,28 @@ aegis_carry_whole(json_t *o)
     json_decref(kept->body[i]);
     kept->body[i] = json_incref(body);
     snprintf(kept->hash[i], sizeof(kept->hash[i]), "%s", hash);
+    kept->checked[i] = 0;
     return 1;
+}
+
+void
+aegis_carry_checked(json_t *policy)
+{
+    size_t               i;
+    aegis_error_t        err = AEGIS_ERROR_INIT;
+    aegis_carry_kept_t  *kept;
+
+    kept = aegis_carry_kept();
+    for (i = 0; kept && i < AEGIS_CARRY_KEPT; i++) {
+        if (kept->body[i] && kept->body[i] == json_object_get(policy, "body")) {
+            kept->checked[i] = kept->checked[i]
+                               || aegis_policy_check(kept->body[i], &err) == AEGIS_E_OK;
+            if (kept->checked[i]) {
+                (void) json_object_set_new(policy, "checked", json_true());
+            }
+            aegis_error_clear(&err);
+        }
+    }
 }
 
 void

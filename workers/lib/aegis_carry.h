@@ -111,6 +111,10 @@ void aegis_carry_asks(const char *module, char text[AEGIS_CARRY_ASKS]);
  * neither here nor there. */
 int aegis_carry_whole(json_t *o);
 
+/* A policy whose body is kept is checked once, and not again for each case: say to the
+ * gate that it was ("checked", core/aegis_gate.h). */
+void aegis_carry_checked(json_t *policy);
+
 /* A module's part of the trace: elsewhere it would be that of its command. begun_ns
  * is of the clock, which is 0 when nobody traces. */
 uint64_t aegis_carry_clock(void);

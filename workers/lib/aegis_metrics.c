@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define AEGIS_METRICS_MAX   512
+#define AEGIS_METRICS_SLOTS 1024        /* a power of two, never full */
 #define AEGIS_METRIC_BOUNDS 14
 
 typedef enum { AEGIS_COUNTER, AEGIS_GAUGE, AEGIS_HISTOGRAM } aegis_metric_kind_t;
@@ -32,6 +33,10 @@ static pthread_mutex_t  aegis_metrics_mutex = PTHREAD_MUTEX_INITIALIZER;
 static aegis_metric_t   aegis_metrics[AEGIS_METRICS_MAX + 1];
 static int              aegis_n_metrics;
 
+/* By name and labels: the number of a metric and one, or 0. Roles ask for each by its
+ * labels many times a case. */
+static uint16_t         aegis_metric_slots[AEGIS_METRICS_SLOTS];
+
 static const double  aegis_metric_seconds[AEGIS_METRIC_BOUNDS] = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10
 };
@@ -39,18 +44,30 @@ static const double  aegis_metric_sizes[AEGIS_METRIC_BOUNDS] = {
     1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384, 65536
 };
 
+static uint32_t
+aegis_metric_hash(uint32_t hash, const char *s)
+{
+    for ( ; *s; s++) {
+        hash = (hash ^ (unsigned char) *s) * 16777619u;
+    }
+
+    return hash;
+}
+
 static aegis_metric_t *
 aegis_metric_get(aegis_metric_kind_t kind, const char *name, const char *labels,
     const char *help)
 {
-    int              i;
     size_t           n;
+    uint32_t         i;
     aegis_metric_t  *m;
+
+    i = aegis_metric_hash(aegis_metric_hash(2166136261u, name), labels);
 
     pthread_mutex_lock(&aegis_metrics_mutex);
 
-    for (i = 0; i < aegis_n_metrics; i++) {
-        m = &aegis_metrics[i];
+    for ( ; aegis_metric_slots[i % AEGIS_METRICS_SLOTS]; i++) {
+        m = &aegis_metrics[aegis_metric_slots[i % AEGIS_METRICS_SLOTS] - 1];
         if (strcmp(m->name, name) == 0 && strcmp(m->labels, labels) == 0) {
             goto done;
         }
@@ -68,6 +85,7 @@ aegis_metric_get(aegis_metric_kind_t kind, const char *name, const char *labels,
     }
 
     m = &aegis_metrics[aegis_n_metrics++];
+    aegis_metric_slots[i % AEGIS_METRICS_SLOTS] = (uint16_t) aegis_n_metrics;
     m->kind = kind;
     snprintf(m->name, sizeof(m->name), "%s", name);
     snprintf(m->labels, sizeof(m->labels), "%s", labels);
