@@ -5,6 +5,7 @@
 #ifndef AEGIS_JSON_H
 #define AEGIS_JSON_H
 
+#include "aegis_buf.h"
 #include "aegis_error.h"
 
 #define AEGIS_BODY_MAX_DEPTH  32
@@ -18,6 +19,9 @@ aegis_code_t aegis_json_parse(aegis_str_t text, json_t **ret_json,
 /* Compact text with 15 significant digits (0.2 stays 0.2), malloc'ed. NULL: no
  * memory, or too long or too deep for any of ours. */
 char *aegis_json_text(const json_t *json);
+
+/* The same behind what a buffer has. */
+void aegis_json_add(aegis_buf_t *buf, const json_t *json);
 
 /* The same with the members of objects in the order of their keys' bytes, and one form
  * of a number: 1.0 and 1e0 are 1. */

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aegis_buf.h"
-
 /* Deeper than any document of ours; what goes in a circle ends here as well. */
 #define AEGIS_JSON_TEXT_DEEP  256
 
@@ -342,6 +340,13 @@ aegis_json_write(aegis_buf_t *buf, const json_t *json, int sorted, int deep)
         aegis_buf_add(buf, "null", 4);
         break;
     }
+}
+
+
+void
+aegis_json_add(aegis_buf_t *buf, const json_t *json)
+{
+    aegis_json_write(buf, json, 0, 0);
 }
 
 

@@ -27,7 +27,7 @@ typedef struct {
 #define AEGIS_OID_TEXT_ARRAY  1009
 #define AEGIS_OID_BOOL        16
 #define AEGIS_STMT_SQL_MAX    1024
-#define AEGIS_STMT_MAX_PARAMS 32
+#define AEGIS_STMT_MAX_PARAMS 80
 
 /* Position of the result columns; all are read in text format. */
 enum { AEGIS_R_ORD, AEGIS_R_STATUS, AEGIS_R_CODE, AEGIS_R_VERSION, AEGIS_R_BODY,

@@ -5,6 +5,7 @@ use v5.36;
 use lib 't/lib';
 use DBD::Pg ':async';
 use Test::More;
+use Aegis::Def;
 use Aegis::Pg;
 use Aegis::Sql;
 use Aegis::Test;
@@ -45,8 +46,8 @@ sub waiting ($what, $n = 1) {
 sub across ($case, $change, $id, @items) {
     $dbh->do("SET test.held = '$case'");
     $gate->do('SELECT pg_advisory_lock(17)');
-    my $sth = begin($dbh, Aegis::Sql::text($id, @items));
-    $change->() if waiting($id);
+    my $sth = begin($dbh, ref $id ? @$id : Aegis::Sql::text($id, @items));
+    $change->() if waiting(ref $id ? 'it' : $id);
     $gate->do('SELECT pg_advisory_unlock(17)');
     $dbh->pg_result;
     my @rows = @{ $sth->fetchall_arrayref({}) };
@@ -55,27 +56,86 @@ sub across ($case, $change, $id, @items) {
 }
 sub count ($table, $case) { return $pg->one("SELECT count(*) FROM aegis.$table WHERE case_id = ?", $case) }
 
+# The commit of ways, as the fsm role sends it: an array a column. What is not said of a
+# case is NULL; of moves, facts and steps there are none.
+my ($commit) = map { $_->[2] } grep { $_->[0] eq 'WAY_COMMIT' } def_rows('statements', 'AEGIS_SQL');
+my @columns = grep { $_ ne 'name' } slurp(root . '/workers/roles/fsm/aegis_way_rows.h') =~ /AEGIS_W\((\w+), \w+\)/g;
+my %many = map { $_ => 1 } qw(of event was actor reason correlation key meta move msg_id subject data step_of phase step_no attempt action
+    state retry_safe token exit_code error final output result);
+sub ways (%of) {
+    my $n = @{ $of{case_id} };
+    my %full = (tenant => [ ('acme') x $n ], for_version => [ (1) x $n ], traceparent => [ ('') x $n ], go_on => [ ('ask') x $n ],
+        (map { $_ => [ ('') x @{ $of{of} // [] } ] } qw(actor reason correlation)), meta => [ (undef) x @{ $of{of} // [] } ], %of);
+    return ($commit, (map { $full{$_} // [ $many{$_} ? () : (undef) x $n ] } @columns), 'f');
+}
+sub commit (%of) {
+    my ($sql, @bind) = ways(%of);
+    my $sth = $dbh->prepare($sql, { pg_server_prepare => 0 });
+    $sth->execute(@bind);
+    return sort { $a->{ord} <=> $b->{ord} } @{ $sth->fetchall_arrayref({}) };
+}
+# The first two moves of each case.
+sub begun (@id) {
+    return (case_id => \@id, of => [ map { ($_, $_) } 1 .. @id ], event => [ ('start_analysis', 'analysis_done') x @id ],
+        was => [ ('NEW', 'ANALYZING') x @id ], key => [ map { ("$_:a", "$_:b") } @id ],
+        event_id => [ map { uuid } @id ], event_version => [ (2) x @id ], severity => [ ('info') x @id ], kind => [ ('analysis') x @id ],
+        title => [ ('t') x @id ], summary => [ ('s') x @id ], labels => [ ('{}') x @id ]);
+}
+
 subtest 'a whole way, and a case that is touched under it' => sub {
     my $move = sub ($event, $from, $key) {
         return { event => $event, from => $from, actor => 'aegis:fsm', reason => '', correlation => '',
                  meta => {}, key => $key, subject => undef, data => undef, said => undef };
     };
-    for my $t (['comes to rest', q{SELECT aegis.settle(interval '0', 10)}],
-               ['is asked for again', q{UPDATE aegis.ops_case SET nudges = nudges + 1}],
-               ['has moved', q{UPDATE aegis.ops_case SET status = 'PARKED', version = 2}]) {
-        my $id = made();
-        my %way = (case_id => $id, for_version => 1, doc => json_encode({ reason => '', then => 'ask', envelope => { event_id => uuid, for_version => 2,
-            severity => 'info', kind => 'analysis', title => 't', summary => 's', labels => {} },
-            moves => [ $move->('start_analysis', 'NEW', "$id:a"), $move->('analysis_done', 'ANALYZING', "$id:b") ] }));
-        my ($r) = across($id, sub { $pg->do($t->[1]) }, 'WAY_COMMIT', \%way);
-        is($r->{code}, 'again', "a case $t->[0]: it is to be decided again");
-        is(count('case_timeline', $id), 1, 'and nothing was written of it');
-        is(count('outbox', $id), 1, 'nor published');
-        next if $t->[0] eq 'has moved';
-        ($r) = Aegis::Sql::call($dbh, 'WAY_COMMIT', \%way);
-        is($r->{code}, 'ok', 'then it goes its way');
-        is(count('case_timeline', $id), 3, 'once');
+    for my $form ('arrays', 'a document, from a worker of before') {
+        for my $t (['comes to rest', q{SELECT aegis.settle(interval '0', 10)}],
+                   ['is asked for again', q{UPDATE aegis.ops_case SET nudges = nudges + 1}],
+                   ['has moved', q{UPDATE aegis.ops_case SET status = 'PARKED', version = 2}]) {
+            my $id = made();
+            my $doc = json_encode({ reason => '', then => 'ask', envelope => { event_id => uuid, for_version => 2,
+                severity => 'info', kind => 'analysis', title => 't', summary => 's', labels => {} },
+                moves => [ $move->('start_analysis', 'NEW', "$id:a"), $move->('analysis_done', 'ANALYZING', "$id:b") ] });
+            my @sql = $form eq 'arrays' ? ways(begun($id))
+                : (q{SELECT * FROM aegis.way_commit('{acme}', ARRAY[?::uuid], '{1}', ARRAY[?], '{""}', false)}, $id, $doc);
+            my ($r) = across($id, sub { $pg->do($t->[1]) }, \@sql);
+            is($r->{code}, 'again', "$form: a case $t->[0]: it is to be decided again");
+            is(count('case_timeline', $id), 1, 'and nothing was written of it');
+            is(count('outbox', $id), 1, 'nor published');
+            next if $t->[0] eq 'has moved';
+            $r = $dbh->selectrow_hashref($sql[0], undef, @sql[1 .. $#sql]);
+            is($r->{code}, 'ok', 'then it goes its way');
+            is(count('case_timeline', $id), 3, 'once');
+            is(count('event_envelope', $id), 1, 'with what was found');
+        }
     }
+};
+
+subtest 'whole ways, of which some are none' => sub {
+    my ($good, $twice, $late, $wrong, $unlike, $held, $last) = map { made() } 1 .. 7;
+    $pg->do(q{UPDATE aegis.ops_case SET version = 4 WHERE case_id = ?}, $late);
+    my %w = begun($good, $twice, $twice, $late, $wrong, $unlike, $held, $last);
+    $w{event}[9] = 'plan_ready';            # of wrong: no such move from there
+    $w{was}[11] = 'PLANNING';               # of unlike: not where the move before has brought it
+    $w{move} = [ 1, 2, 2, 16, 10 ];         # facts that are told before the transition of their move
+    $w{msg_id} = [ map { "$good:f$_" } 1 .. 5 ];
+    $w{subject} = [ ('evt.analysis.findings.v1') x 5 ];
+    $w{data} = [ map { qq({"n":$_}) } 1 .. 5 ];
+    my $lock = $pg->connect;
+    $lock->begin_work;
+    $lock->do('SELECT 1 FROM aegis.ops_case WHERE case_id = ? FOR UPDATE', undef, $held);
+    my @r = commit(%w);
+    $lock->rollback;
+    is_deeply([ map { $_->{code} } @r ], [qw(ok ok again again again again again ok)],
+        'twice in a group, of another version, not legal, not one chain, held by somebody else: each by itself');
+    is_deeply([ map { count('case_timeline', $_) } $good, $twice, $late, $wrong, $unlike, $held, $last ], [3, 3, 1, 1, 1, 1, 3], 'and those leave nothing');
+    is_deeply([ map { count('event_envelope', $_) } $good, $late, $wrong, $unlike, $held, $last ], [1, 0, 0, 0, 0, 1], 'of what they found neither');
+    my $told = $pg->rows(q{SELECT subject, version, data ->> 'n' AS n FROM aegis.outbox WHERE case_id = ? ORDER BY id}, $good);
+    is_deeply([ map { join ' ', grep { defined } @$_{qw(version subject n)} } @$told ], ['1 evt.case.created.v1',
+        '1 evt.analysis.findings.v1 1', '2 evt.case.transition.v1', '2 evt.analysis.findings.v1 2', '2 evt.analysis.findings.v1 3',
+        '3 evt.case.transition.v1', '3 cmd.plan.generate'], 'facts are told before the transition that they make, in their order');
+    is($pg->one(q{SELECT count(*) FROM aegis.outbox WHERE case_id = ? AND data ->> 'n' = '4'}, $last), 1, 'each of its own case');
+    is($pg->one(q{SELECT count(*) FROM aegis.outbox WHERE data ->> 'n' = '5'}), 0, 'none of a case that did not move');
+    is_deeply([ map { $_->{version} } @r[0, 7] ], [3, 3], 'where they are is said');
 };
 
 subtest 'a transition, and a case that is touched under it' => sub {

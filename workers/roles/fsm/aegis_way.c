@@ -15,7 +15,7 @@
 #include "aegis_failpoint.h"
 #include "aegis_json.h"
 #include "aegis_time.h"
-#include "aegis_way_doc.h"
+#include "aegis_way_rows.h"
 
 /* The fsm role has other cases to move. */
 #define AEGIS_WAY_CITE_MS  250
@@ -99,7 +99,7 @@ aegis_way_module(aegis_way_t *k, aegis_module_id_t id, json_t *earlier)
         return 0;
     }
 
-    ok = aegis_way_plain(doc) && aegis_way_doc_artefact(k, doc, actor)
+    ok = aegis_way_plain(doc) && aegis_way_doc_artefact(k, doc)
          && aegis_way_doc_move(k, json_object_get(doc, "move"), aegis_json_str(doc, "msg_id"),
                                aegis_json_str(doc, "subject"), json_object_get(doc, "data"),
                                NULL);
@@ -183,7 +183,8 @@ aegis_way_verification(aegis_way_t *k)
         "{s:f, s:{s:O, s:O}, s:{s:O, s:s, s:O}, s:{s:f, s:f}, s:o}",
         "now_s", (double) now,
         "plan", "plan_id", json_object_get(plan, "plan_id"), "plan", json_object_get(plan, "plan"),
-        "run", "exec_id", json_object_get(k->doc, "exec_id"), "state", "DONE",
+        "run", "exec_id", json_object_get(json_object_get(k->doc, "run"), "exec_id"),
+            "state", "DONE",
             "steps", json_object_get(k->doc, "steps"),
         "change", "from_s", (double) now, "to_s", (double) now, "measured", measured)) == 0;
 }
@@ -243,8 +244,8 @@ aegis_way_cite(aegis_worker_t *w, aegis_way_t *works, size_t n)
     }
 }
 
-/* As far as it goes. 0: no memory. */
-static int
+/* As far as it goes. */
+static void
 aegis_way_decide(aegis_worker_t *w, unsigned here, aegis_way_t *k, json_t *earlier)
 {
     if (k->goes
@@ -256,7 +257,7 @@ aegis_way_decide(aegis_worker_t *w, unsigned here, aegis_way_t *k, json_t *earli
         (void) aegis_way_module(k, AEGIS_MODULE_verify, NULL);
     }
 
-    return aegis_way_doc_end(k, here);
+    aegis_way_doc_end(k, here);
 }
 
 /* It is committed. */
@@ -282,7 +283,7 @@ aegis_way_taken(aegis_way_t *k)
         aegis_metric_add(aegis_counter("aegis_exec_runs_total", "state=\"DONE\"",
                                        "runs that ended, by outcome"), 1);
         aegis_log(AEGIS_LOG_INFO, "exec", "run.finished", "exec_id", "%s",
-                  aegis_json_str(k->doc, "exec_id"), "case_id", "%.*s", (int) k->c.case_id.len,
+                  aegis_json_str(json_object_get(k->doc, "run"), "exec_id"), "case_id", "%.*s", (int) k->c.case_id.len,
                   k->c.case_id.data, "state", "DONE", "reason", "", NULL);
         (void) AEGIS_FP(exec_after_record, "exec");
     }
@@ -309,9 +310,25 @@ aegis_way_fill(aegis_way_t *k, aegis_fsm_ask_t *ask, const char *asks)
     k->item.v[AEGIS_C_tenant] = k->c.tenant;
     k->item.v[AEGIS_C_case_id] = k->c.case_id;
     k->item.v[AEGIS_C_fact_version] = aegis_view(k->version);
-    k->item.v[AEGIS_C_for_version] = aegis_view(k->version);
-    k->item.v[AEGIS_C_traceparent] = aegis_view(k->traceparent);
     k->item.v[AEGIS_C_module] = aegis_view(asks);
+}
+
+static aegis_code_t
+aegis_way_write(aegis_worker_t *w, const aegis_way_t *works, size_t n, aegis_pg_row_t *rows,
+    aegis_error_t *err)
+{
+    size_t             i;
+    aegis_code_t       rc;
+    aegis_way_rows_t   all;
+
+    aegis_way_rows_begin(&all);
+    for (i = 0; i < n; i++) {
+        aegis_way_rows_add(&all, &works[i]);
+    }
+
+    rc = aegis_way_rows_commit(w, &all, n, rows, err);
+    aegis_way_rows_free(&all);
+    return rc;
 }
 
 /* Load, decide, commit. rows[i] is the commit's word on works[i] then, or empty. */
@@ -341,7 +358,8 @@ aegis_way_go(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t n,
 
     earlier = json_array();
     for (i = 0, left = 0; rc == AEGIS_E_OK && i < n; i++) {
-        if (works[i].begun && aegis_way_decide(w, here, &works[i], earlier)) {
+        if (works[i].begun) {
+            aegis_way_decide(w, here, &works[i], earlier);
             swap = works[left];
             works[left] = works[i];
             works[i] = swap;
@@ -350,13 +368,6 @@ aegis_way_go(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t n,
     }
     json_decref(earlier);
 
-    for (i = 0; i < left; i++) {
-        works[i].item.v[AEGIS_C_doc] = aegis_view(works[i].text);
-        works[i].item.v[AEGIS_C_for_version] = aegis_view(works[i].version);
-        works[i].item.v[AEGIS_C_traceparent] = aegis_view(works[i].traceparent);
-        items[i] = &works[i].item;
-    }
-
     for (i = 0; rc == AEGIS_E_OK && left > 0 && i < works[0].n_stages; i++) {
         if (AEGIS_FP(module_after_load, works[0].stages[i].module->role)) {
             rc = aegis_error_set(err, AEGIS_E_UNAVAILABLE, "the decisions are lost");
@@ -364,9 +375,7 @@ aegis_way_go(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t n,
     }
 
     memset(rows, 0, n * sizeof(*rows));
-    return rc == AEGIS_E_OK && left > 0
-           ? aegis_pg_run_more(w->pg, AEGIS_STMT_WAY_COMMIT, items, left,
-                               aegis_pg_notify_due(w->pg), rows, err) : rc;
+    return rc == AEGIS_E_OK && left > 0 ? aegis_way_write(w, works, left, rows, err) : rc;
 }
 
 aegis_code_t

@@ -1,5 +1,5 @@
 /*
- * aegis_way_doc.c: the document of a case's way, as it grows stage by stage.
+ * aegis_way_doc.c: what is made of a case on its way, as it grows stage by stage.
  * Invariant: it has a move only when it has all that the move's guard asks for; SQL
  * looks again.
  */
@@ -12,12 +12,13 @@
 #include "aegis_json.h"
 
 int
-aegis_way_doc_move(aegis_way_t *k, const json_t *move, const char *key, const char *subject,
+aegis_way_doc_move(aegis_way_t *k, json_t *move, const char *key, const char *subject,
     json_t *data, json_t *said)
 {
-    json_t            *m, *c;
+    json_t            *c;
     aegis_decision_t   d;
     aegis_event_id_t   event;
+    aegis_way_move_t  *m;
 
     event = aegis_event_by_name(aegis_view(aegis_json_str(move, "event")));
     d.code = AEGIS_E_ILLEGAL;
@@ -29,30 +30,19 @@ aegis_way_doc_move(aegis_way_t *k, const json_t *move, const char *key, const ch
         return 0;
     }
 
-    k->moves[k->n_moves].from = k->c.state;
-    k->moves[k->n_moves].to = d.to;
-    k->moves[k->n_moves].event = event;
-    k->n_moves++;
-
-    m = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}",
-        "event", aegis_event_name(event), "from", aegis_state_name(k->c.state),
-        "actor", aegis_json_str(move, "actor"), "reason", aegis_json_str(move, "reason"),
-        "correlation", aegis_json_str(move, "correlation_id"), "key", key);
-    if (json_object_get(move, "meta")) {
-        json_object_set(m, "meta", json_object_get(move, "meta"));
-    }
+    m = &k->moves[k->n_moves++];
+    m->from = k->c.state;
+    m->to = d.to;
+    m->event = event;
+    m->subject = subject ? aegis_subject(aegis_view(subject))->subject : NULL;
+    m->move = json_incref(move);
+    m->key = json_string(key);
+    m->said = said;
     if (subject) {
-        json_object_set_new(m, "subject", json_string(subject));
         /* last of all: the fsm role looks for it at the message's end */
         json_object_set_new(data, "moved_to", json_integer(k->c.version + 1));
-        json_object_set(m, "data", data);
+        m->data = json_incref(data);
     }
-    if (said) {
-        json_object_set_new(m, "said", said);
-    }
-
-    json_array_append_new(json_object_get(k->doc, "moves"), m);
-    json_object_set_new(k->doc, "reason", json_string(aegis_json_str(move, "reason")));
 
     k->c.state = d.to;
     k->c.version++;
@@ -68,7 +58,7 @@ aegis_way_doc_begin(aegis_way_t *k)
     int      ok;
     json_t  *move;
 
-    k->doc = json_pack("{s:[]}", "moves");
+    k->doc = json_object();
     move = json_pack("{s:s, s:s, s:s, s:s}", "event", k->ask->event, "actor", k->ask->actor,
                      "reason", k->ask->reason, "correlation_id", k->correlation);
     if (move && k->ask->meta) {
@@ -87,7 +77,7 @@ aegis_way_doc_set(json_t *o, const char *name, const json_t *from, const char *m
 }
 
 int
-aegis_way_doc_artefact(aegis_way_t *k, const json_t *doc, const char *actor)
+aegis_way_doc_artefact(aegis_way_t *k, const json_t *doc)
 {
     json_t      *row, *holds;
     const char  *table;
@@ -99,7 +89,6 @@ aegis_way_doc_artefact(aegis_way_t *k, const json_t *doc, const char *actor)
 
     row = json_copy(json_object_get(doc, "artefact"));
     json_object_set_new(row, "for_version", json_integer(k->c.version));
-    json_object_set_new(row, "created_by", json_string(actor));
 
     if (strcmp(table, "event_envelope") == 0) {
         aegis_way_doc_set(k->doc, "links", doc, "more");
@@ -107,7 +96,6 @@ aegis_way_doc_artefact(aegis_way_t *k, const json_t *doc, const char *actor)
     }
 
     if (strcmp(table, "plan_proposed") == 0 && json_is_true(json_object_get(row, "complete"))) {
-        aegis_way_doc_set(k->doc, "plan_id", row, "plan_id");
         aegis_way_doc_set(k->doc, "complete", row, "complete");
         return json_object_set_new(k->doc, "plan", row) == 0;
     }
@@ -121,7 +109,6 @@ aegis_way_doc_artefact(aegis_way_t *k, const json_t *doc, const char *actor)
         }
         if (json_object_get(doc, "counted")) {
             aegis_way_doc_set(k->doc, "counted", doc, "counted");
-            aegis_way_doc_set(k->doc, "service", row, "service");
         }
         return json_object_set_new(k->doc, "decision", row) == 0;
     }
@@ -194,19 +181,18 @@ aegis_way_doc_run(aegis_way_t *k, const char *exec_id, const char *owner, json_t
     said = aegis_way_doc_said(k, exec_id, steps, correlation);
     snprintf(key, sizeof(key), "%s:done", exec_id);
 
-    json_object_set_new(k->doc, "exec_id", json_string(exec_id));
     json_object_set_new(k->doc, "steps", steps);
-    json_object_set_new(k->doc, "run", json_pack("{s:i, s:s, s:i}", "for_version",
-                        k->c.version, "owner", owner, "epoch", 1));
+    json_object_set_new(k->doc, "run", json_pack("{s:s, s:i, s:s}", "exec_id", exec_id,
+                        "for_version", k->c.version, "owner", owner));
 
     data = json_pack("{s:O, s:O, s:O, s:s, s:O, s:s, s:s, s:s, s:O}",
         "case_id", json_object_get(c, "case_id"), "tenant", json_object_get(c, "tenant"),
         "case_version", json_object_get(c, "version"), "exec_id", exec_id,
-        "plan_id", json_object_get(k->doc, "plan_id"), "state", "DONE", "reason", "",
+        "plan_id", json_object_get(c, "plan_id"), "state", "DONE", "reason", "",
         "correlation_id", correlation, "at", json_object_get(k->facts, "now"));
     move = json_pack("{s:s, s:s, s:s, s:s, s:{s:O, s:s}}", "event", "exec_done",
         "actor", "aegis:exec", "reason", "a run succeeded", "correlation_id", correlation,
-        "meta", "plan_id", json_object_get(k->doc, "plan_id"), "exec_id", exec_id);
+        "meta", "plan_id", json_object_get(c, "plan_id"), "exec_id", exec_id);
 
     ok = data && move && aegis_way_doc_move(k, move, key, "evt.exec.done.v1", data, said);
     json_object_set_new(c, "exec_id", json_string(exec_id));
@@ -215,24 +201,29 @@ aegis_way_doc_run(aegis_way_t *k, const char *exec_id, const char *owner, json_t
     return ok;
 }
 
-int
+void
 aegis_way_doc_end(aegis_way_t *k, unsigned here)
 {
-    const char  *then;
-
-    then = k->c.state == AEGIS_STATE_EXECUTING && (here & AEGIS_CARRY_EXEC) ? "open"
-           : aegis_state_command(k->c.state)[0] ? "ask" : "";
-    json_object_set_new(k->doc, "then", json_string(then));
-    k->text = aegis_json_text(k->doc);
-    return k->text != NULL;
+    k->go_on = k->c.state == AEGIS_STATE_EXECUTING && (here & AEGIS_CARRY_EXEC) ? "open"
+               : aegis_state_command(k->c.state)[0] ? "ask" : "";
 }
 
 void
 aegis_way_doc_free(aegis_way_t *k)
 {
+    size_t             i;
+    aegis_way_move_t  *m;
+
+    for (i = 0; i < k->n_moves; i++) {
+        m = &k->moves[i];
+        json_decref(m->move);
+        json_decref(m->key);
+        json_decref(m->data);
+        json_decref(m->said);
+    }
+    k->n_moves = 0;
+
     json_decref(k->facts);
     json_decref(k->doc);
-    free(k->text);
     k->facts = k->doc = NULL;
-    k->text = NULL;
 }

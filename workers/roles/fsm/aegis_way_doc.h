@@ -1,6 +1,6 @@
 /*
- * aegis_way_doc.h: what the two files of the way share: one case on it, and the
- * document that aegis.way_commit takes (sql/functions/23_way.sql says its members).
+ * aegis_way_doc.h: what the files of the way share: one case on it, and what has been
+ * made of it so far: its moves, and a document with the rows of its artefacts.
  */
 #ifndef AEGIS_WAY_DOC_H
 #define AEGIS_WAY_DOC_H
@@ -20,6 +20,11 @@ typedef struct {
     aegis_state_t     from;
     aegis_state_t     to;
     aegis_event_id_t  event;
+    const char       *subject;          /* of its fact; NULL: it has none */
+    json_t           *move;             /* what aegis_move() says; owned, as what follows */
+    json_t           *key;
+    json_t           *data;             /* the fact's */
+    json_t           *said;             /* results of steps that are told before it, or NULL */
 } aegis_way_move_t;
 
 typedef struct {
@@ -27,9 +32,9 @@ typedef struct {
     aegis_carried_t     c;              /* where the case is by now */
     int                 begun;          /* the case is for this */
     int                 goes;           /* and no stage has ended its way yet */
-    json_t             *facts;          /* owned, as the document */
+    json_t             *facts;          /* owned, as what was made of them */
     json_t             *doc;
-    char               *text;           /* the document's; owned */
+    const char         *go_on;          /* who does: "ask", "open", "" */
     char                version[12];    /* at which the way begins */
     char                traceparent[AEGIS_CONTEXT_MAX + 1];
     char                correlation[256];
@@ -40,7 +45,7 @@ typedef struct {
     aegis_item_t        item;
 } aegis_way_t;
 
-/* The document with its first move: start_analysis, by who asks. 0: no. */
+/* It begins with its first move: start_analysis, by who asks. 0: no. */
 int aegis_way_doc_begin(aegis_way_t *k);
 
 /*
@@ -48,17 +53,17 @@ int aegis_way_doc_begin(aegis_way_t *k);
  * said (stolen) are results of steps that are told before it. 0: it is not legal from
  * where the case is.
  */
-int aegis_way_doc_move(aegis_way_t *k, const json_t *move, const char *key,
+int aegis_way_doc_move(aegis_way_t *k, json_t *move, const char *key,
     const char *subject, json_t *data, json_t *said);
 
 /* The row that a module made. 0: there is none, or a guard would refuse it. */
-int aegis_way_doc_artefact(aegis_way_t *k, const json_t *doc, const char *actor);
+int aegis_way_doc_artefact(aegis_way_t *k, const json_t *doc);
 
 /* The run with its steps (stolen), its facts and its move. */
 int aegis_way_doc_run(aegis_way_t *k, const char *exec_id, const char *owner, json_t *steps);
 
-/* Say who goes on, and make the text. 0: no memory. */
-int aegis_way_doc_end(aegis_way_t *k, unsigned here);
+/* Say who goes on. */
+void aegis_way_doc_end(aegis_way_t *k, unsigned here);
 
 void aegis_way_doc_free(aegis_way_t *k);
 

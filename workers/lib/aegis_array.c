@@ -9,6 +9,7 @@
 #include "aegis_array.h"
 
 #define AEGIS_ARRAY_HEADER  20
+#define AEGIS_ARRAY_EMPTY   12
 
 static void
 aegis_array_put32(char *p, uint32_t n)
@@ -101,6 +102,34 @@ aegis_array_int(aegis_array_t *a, int64_t n)
 }
 
 void
+aegis_array_int4(aegis_array_t *a, int n)
+{
+    char  b[4];
+
+    aegis_array_put32(b, (uint32_t) n);
+    aegis_array_bytes(a, b, 4);
+}
+
+void
+aegis_array_truth(aegis_array_t *a, int yes)
+{
+    aegis_array_bytes(a, yes ? "\1" : "", 1);
+}
+
+void
+aegis_array_null(aegis_array_t *a)
+{
+    char  *p;
+
+    p = aegis_array_room(a, 4);
+    if (p) {
+        aegis_array_put32(p, (uint32_t) -1);
+        aegis_array_put32(a->data + 4, 1);
+        a->n++;
+    }
+}
+
+void
 aegis_array_real(aegis_array_t *a, double v)
 {
     int64_t  n;
@@ -112,7 +141,13 @@ aegis_array_real(aegis_array_t *a, double v)
 void
 aegis_array_end(aegis_array_t *a)
 {
-    if (!a->failed && a->len >= AEGIS_ARRAY_HEADER) {
-        aegis_array_put32(a->data + 12, (uint32_t) a->n);
+    if (a->failed || a->len < AEGIS_ARRAY_HEADER) {
+        return;
+    }
+
+    aegis_array_put32(a->data + 12, (uint32_t) a->n);
+    if (a->n == 0) {
+        aegis_array_put32(a->data, 0);      /* an empty one has no dimension */
+        a->len = AEGIS_ARRAY_EMPTY;
     }
 }

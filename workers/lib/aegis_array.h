@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { AEGIS_OID_BYTEA = 17, AEGIS_OID_INT8 = 20, AEGIS_OID_TEXT = 25,
-       AEGIS_OID_FLOAT8 = 701 };
+enum { AEGIS_OID_BYTEA = 17, AEGIS_OID_INT8 = 20, AEGIS_OID_INT4 = 23, AEGIS_OID_TEXT = 25,
+       AEGIS_OID_JSON = 114, AEGIS_OID_FLOAT8 = 701 };     /* AEGIS_OID_BOOL: aegis_stmt.h */
 
 typedef struct {
     char    *data;
@@ -24,7 +24,10 @@ void aegis_array_free(aegis_array_t *a);
 void aegis_array_bytes(aegis_array_t *a, const void *data, size_t len);
 void aegis_array_text(aegis_array_t *a, const char *text);
 void aegis_array_int(aegis_array_t *a, int64_t n);
+void aegis_array_int4(aegis_array_t *a, int n);
+void aegis_array_truth(aegis_array_t *a, int yes);
 void aegis_array_real(aegis_array_t *a, double v);
+void aegis_array_null(aegis_array_t *a);
 
 /* Its header says how many there are. */
 void aegis_array_end(aegis_array_t *a);
