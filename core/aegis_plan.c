@@ -274,10 +274,11 @@ static void
 aegis_plan_check_object(const char *object, const json_t *value, const char *at,
     aegis_error_t *err)
 {
-    char         sub[AEGIS_CHECK_POINTER];
-    size_t       i, n;
-    json_t      *member;
-    const char  *names[AEGIS_PLAN_MAX_MEMBERS];
+    char                     sub[AEGIS_CHECK_POINTER];
+    size_t                   i, n;
+    json_t                  *member;
+    const char              *names[AEGIS_PLAN_MAX_MEMBERS];
+    const aegis_plan_row_t  *rows[AEGIS_PLAN_MAX_MEMBERS];
 
     if (!json_is_object(value)) {
         aegis_error_at(err, at, "must be an object");
@@ -285,7 +286,10 @@ aegis_plan_check_object(const char *object, const json_t *value, const char *at,
     }
 
     for (i = 0, n = 0; i < AEGIS_PLAN_N_ROWS && n < AEGIS_PLAN_MAX_MEMBERS - 1; i++) {
-        if (strcmp(aegis_plan_rows[i].object, object) == 0) {
+        if (aegis_plan_rows[i].object[0] == object[0]
+            && strcmp(aegis_plan_rows[i].object, object) == 0)
+        {
+            rows[n] = &aegis_plan_rows[i];
             names[n++] = aegis_plan_rows[i].name;
         }
     }
@@ -293,19 +297,13 @@ aegis_plan_check_object(const char *object, const json_t *value, const char *at,
     names[n] = NULL;
     aegis_check_object(value, names, at, err);
 
-    for (i = 0; i < AEGIS_PLAN_N_ROWS; i++) {
-        if (strcmp(aegis_plan_rows[i].object, object) != 0) {
-            continue;
-        }
-
-        member = json_object_get(value, aegis_plan_rows[i].name);
+    for (i = 0; i < n; i++) {
+        member = json_object_get(value, rows[i]->name);
 
         /* what an action takes may be required as a whole */
-        if (member || aegis_plan_rows[i].required
-            || aegis_plan_rows[i].type == AEGIS_PLAN_PARAMS)
-        {
-            aegis_error_pointer(sub, sizeof(sub), at, aegis_plan_rows[i].name);
-            aegis_plan_check_member(&aegis_plan_rows[i], value, member, sub, err);
+        if (member || rows[i]->required || rows[i]->type == AEGIS_PLAN_PARAMS) {
+            aegis_error_pointer(sub, sizeof(sub), at, rows[i]->name);
+            aegis_plan_check_member(rows[i], value, member, sub, err);
         }
     }
 }

@@ -53,7 +53,7 @@ typedef struct {
 /*
  * The executor's offer to the other roles of its process: make all steps of a run
  * at once, in any thread, when none of them changes anything outside, and say them as
- * rows of exec_step, of epoch 1. NULL: it has to be a run of its own.
+ * rows of exec_step, of epoch 1, the output being text. NULL: it has to be a run of its own.
  */
 typedef json_t *(*aegis_carry_idle_pt)(const aegis_carry_run_t *run);
 void aegis_carry_offer_idle(aegis_carry_idle_pt make);

@@ -230,7 +230,7 @@ aegis_exec_act_outputs(aegis_exec_t *x, aegis_exec_run_t *run, int last)
     }
     json = aegis_sink_json(&run->act, x->store ? aegis_store_bucket(x->store) : "", prefix);
     free(run->output_text);
-    run->output_text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    run->output_text = json ? aegis_json_text(json) : NULL;
     json_decref(json);
 
     now = aegis_act_now();

@@ -54,7 +54,7 @@ aegis_exec_idle_all(const json_t *plan)
     return i > 0;
 }
 
-/* One attempt as a row. */
+/* One attempt as a row; its output is JSON as text. */
 static json_t *
 aegis_exec_idle_row(const aegis_exec_made_t *made, int step_no, int attempt)
 {
@@ -68,7 +68,7 @@ aegis_exec_idle_row(const aegis_exec_made_t *made, int step_no, int attempt)
         json_object_set_new(row, "exit_code", json_integer(atoi(made->exit_text)));
     }
     if (row && made->output) {
-        json_object_set_new(row, "output", json_loads(made->output, 0, NULL));
+        json_object_set_new(row, "output", json_string(made->output));
     }
     if (row && made->result) {
         json_object_set_new(row, "result", json_loads(made->result, 0, NULL));

@@ -81,7 +81,11 @@ aegis_way_rows_value(aegis_way_rows_t *rows, int column, const json_t *v)
     switch (aegis_way_oids[column]) {
 
     case AEGIS_W_JSON:
-        aegis_way_rows_json(rows, column, v);
+        if (column == AEGIS_W_output) {
+            aegis_array_bytes(a, json_string_value(v), json_string_length(v));
+        } else {
+            aegis_way_rows_json(rows, column, v);
+        }
         break;
 
     case AEGIS_W_INT4:
