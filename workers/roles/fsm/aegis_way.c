@@ -116,7 +116,6 @@ aegis_way_module(aegis_way_t *k, aegis_module_id_t id, json_t *earlier)
 static int
 aegis_way_run(aegis_worker_t *w, aegis_way_t *k)
 {
-    char                 id[AEGIS_UUID_LEN + 1];
     json_t              *steps;
     aegis_carry_run_t    run;
 
@@ -124,16 +123,21 @@ aegis_way_run(aegis_worker_t *w, aegis_way_t *k)
         return 0;
     }
 
-    aegis_carry_uuid(id);
+    aegis_carry_uuid(k->exec_id);
     run.conf = w->conf;
     run.tenant = aegis_json_str(json_object_get(k->facts, "case"), "tenant");
     run.case_id = aegis_json_str(json_object_get(k->facts, "case"), "case_id");
-    run.exec_id = id;
+    run.exec_id = k->exec_id;
     run.traceparent = k->traceparent;
     run.plan = json_object_get(json_object_get(k->facts, "plan"), "plan");
 
     steps = aegis_carry_idle(&run);
-    return steps && aegis_way_doc_run(k, id, w->owner, steps);
+    if (steps && aegis_way_doc_run(k, k->exec_id, w->owner, steps)) {
+        return 1;
+    }
+
+    k->exec_id[0] = '\0';
+    return 0;
 }
 
 /* Is there a check that looks at a metric, of whatever kind? */
@@ -213,7 +217,7 @@ aegis_way_begin(aegis_way_t *k, const aegis_pg_row_t *row)
 static int
 aegis_way_quotes(const aegis_way_t *k)
 {
-    return k->goes && json_is_true(json_object_get(json_object_get(k->facts, "planning"),
+    return k->begun && k->goes && json_is_true(json_object_get(json_object_get(k->facts, "planning"),
                                                    "quotes"));
 }
 
@@ -279,12 +283,11 @@ aegis_way_taken(aegis_way_t *k)
         aegis_carry_span(stage->module, &k->c, stage->begun_ns, stage->said.event);
     }
 
-    if (json_object_get(k->doc, "run")) {
+    if (k->exec_id[0]) {
         aegis_metric_add(aegis_counter("aegis_exec_runs_total", "state=\"DONE\"",
                                        "runs that ended, by outcome"), 1);
-        aegis_log(AEGIS_LOG_INFO, "exec", "run.finished", "exec_id", "%s",
-                  aegis_json_str(json_object_get(k->doc, "run"), "exec_id"), "case_id", "%.*s", (int) k->c.case_id.len,
-                  k->c.case_id.data, "state", "DONE", "reason", "", NULL);
+        aegis_log(AEGIS_LOG_INFO, "exec", "run.finished", "exec_id", "%s", k->exec_id,
+                  "case_id", "%s", k->case_id, "state", "%s", "DONE", "reason", "%s", "", NULL);
         (void) AEGIS_FP(exec_after_record, "exec");
     }
 
@@ -300,6 +303,7 @@ aegis_way_fill(aegis_way_t *k, aegis_fsm_ask_t *ask, const char *asks)
     k->c.case_id = ask->d->msg.case_id;
     k->c.traceparent = ask->d->msg.traceparent;
     k->c.correlation_id = ask->d->msg.correlation_id;
+    snprintf(k->case_id, sizeof(k->case_id), "%.*s", (int) k->c.case_id.len, k->c.case_id.data);
     k->c.state = AEGIS_STATE_NEW;
     k->c.version = ask->d->msg.case_version;
     snprintf(k->version, sizeof(k->version), "%d", k->c.version);
@@ -313,22 +317,60 @@ aegis_way_fill(aegis_way_t *k, aegis_fsm_ask_t *ask, const char *asks)
     k->item.v[AEGIS_C_module] = aegis_view(asks);
 }
 
-static aegis_code_t
-aegis_way_write(aegis_worker_t *w, const aegis_way_t *works, size_t n, aegis_pg_row_t *rows,
-    aegis_error_t *err)
+/* One case to its end, and what it has come to among the others': its own documents go
+ * before the next one's come. */
+static void
+aegis_way_end(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t i, size_t *left,
+    aegis_way_rows_t *all, json_t *earlier)
 {
-    size_t             i;
-    aegis_code_t       rc;
-    aegis_way_rows_t   all;
+    aegis_way_t   swap, *k;
 
-    aegis_way_rows_begin(&all);
-    for (i = 0; i < n; i++) {
-        aegis_way_rows_add(&all, &works[i]);
+    k = &works[i];
+    aegis_way_decide(w, here, k, earlier);
+    aegis_way_rows_add(all, k);
+    aegis_way_doc_free(k);
+    k->begun = 0;
+
+    if (i != *left) {
+        swap = works[*left];
+        works[*left] = *k;
+        *k = swap;
+    }
+    (*left)++;
+}
+
+/* Load and decide. Those that are to be committed come to the front; returns how many they
+ * are. */
+static size_t
+aegis_way_all(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t n,
+    const aegis_pg_row_t *rows, aegis_way_rows_t *all)
+{
+    size_t   i, left, waiting;
+    json_t  *earlier;
+
+    earlier = json_array();
+
+    for (i = 0, left = 0, waiting = 0; i < n; i++) {
+        aegis_way_begin(&works[i], &rows[i]);
+        if (aegis_way_quotes(&works[i])) {
+            waiting++;
+        } else if (works[i].begun) {
+            aegis_way_end(w, here, works, i, &left, all, earlier);
+        }
+    }
+    aegis_pg_clear(w->pg);
+
+    if (waiting) {
+        aegis_way_cite(w, works, n);
+        for (i = left; i < n; i++) {
+            if (works[i].begun) {
+                aegis_way_end(w, here, works, i, &left, all, earlier);
+            }
+        }
     }
 
-    rc = aegis_way_rows_commit(w, &all, n, rows, err);
-    aegis_way_rows_free(&all);
-    return rc;
+    json_decref(earlier);
+    return left;
 }
 
 /* Load, decide, commit. rows[i] is the commit's word on works[i] then, or empty. */
@@ -337,36 +379,18 @@ aegis_way_go(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t n,
     aegis_pg_row_t *rows, aegis_error_t *err)
 {
     size_t               i, left;
-    json_t              *earlier;
-    aegis_way_t          swap;
     aegis_code_t         rc;
+    aegis_way_rows_t    *all;
     const aegis_item_t  *items[AEGIS_CARRY_MAX] = { NULL };
 
     for (i = 0; i < n; i++) {
         items[i] = &works[i].item;
     }
 
-    rc = aegis_pg_run_more(w->pg, AEGIS_STMT_WAY_LOAD, items, n, 0, rows, err);
-    for (i = 0; rc == AEGIS_E_OK && i < n; i++) {
-        aegis_way_begin(&works[i], &rows[i]);
-    }
-    aegis_pg_clear(w->pg);
-
-    if (rc == AEGIS_E_OK) {
-        aegis_way_cite(w, works, n);
-    }
-
-    earlier = json_array();
-    for (i = 0, left = 0; rc == AEGIS_E_OK && i < n; i++) {
-        if (works[i].begun) {
-            aegis_way_decide(w, here, &works[i], earlier);
-            swap = works[left];
-            works[left] = works[i];
-            works[i] = swap;
-            left++;
-        }
-    }
-    json_decref(earlier);
+    all = aegis_way_rows_begin();
+    rc = all ? aegis_pg_run_more(w->pg, AEGIS_STMT_WAY_LOAD, items, n, 0, rows, err)
+         : aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
+    left = rc == AEGIS_E_OK ? aegis_way_all(w, here, works, n, rows, all) : 0;
 
     for (i = 0; rc == AEGIS_E_OK && left > 0 && i < works[0].n_stages; i++) {
         if (AEGIS_FP(module_after_load, works[0].stages[i].module->role)) {
@@ -375,7 +399,7 @@ aegis_way_go(aegis_worker_t *w, unsigned here, aegis_way_t *works, size_t n,
     }
 
     memset(rows, 0, n * sizeof(*rows));
-    return rc == AEGIS_E_OK && left > 0 ? aegis_way_write(w, works, left, rows, err) : rc;
+    return rc == AEGIS_E_OK && left > 0 ? aegis_way_rows_commit(w, all, left, rows, err) : rc;
 }
 
 aegis_code_t

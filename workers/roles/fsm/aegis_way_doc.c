@@ -220,8 +220,8 @@ aegis_way_doc_free(aegis_way_t *k)
         json_decref(m->key);
         json_decref(m->data);
         json_decref(m->said);
+        m->move = m->key = m->data = m->said = NULL;
     }
-    k->n_moves = 0;
 
     json_decref(k->facts);
     json_decref(k->doc);

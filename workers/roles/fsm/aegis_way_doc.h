@@ -30,12 +30,14 @@ typedef struct {
 typedef struct {
     aegis_fsm_ask_t    *ask;
     aegis_carried_t     c;              /* where the case is by now */
-    int                 begun;          /* the case is for this */
+    int                 begun;          /* the case is for this, and not at its end yet */
     int                 goes;           /* and no stage has ended its way yet */
     json_t             *facts;          /* owned, as what was made of them */
     json_t             *doc;
     const char         *go_on;          /* who does: "ask", "open", "" */
     char                version[12];    /* at which the way begins */
+    char                case_id[AEGIS_UUID_LEN + 1];
+    char                exec_id[AEGIS_UUID_LEN + 1];    /* of the run that was made; "": none */
     char                traceparent[AEGIS_CONTEXT_MAX + 1];
     char                correlation[256];
     aegis_way_stage_t   stages[AEGIS_N_MODULES];

@@ -20,26 +20,21 @@ static const int  aegis_way_oids[] = {
 #undef AEGIS_W
 };
 
-void
-aegis_way_rows_begin(aegis_way_rows_t *rows)
+static __thread aegis_way_rows_t  *aegis_way_rows;
+
+aegis_way_rows_t *
+aegis_way_rows_begin(void)
 {
     int  i;
 
-    memset(rows, 0, sizeof(*rows));
-    for (i = 0; i < AEGIS_WAY_N_COLUMNS; i++) {
-        aegis_array_begin(&rows->a[i], aegis_way_oids[i]);
+    if (aegis_way_rows == NULL) {
+        aegis_way_rows = calloc(1, sizeof(aegis_way_rows_t));
     }
-}
-
-void
-aegis_way_rows_free(aegis_way_rows_t *rows)
-{
-    int  i;
-
-    for (i = 0; i < AEGIS_WAY_N_COLUMNS; i++) {
-        aegis_array_free(&rows->a[i]);
+    for (i = 0; aegis_way_rows && i < AEGIS_WAY_N_COLUMNS; i++) {
+        aegis_array_begin(&aegis_way_rows->a[i], aegis_way_oids[i]);
     }
-    free(rows->text.data);
+
+    return aegis_way_rows;
 }
 
 static void
@@ -58,6 +53,7 @@ static void
 aegis_way_rows_json(aegis_way_rows_t *rows, int column, const json_t *json)
 {
     rows->text.len = 0;
+    rows->text.failed = 0;
     aegis_json_add(&rows->text, json);
     if (rows->text.failed) {
         rows->a[column].failed = 1;

@@ -51,8 +51,8 @@ typedef struct {
     aegis_buf_t    text;                /* of one document at a time */
 } aegis_way_rows_t;
 
-void aegis_way_rows_begin(aegis_way_rows_t *rows);
-void aegis_way_rows_free(aegis_way_rows_t *rows);
+/* Empty ones: this thread's, whose memory is kept for the next batch. NULL: no memory. */
+aegis_way_rows_t *aegis_way_rows_begin(void);
 
 /* One case more. */
 void aegis_way_rows_add(aegis_way_rows_t *rows, const aegis_way_t *k);
