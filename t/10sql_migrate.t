@@ -119,6 +119,8 @@ my @rights = (
     ["INSERT INTO aegis.schema_migration SELECT * FROM aegis.schema_migration WHERE false"],
     ['SELECT * FROM aegis.maintain()', qw(worker)],
     ['SELECT aegis.outbox_mark(ARRAY[0]::smallint[], ARRAY[0]::bigint[])', qw(worker)],
+    [q{SELECT aegis.outbox_next('{0}', 1, NULL, NULL, NULL)}, qw(worker)],
+    [q{SELECT aegis.audit_seal_table('vote', 1, 1)}, qw(worker)],
     ['TRUNCATE aegis.ops_case'],
     ['CREATE TABLE aegis.t_mine (x int)'],
     ['CREATE TABLE public.t_mine (x int)'],

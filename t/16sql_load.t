@@ -48,6 +48,9 @@ subtest 'a backlog is worked off batch by batch' => sub {
     is($rows->[0]{id}, $pg->one('SELECT min(id) FROM aegis.outbox'), 'from the head of the backlog');
     is($rows->[99]{id}, $pg->one('SELECT max(id) FROM (SELECT id FROM aegis.outbox ORDER BY id LIMIT 100) x'), 'without a gap');
     cmp_ok($n, '<=', 16 * 33, 'a batch of 100 does not read the 30000 behind it, nor all that its parts may have');
+    ($n, my $over) = rows_read($w, 'outbox', 'SELECT * FROM aegis.outbox_next(?::smallint[], 100, NULL, NULL, NULL)', $parts);
+    is(scalar @$over, 101, 'one more than a batch says that there are more');
+    cmp_ok($n, '<=', 101, 'and no other is read for it');
     my @ids = map { $_->{id} } @$rows;
     my ($at, $part) = map { my $k = $_; [map { $_->{$k} } @$rows] } qw(created_at part);
     for my $mark (['SELECT aegis.outbox_mark(?::smallint[], ?::bigint[]) AS n', $parts, \@ids],

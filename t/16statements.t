@@ -234,6 +234,42 @@ subtest 'the relay takes what is pending, in order' => sub {
     is($dbh->selectrow_array('SELECT aegis.outbox_mark(ARRAY[?]::smallint[], ?::bigint[])', undef, $p, \@ids), 0, 'marking twice marks nothing');
 };
 
+subtest 'the relay marks what it has published and takes what came since' => sub {
+    $pg->do('UPDATE aegis.outbox SET published_at = now()');
+    my $next = sub ($parts, $limit, $done = undef) {
+        my @at = sort map { $_->{created_at} } @{ $done // [] };
+        return $dbh->selectall_arrayref('SELECT * FROM aegis.outbox_next(?::smallint[], ?, ?::bigint[], ?, ?)', { Slice => {} }, $parts, $limit,
+            $done ? ([ map { $_->{id} } @$done ], @at[0, -1]) : (undef) x 3);
+    };
+    my $left = sub { $pg->one('SELECT count(*) FROM aegis.outbox WHERE published_at IS NULL') };
+    made() for 1 .. 5;
+    my $first = $next->([0 .. 15], 100);
+    is(scalar @$first, 5, 'all that is pending');
+    is($left->(), 5, 'to read marks nothing');
+    my $late = $pg->connect;
+    $late->begin_work;
+    $late->do(q{INSERT INTO aegis.outbox (tenant, case_id, version, part, msg_id, subject, data)
+        OVERRIDING SYSTEM VALUE SELECT 'acme', id, 1, aegis.outbox_part(id), 'between', 'evt.case.transition.v1', '{}' FROM gen_random_uuid() id});
+    made() for 1 .. 3;
+    $late->commit;
+    my $second = $next->([0 .. 15], 100, $first);
+    is(scalar @$second, 4, 'what came since, and what was written before and committed behind it');
+    is_deeply([ map { $_->{id} } @$second ], [ sort { $a <=> $b } map { $_->{id} } @$second ], 'oldest first');
+    is($left->(), 4, 'the first are marked, and they alone');
+    is($pg->one('SELECT count(*) FROM aegis.outbox WHERE published_at IS NOT NULL AND id = ANY (?::bigint[])', [ map { $_->{id} } @$second ]), 0, 'none that is not published');
+    my $gap = [ @$second[0, 3] ];
+    is_deeply([ map { $_->{id} } @{ $next->([0 .. 15], 100, $gap) } ], [ map { $_->{id} } @$second[1, 2] ], 'what stands between two that are marked is not');
+    is(scalar @{ $next->([0 .. 15], 1) }, 2, 'one more than the limit says that there are more');
+    is(scalar @{ $next->([0 .. 15], 0, [ @$second[1, 2] ]) }, 0, 'limit 0 reads none');
+    is($left->(), 0, 'and marks');
+    my ($p) = grep { my $p = $_; !grep { $_->{part} == $p } @$first } 0 .. 15;
+    $pg->do('UPDATE aegis.outbox SET published_at = NULL WHERE id = ANY (?::bigint[])', [ map { $_->{id} } @$first ]);
+    is(scalar @{ $next->([$p], 100, $first) }, 0, 'of a partition that is not the caller\'s nothing is read');
+    is($left->(), 5, 'or marked');
+    $pg->do('UPDATE aegis.outbox SET published_at = now()');
+    ok(!eval { $gw->selectall_arrayref(q{SELECT * FROM aegis.outbox_next('{0}', 1, NULL, NULL, NULL)}); 1 }, 'it is not for the gateway');
+};
+
 subtest 'the reconciler looks after what stands still' => sub {
     $pg->do(q{UPDATE aegis.outbox SET published_at = now()});
     my %stuck = (new => made(mode => 'auto'), analyzing => made(mode => 'auto'));

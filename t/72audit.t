@@ -3,6 +3,7 @@
 # and named.
 use v5.36;
 use lib 't/lib';
+use Digest::SHA ();
 use JSON::PP ();
 use Test::More;
 use Aegis::Pg;
@@ -145,6 +146,45 @@ subtest 'rows that were retired' => sub {
     my $c = case_of('acme');
     seal();
     ok(!eval { $owner->do('DELETE FROM aegis.case_timeline WHERE case_id = ?', {}, $c); 1 }, 'younger rows stay');
+};
+
+# The order of a segment's rows by Perl, their hashes by what is written in the page.
+subtest 'rows that are hard to write, of transactions that overlap' => sub {
+    seal();
+    my @db = map { $pg->connect } 1 .. 3;
+    my @nasty = ('', q{"}, q{\\}, q{", "}, "a\x{1}b\tc\nd\x7f", q{\u0001}, '/', "\xc3\xa4\xe2\x82\xac\xf0\x9f\x9a\xa8", q{'; --}, 'null', '[1, null]', ' x ');
+    my ($n, %row) = (0);
+    $_->begin_work for @db;
+    $_->do('SELECT pg_current_xact_id()') for reverse @db;
+    for my $i (1 .. 240) {
+        my $text = sub { $nasty[ ($n++ * 7 + $i) % @nasty ] };
+        my $meta = $i % 4 ? undef : qq({"b" : "\\u00e4 \\"", "a":[1.50,  null]});
+        $db[ $i % 3 ]->do(q{INSERT INTO aegis.case_timeline (tenant, case_id, version, seq, kind, event, from_status, to_status, rule, actor, principal, reason,
+            correlation_id, trace_id, idem_key, meta, created_at) VALUES (?, gen_random_uuid(), ?, ?, 'note', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?::timestamptz)}, undef,
+            ($i % 5 ? q{o'"r\\} : $i % 2 ? 'acme' : "\xc3\xb6"), $i % 7 ? 1 : 1234567890, $i % 3, $text->(), ($i % 2 ? $text->() : undef), $text->(), ($i % 3 ? -$i : undef),
+            (map { $text->() } 1 .. 6), $meta, ($i % 9 ? ('2026-02-28 23:59:59.9+05', '0044-03-15 BC', '0001-01-01 00:00:00.000001', '294276-12-31 12:00:00Z', '1999-12-31 23:59:59.99999')[ $i % 5 ] : '10000-01-01'));
+    }
+    $_->commit for @db;
+    my %last = map { $_->{tenant} => $_ } @{ $pg->rows('SELECT DISTINCT ON (tenant) tenant, seq, root FROM aegis.audit_segment ORDER BY tenant, seq DESC') };
+    my $sealed = seal();
+    is_deeply([ sort map { $_->[0] } @$sealed ], [ sort 'acme', q{o'"r\\}, "\xc3\xb6" ], 'a segment a tenant');
+    for my $s (@$sealed) {
+        my ($tenant, $seq) = @$s;
+        my $rows = $pg->dbh->selectall_arrayref(q{SELECT x.audit_xid || '/' || x.case_id || ':' || lpad(x.version::text, 10, '0') || ':' || lpad(x.seq::text, 10, '0'),
+            encode(sha256(convert_to(json_build_array(x.tenant, x.case_id, x.version, x.seq, x.kind, x.event, x.from_status, x.to_status, x.rule, x.actor, x.principal, x.reason,
+                x.correlation_id, x.trace_id, x.idem_key, x.meta::text, to_char(x.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'))::text, 'UTF8')), 'hex')
+            FROM aegis.case_timeline x WHERE x.tenant = ? AND x.kind = 'note'}, undef, $tenant);
+        my %at = map { (sprintf '%020d/%s', split m{/}, $_->[0], 2) => $_ } @$rows;
+        my @want = @at{ sort keys %at };
+        my $is = $pg->row(q{SELECT l.keys, encode(l.hashes, 'hex') AS hashes, s.n, s.last_xid, s.last_key, encode(s.rows_hash, 'hex') AS rows_hash, encode(s.prev, 'hex') AS prev
+            FROM aegis.audit_leaf l JOIN aegis.audit_segment s USING (tenant, seq) WHERE l.tenant = ? AND l.seq = ?}, $tenant, $seq);
+        is_deeply($is->{keys}, [ map { $_->[0] } @want ], 'in the order of transactions and keys');
+        is($is->{hashes}, join('', map { $_->[1] } @want), 'each with its hash');
+        is("$is->{n} $is->{last_xid}/$is->{last_key}", @want . " $want[-1][0]", 'and where the last of them stands');
+        is($is->{rows_hash}, Digest::SHA::sha256_hex(pack 'H*', $is->{hashes}), 'their hash');
+        is($is->{prev}, $last{$tenant} ? unpack('H*', $last{$tenant}{root}) : '0' x 64, 'behind the root before');
+    }
+    is_deeply([ grep { !/its case is missing|segment $last: missing/ } @{ found() } ], [], 'and the chain verifies');
 };
 
 subtest 'tenants do not see each other\'s chains' => sub {

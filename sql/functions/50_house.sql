@@ -70,6 +70,40 @@ BEGIN
     RETURN v_n;
 END $$;
 
+-- Both at once, for a relay that has worked its backlog off: mark what it has published (by
+-- id, in their order, and the times that they were written between) and read what has come
+-- since; one more than p_limit says that it is too much for here, and that outbox_fetch()
+-- has to choose. As its owner: policies of rows would be asked for each of them.
+CREATE OR REPLACE FUNCTION aegis.outbox_next(p_parts smallint[], p_limit int, p_done bigint[],
+    p_since timestamptz, p_until timestamptz)
+RETURNS TABLE (id bigint, tenant text, case_id uuid, version int, part smallint, msg_id text,
+               subject text, data json, traceparent text, created_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, aegis, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    -- a mark that a crash takes back is a message that is published again, under its id:
+    -- that need not be waited for
+    v_commit text := set_config('synchronous_commit', 'off', true);
+BEGIN
+    IF p_done IS NOT NULL THEN
+        UPDATE aegis.outbox o SET published_at = clock_timestamp()
+         WHERE o.published_at IS NULL AND o.part = ANY (p_parts)
+           AND o.created_at >= p_since AND o.created_at <= p_until
+           AND o.id >= p_done[1] AND o.id <= p_done[cardinality(p_done)] AND o.id = ANY (p_done);
+    END IF;
+    IF p_limit > 0 THEN
+        RETURN QUERY
+        SELECT o.* FROM (
+               SELECT x.id, x.tenant, x.case_id, x.version, x.part, x.msg_id, x.subject, x.data,
+                      x.traceparent, x.created_at
+                 FROM aegis.outbox x
+                WHERE x.published_at IS NULL AND x.part = ANY (p_parts)
+                LIMIT p_limit + 1) o
+         ORDER BY o.id;
+    END IF;
+END $$;
+
 -- Asked every two seconds, and most when the backlog is deep, by the gateway over a
 -- connection that requests wait for: so of each partition 256 rows are counted, and
 -- the rest is told from how densely those stand and from the last one's id. Exact as

@@ -39,27 +39,21 @@ RETURNS bytea LANGUAGE sql STABLE AS $$
         to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'))::text, 'UTF8'))
 $$;
 
--- The rows of p_from <= xid < p_to behind p_key, as one segment a tenant; at most
--- p_limit of them, NULL: all.
-CREATE OR REPLACE FUNCTION aegis.audit_seal_rows(p_tbl text, p_from bigint, p_to bigint, p_key text,
-    p_limit int)
-RETURNS TABLE (tenant text, seq bigint, tbl text, n int, root bytea, last_xid bigint, last_key text)
-LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY EXECUTE format($q$
-        WITH page AS MATERIALIZED (
-            SELECT q.* FROM (%s WHERE x.audit_xid >= $1 AND x.audit_xid < $2 AND x.case_id >= $3 %s) q
-             WHERE q.key > $4 ORDER BY %s LIMIT $5),
+-- The statement that seals rows of a table as one segment a tenant: those of $1 <= xid < $2;
+-- with p_paged, of one transaction, those behind the key $3 (of the case $4), at most $5. They
+-- are sorted once, and the aggregates take them as they come: an ORDER BY in each would sort
+-- them for each. p_paged 0: the rows that no transaction is known of.
+CREATE OR REPLACE FUNCTION aegis.audit_seal_query(p_tbl text, p_paged boolean, p_from bigint)
+RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT format($q$
+        WITH page AS (%s),
         per AS (
-            SELECT p.tenant, count(*)::int AS n,
-                   array_agg(p.xid || '/' || p.key ORDER BY p.xid, p.key) AS keys,
-                   string_agg(p.leaf, ''::bytea ORDER BY p.xid, p.key) AS hashes,
-                   (array_agg(p.xid ORDER BY p.xid DESC, p.key DESC))[1] AS last_xid,
-                   (array_agg(p.key ORDER BY p.xid DESC, p.key DESC))[1] AS last_key
-              FROM page p GROUP BY p.tenant),
-        made AS (
-            SELECT r.*, sha256(r.hashes) AS rows_hash, coalesce(b.seq, 0) + 1 AS seq,
+            SELECT p.tenant, count(*)::int AS n, array_agg(p.xid || '/' || p.key) AS keys,
+                   string_agg(p.leaf, ''::bytea) AS hashes, max(p.xid) AS last_xid
+              FROM (SELECT * FROM page ORDER BY tenant, xid, key) p GROUP BY p.tenant),
+        made AS MATERIALIZED (
+            SELECT r.*, substr(r.keys[r.n], strpos(r.keys[r.n], '/') + 1) AS last_key,
+                   sha256(r.hashes) AS rows_hash, coalesce(b.seq, 0) + 1 AS seq,
                    coalesce(b.root, decode(repeat('00', 32), 'hex')) AS prev
               FROM per r LEFT JOIN LATERAL (
                    SELECT s.seq, s.root FROM aegis.audit_segment s WHERE s.tenant = r.tenant
@@ -69,29 +63,45 @@ BEGIN
             SELECT m.tenant, m.seq, m.keys, m.hashes FROM made m)
         INSERT INTO aegis.audit_segment AS s (tenant, seq, tbl, n, last_xid, last_key, rows_hash,
                prev, root, sealed_at)
-        SELECT m.tenant, m.seq, $6, m.n, m.last_xid, m.last_key, m.rows_hash, m.prev,
-               aegis.audit_root(m.tenant, m.seq, $6, m.n, m.last_xid, m.last_key, m.rows_hash,
+        SELECT m.tenant, m.seq, %L, m.n, m.last_xid, m.last_key, m.rows_hash, m.prev,
+               aegis.audit_root(m.tenant, m.seq, %2$L, m.n, m.last_xid, m.last_key, m.rows_hash,
                                 m.prev, now()), now()
           FROM made m
         RETURNING s.tenant, s.seq, s.tbl, s.n, s.root, s.last_xid, s.last_key$q$,
-        aegis.audit_query(p_tbl),
-        -- what the partial index asks for, and the key's order for the rows without one
-        CASE WHEN p_from > 0 THEN 'AND x.audit_xid > 0' ELSE '' END,
-        CASE WHEN p_limit IS NULL THEN 'q.xid, q.key' ELSE 'q.case_id, q.key' END)
-      USING p_from, p_to, coalesce(nullif(left(p_key, 36), ''), '00000000-0000-0000-0000-000000000000')::uuid,
-            p_key, p_limit, p_tbl;
+        -- above 0, as the partial index asks for; the key's order for the rows without one
+        CASE WHEN NOT p_paged THEN aegis.audit_query(p_tbl)
+             || 'WHERE x.audit_xid >= $1 AND x.audit_xid < $2 AND x.audit_xid > 0'
+             ELSE 'SELECT q.* FROM (' || aegis.audit_query(p_tbl)
+             || 'WHERE x.audit_xid >= $1 AND x.audit_xid < $2 AND x.case_id >= $4'
+             || CASE WHEN p_from > 0 THEN ' AND x.audit_xid > 0' ELSE '' END
+             || ') q WHERE q.key > $3 ORDER BY q.case_id, q.key LIMIT $5' END, p_tbl)
+$$;
+
+DROP FUNCTION IF EXISTS aegis.audit_seal_rows(text, bigint, bigint, text, int);
+-- For each table a function, whose plan stays: to plan it takes longer than some hundred rows.
+DO $$
+DECLARE t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['timeline', 'decision', 'approval', 'vote'] LOOP
+        EXECUTE format('CREATE OR REPLACE FUNCTION aegis.audit_seal_%s(p_from bigint, p_to bigint)'
+            ' RETURNS TABLE (tenant text, seq bigint, tbl text, n int, root bytea, last_xid bigint,'
+            ' last_key text) LANGUAGE plpgsql AS %L', t,
+            E'#variable_conflict use_column\nBEGIN RETURN QUERY ' || aegis.audit_seal_query(t, false, 1) || '; END');
+    END LOOP;
 END $$;
 
 -- Seal about p_limit rows of one table behind its cursor, of transactions below
 -- p_horizon: all of a transaction's rows at once, but one that wrote more than
 -- p_limit, as 0 did, in pages. A cursor whose key is ~ is through with its xid.
 CREATE OR REPLACE FUNCTION aegis.audit_seal_table(p_tbl text, p_limit int, p_horizon bigint)
-RETURNS TABLE (tenant text, seq bigint, tbl text, n int, root bytea) LANGUAGE plpgsql AS $$
+RETURNS TABLE (tenant text, seq bigint, tbl text, n int, root bytea) LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, aegis, pg_temp
+SET enable_bitmapscan = off SET enable_hashagg = off AS $$
 #variable_conflict use_column
 DECLARE
     v_xids text := format('SELECT x.audit_xid FROM aegis.%I x WHERE x.audit_xid > $1 AND x.audit_xid > 0'
         ' AND x.audit_xid < $2 ORDER BY x.audit_xid OFFSET $3 LIMIT 1', aegis.audit_table(p_tbl));
-    v_at  aegis.audit_cursor; v_first bigint; v_to bigint; v_n bigint := 0; s record;
+    v_at  aegis.audit_cursor; v_first bigint; v_to bigint; v_n bigint := 0; v_seal text; s record;
 BEGIN
     SELECT * INTO v_at FROM aegis.audit_cursor c WHERE c.tbl = p_tbl FOR UPDATE;
     IF v_at.key = '~' THEN
@@ -107,11 +117,12 @@ BEGIN
         END IF;
     END IF;
 
-    FOR s IN SELECT * FROM aegis.audit_seal_rows(p_tbl,
-                 CASE WHEN v_at.key = '~' THEN v_first ELSE v_at.xid END,
-                 CASE WHEN v_at.key = '~' THEN v_to ELSE v_at.xid + 1 END,
-                 CASE WHEN v_at.key = '~' THEN '' ELSE v_at.key END,
-                 CASE WHEN v_at.key = '~' THEN NULL ELSE p_limit END)
+    v_seal := CASE WHEN v_at.key = '~' THEN format('SELECT * FROM aegis.audit_seal_%s($1, $2)', p_tbl)
+                   ELSE aegis.audit_seal_query(p_tbl, true, v_at.xid) END;
+    FOR s IN EXECUTE v_seal USING CASE WHEN v_at.key = '~' THEN v_first ELSE v_at.xid END,
+                 CASE WHEN v_at.key = '~' THEN v_to ELSE v_at.xid + 1 END, v_at.key,
+                 CASE WHEN v_at.key IN ('', '~') THEN '00000000-0000-0000-0000-000000000000'
+                      ELSE left(v_at.key, 36) END::uuid, p_limit
     LOOP
         v_n := v_n + s.n;
         IF (s.last_xid, s.last_key COLLATE "C") > (v_at.xid, CASE WHEN v_at.key = '~' THEN ''

@@ -36,6 +36,9 @@ GRANT UPDATE (xid, key) ON aegis.audit_cursor TO aegis_worker;
 REVOKE EXECUTE ON FUNCTION aegis.audit_seal(int), aegis.audit_retire(text, text, timestamptz)
     FROM aegis_gateway;
 REVOKE EXECUTE ON FUNCTION aegis.audit_retire(text, text, timestamptz) FROM aegis_worker;
+-- with their owner's rights, whom no policy keeps from a tenant's rows
+REVOKE EXECUTE ON FUNCTION aegis.audit_seal_table(text, int, bigint),
+    aegis.outbox_next(smallint[], int, bigint[], timestamptz, timestamptz) FROM aegis_gateway;
 GRANT UPDATE ON aegis.outbox, aegis.exec_run, aegis.verify_run TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.exec_step, aegis.dead_letter, aegis.metric_1m TO aegis_worker;
 GRANT INSERT, UPDATE ON aegis.service_call_5m, aegis.log_pattern, aegis.log_pattern_5m,

@@ -105,7 +105,7 @@ aegis_relay_own(aegis_worker_t *w, int64_t now, aegis_error_t *err)
     return rc;
 }
 
-static void
+void
 aegis_relay_parts(const aegis_relay_t *r, char *buf, size_t size)
 {
     int     i;
@@ -195,12 +195,13 @@ aegis_relay_row(aegis_worker_t *w, int i, aegis_relay_row_t *row, aegis_error_t 
 {
     int          k;
     char        *p;
-    size_t       len, size;
-    const char  *v, *field[10];
+    size_t       size;
+    const char  *trace;
+    aegis_str_t  f[10];
 
     for (k = 0, size = 0; k < 10; k++) {
-        v = aegis_pg_value(w->pg, i, k);
-        size += (v ? strlen(v) : 0) + 1;
+        f[k] = aegis_relay_text(aegis_pg_value(w->pg, i, k));
+        size += f[k].len + 1;
     }
 
     memset(row, 0, sizeof(*row));
@@ -210,34 +211,31 @@ aegis_relay_row(aegis_worker_t *w, int i, aegis_relay_row_t *row, aegis_error_t 
     }
 
     for (k = 0; k < 10; k++) {
-        v = aegis_pg_value(w->pg, i, k);
-        field[k] = p;
-        p = stpcpy(p, v ? v : "") + 1;
+        f[k].data = memcpy(p, f[k].data, f[k].len + 1);
+        p += f[k].len + 1;
     }
 
-    field[8] = aegis_relay_span_begin(w->data, i, field[6], field[8], field[9]);
-    row->id = field[0];
-    row->tenant = field[1];
-    row->case_id = field[2];
-    row->part = field[4];
-    row->at = field[9];
-    row->msg_id = field[5];
-    row->subject = field[6];
-    row->out.subject = aegis_relay_text(field[6]);
-    row->out.id = aegis_relay_text(field[5]);
-    row->out.key = aegis_relay_text(field[2]);
+    row->id = f[0].data;
+    row->tenant = f[1].data;
+    row->case_id = f[2].data;
+    row->part = f[4].data;
+    row->msg_id = f[5].data;
+    row->subject = f[6].data;
+    row->at = f[9].data;
+    row->out.subject = f[6];
+    row->out.id = f[5];
+    row->out.key = f[2];
+
+    trace = aegis_relay_span_begin(w->data, i, row->subject, f[8].data, row->at);
     row->out.body.data = aegis_event_encode(
-        aegis_relay_text(aegis_conf_str(w->conf, "source")), row->out.id,
-        row->out.subject, aegis_relay_text(field[1]), row->out.key,
-        aegis_relay_text(field[9]), aegis_relay_text(field[8]),
-        aegis_relay_text(field[7]), &len);
+        aegis_relay_text(aegis_conf_str(w->conf, "source")), f[5], f[6], f[1], f[2], f[9],
+        trace == f[8].data ? f[8] : aegis_relay_text(trace), f[7], &row->out.body.len);
 
     if (row->out.body.data == NULL) {
         free(row->copy);
         return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
     }
 
-    row->out.body.len = len;
     return AEGIS_E_OK;
 }
 
@@ -265,26 +263,55 @@ aegis_relay_subjects(aegis_worker_t *w, char *buf, size_t size)
     return all ? NULL : buf;
 }
 
+/* Of what the backlog has: while a batch holds all of it, by the statement that marks the last
+ * batch as well. */
 static aegis_code_t
-aegis_relay_fetch(aegis_worker_t *w, aegis_error_t *err)
+aegis_relay_read(aegis_worker_t *w, const char *subjects, int *ret_n, aegis_error_t *err)
 {
-    int             i, n;
-    char            parts[128], limit[16], subjects[4096];
+    int             max;
+    char            parts[128], limit[16];
     aegis_code_t    rc;
     aegis_relay_t  *r;
     const char     *params[3];
 
     r = w->data;
-    r->n = 0;
+    max = (int) aegis_conf_int(w->conf, "relay.batch");
+    rc = AEGIS_E_OK;
+
+    if (r->done != NULL || (!r->deep && !r->partly)) {
+        rc = aegis_relay_next(w, r->deep || r->partly ? 0 : max, ret_n, err);
+        r->deep |= rc == AEGIS_E_OK && *ret_n > max;
+    }
+    if (rc != AEGIS_E_OK || (!r->deep && !r->partly)) {
+        return rc;
+    }
+
     aegis_relay_parts(r, parts, sizeof(parts));
-    snprintf(limit, sizeof(limit), "%lld",
-             (long long) aegis_conf_int(w->conf, "relay.batch"));
+    snprintf(limit, sizeof(limit), "%d", max);
     params[0] = parts;
     params[1] = limit;
-    params[2] = aegis_relay_subjects(w, subjects, sizeof(subjects));
-    r->partly = params[2] != NULL;
+    params[2] = subjects;
 
-    rc = aegis_pg_sql(w->pg, AEGIS_SQL_OUTBOX_FETCH, 3, params, &n, err);
+    rc = aegis_pg_sql(w->pg, AEGIS_SQL_OUTBOX_FETCH, 3, params, ret_n, err);
+    r->deep = rc != AEGIS_E_OK || *ret_n >= max;
+    return rc;
+}
+
+static aegis_code_t
+aegis_relay_fetch(aegis_worker_t *w, aegis_error_t *err)
+{
+    int             i, n;
+    char            text[4096];
+    aegis_code_t    rc;
+    const char     *subjects;
+    aegis_relay_t  *r;
+
+    r = w->data;
+    r->n = 0;
+    subjects = aegis_relay_subjects(w, text, sizeof(text));
+    r->partly = subjects != NULL;
+
+    rc = aegis_relay_read(w, subjects, &n, err);
     for (i = 0; rc == AEGIS_E_OK && i < n && i < AEGIS_RELAY_BATCH; i++) {
         rc = aegis_relay_row(w, i, &r->rows[i], err);
         r->n += rc == AEGIS_E_OK;
@@ -369,10 +396,14 @@ aegis_relay_batch(aegis_worker_t *w, int *ret_n, aegis_error_t *err)
     if (rc == AEGIS_E_OK && r->n) {
         rc = aegis_relay_publish(w, err);
         aegis_relay_span_end(w);
-        mark = aegis_relay_mark(w, &marked, rc == AEGIS_E_OK ? err : &ignored);
-        (void) AEGIS_FP(relay_after_mark, "relay");
-        rc = rc == AEGIS_E_OK ? mark : rc;
-        aegis_error_clear(&ignored);
+        if (rc == AEGIS_E_OK && !r->deep && !r->partly) {
+            rc = aegis_relay_mark_later(w, err);
+        } else {
+            mark = aegis_relay_mark(w, &marked, rc == AEGIS_E_OK ? err : &ignored);
+            (void) AEGIS_FP(relay_after_mark, "relay");
+            rc = rc == AEGIS_E_OK ? mark : rc;
+            aegis_error_clear(&ignored);
+        }
     }
 
     for (i = 1, r->burst = r->n > 0; i < r->n; i++) {
@@ -447,6 +478,7 @@ aegis_relay_tick(aegis_worker_t *w)
     }
     if (rc != AEGIS_E_OK) {
         aegis_relay_trouble(w, "publish-failed", &err);
+        aegis_relay_mark_rest(w);       /* who knows when the next fetch is */
         /* one transport failed: it rests, and the other one has its turn */
         return r->bus_failed && aegis_relay_subjects(w, subjects, sizeof(subjects))
                && strcmp(subjects, "{}") != 0 ? 0 : aegis_relay_later(r);
@@ -481,6 +513,7 @@ aegis_relay_init(aegis_worker_t *w, aegis_error_t *err)
         return aegis_error_set(err, AEGIS_E_UNAVAILABLE, "no memory");
     }
 
+    r->deep = 1;                    /* who knows */
     r->seed = (unsigned) time(NULL) ^ (unsigned) (uintptr_t) r;
     r->published = aegis_counter("aegis_relay_published_total", "",
         "Outbox rows that the broker has and that are marked.");
@@ -524,6 +557,7 @@ aegis_relay_done(aegis_worker_t *w)
 
     r = w->data;
     if (r != NULL) {
+        aegis_relay_mark_rest(w);
         free(r->traces);
     }
     free(r);                        /* the locks go with the session */

@@ -34,7 +34,13 @@ typedef struct {
     int                 delay;
     int                 partly;     /* a transport rests: only the other's rows */
     int                 bus_failed; /* in this tick */
+    int                 deep;       /* there was more than a batch: let SQL choose */
     unsigned            seed;
+
+    /* the last batch, published and to be marked with the next fetch */
+    char               *done;       /* ids, as an array; NULL: none */
+    int                 n_done;
+    char                done_since[48], done_until[48];
 
     aegis_relay_trace_t *traces;    /* of rows[0]…; NULL: spans are off */
 
@@ -74,6 +80,20 @@ void aegis_relay_lag(aegis_worker_t *w);
 
 /* --- aegis_relay_mark.c */
 
+/* Mark what of the batch is published. */
 aegis_code_t aegis_relay_mark(aegis_worker_t *w, int *ret_marked, aegis_error_t *err);
+
+/* The same for a batch that is published wholly, with the next aegis_relay_next(). */
+aegis_code_t aegis_relay_mark_later(aegis_worker_t *w, aegis_error_t *err);
+
+/* Mark what is left to be marked, and read up to limit rows, as aegis_pg_sql() does; the
+ * one behind them says that there are more. limit 0: only mark. */
+aegis_code_t aegis_relay_next(aegis_worker_t *w, int limit, int *ret_n, aegis_error_t *err);
+
+/* Only mark, when something is left to be. */
+void aegis_relay_mark_rest(aegis_worker_t *w);
+
+/* Of the partitions that this relay owns, as an array. */
+void aegis_relay_parts(const aegis_relay_t *r, char *buf, size_t size);
 
 #endif

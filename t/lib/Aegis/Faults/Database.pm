@@ -255,16 +255,16 @@ Aegis::Faults::fault('F25', 'a gateway is cut off from PostgreSQL', { some => 1,
 
 # A function with another result: what was prepared is of no more use (0A000).
 Aegis::Faults::fault('plans', 'prepared statements are out of date: a function was replaced', { fast => 1, some => 2, full => 10 }, sub ($f, $n) {
-    my ($args, $result) = @{ $f->pg->row(q{SELECT pg_get_function_arguments(oid) AS a, pg_get_function_result(oid) AS r FROM pg_proc WHERE proname = 'outbox_fetch'}) }{qw(a r)};
+    my ($args, $result) = @{ $f->pg->row(q{SELECT pg_get_function_arguments(oid) AS a, pg_get_function_result(oid) AS r FROM pg_proc WHERE proname = 'outbox_next'}) }{qw(a r)};
     for my $i (1 .. $n) {
-        my $src = $f->pg->one(q{SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'outbox_fetch'});
+        my $src = $f->pg->one(q{SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'outbox_next'});
         my $other = $src =~ s/created_at timestamp with time zone\)/created_at timestamp with time zone, more_$i int)/r
-            =~ s/(o\.traceparent, o\.created_at)/$1, 1/r;
+            =~ s/(x\.traceparent, x\.created_at)/$1, 1/r;
         $f->must($other ne $src, 'another function could be made');
         for my $sql ($other, $src) {
-            $f->pg->do('DROP FUNCTION aegis.outbox_fetch(smallint[], int, text[])');
+            $f->pg->do('DROP FUNCTION aegis.outbox_next(smallint[], int, bigint[], timestamptz, timestamptz)');
             $f->pg->do($sql);
-            $f->pg->do('GRANT EXECUTE ON FUNCTION aegis.outbox_fetch(smallint[], int, text[]) TO aegis_worker');
+            $f->pg->do('GRANT EXECUTE ON FUNCTION aegis.outbox_next(smallint[], int, bigint[], timestamptz, timestamptz) TO aegis_worker');
             healed($f, 'another function');
         }
     }
