@@ -102,11 +102,13 @@ aegis_consumers(size_t *ret_n)
 }
 
 
+/* name: with what stands before and behind it. */
 static void
-aegis_event_member(aegis_buf_t *buf, const char *name, aegis_str_t value)
+aegis_event_member(aegis_buf_t *buf, aegis_str_t name, aegis_str_t value)
 {
-    aegis_buf_printf(buf, ",\"%s\":", name);
-    aegis_buf_json(buf, value);
+    aegis_buf_add(buf, name.data, name.len);
+    aegis_buf_json_chars(buf, value);
+    aegis_buf_add(buf, "\"", 1);
 }
 
 
@@ -118,23 +120,25 @@ aegis_event_encode(aegis_str_t source, aegis_str_t id, aegis_str_t subject,
     aegis_buf_t  buf = AEGIS_BUF_INIT;
     aegis_str_t  parent, state;
 
-    aegis_buf_puts(&buf, "{\"specversion\":\"1.0\"");
-    aegis_event_member(&buf, "id", id);
-    aegis_event_member(&buf, "source", source);
-    aegis_event_member(&buf, "type", subject);
-    aegis_event_member(&buf, "subject", case_id);
-    aegis_event_member(&buf, "time", time);
-    aegis_event_member(&buf, "datacontenttype", aegis_str("application/json"));
-    aegis_event_member(&buf, "partitionkey", case_id);
-    aegis_event_member(&buf, "tenant", tenant);
+    (void) aegis_buf_place(&buf, 256 + source.len + id.len + subject.len + tenant.len
+                                 + 2 * case_id.len + time.len + trace.len + data.len);
+
+    aegis_event_member(&buf, aegis_str("{\"specversion\":\"1.0\",\"id\":\""), id);
+    aegis_event_member(&buf, aegis_str(",\"source\":\""), source);
+    aegis_event_member(&buf, aegis_str(",\"type\":\""), subject);
+    aegis_event_member(&buf, aegis_str(",\"subject\":\""), case_id);
+    aegis_event_member(&buf, aegis_str(",\"time\":\""), time);
+    aegis_event_member(&buf, aegis_str(",\"datacontenttype\":\"application/json\""
+                                       ",\"partitionkey\":\""), case_id);
+    aegis_event_member(&buf, aegis_str(",\"tenant\":\""), tenant);
 
     aegis_context_split(trace, &parent, &state);
 
     if (parent.len) {
-        aegis_event_member(&buf, "traceparent", parent);
+        aegis_event_member(&buf, aegis_str(",\"traceparent\":\""), parent);
     }
     if (state.len) {
-        aegis_event_member(&buf, "tracestate", state);
+        aegis_event_member(&buf, aegis_str(",\"tracestate\":\""), state);
     }
 
     aegis_buf_puts(&buf, ",\"data\":");

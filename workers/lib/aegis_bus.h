@@ -21,11 +21,13 @@ typedef struct {
 } aegis_bus_out_t;
 
 typedef struct {
-    aegis_str_t  subject;
-    aegis_str_t  id;                /* transport's message id, "" without one */
-    aegis_str_t  body;
-    int          deliveries;        /* 1 on the first; 0: transport does not count */
-    void        *handle;            /* transport's own */
+    aegis_str_t   subject;
+    aegis_str_t   body;
+    int           deliveries;       /* 1 on the first; 0: transport does not count */
+    void         *handle;           /* transport's own */
+
+    /* transport's message id, "" without one: few ask, and headers have to be read for it */
+    aegis_str_t (*id)(void *handle);
 } aegis_bus_msg_t;
 
 typedef struct {

@@ -96,13 +96,29 @@ aegis_kafka_pause(aegis_kafka_t *kafka, aegis_kafka_part_t *p, int pause)
     p->paused = pause;
 }
 
-static void
-aegis_kafka_deliver(aegis_kafka_msg_t *e, aegis_bus_msg_t *msg)
+static aegis_str_t
+aegis_kafka_id(void *handle)
 {
     size_t               len;
     const void          *id;
+    aegis_kafka_msg_t   *e;
     rd_kafka_headers_t  *headers;
 
+    e = handle;
+    if (rd_kafka_message_headers(e->m, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR
+        && rd_kafka_header_get_last(headers, "id", &id, &len)
+           == RD_KAFKA_RESP_ERR_NO_ERROR
+        && id != NULL)
+    {
+        return (aegis_str_t) { len, id };
+    }
+
+    return aegis_str("");
+}
+
+static void
+aegis_kafka_deliver(aegis_kafka_msg_t *e, aegis_bus_msg_t *msg)
+{
     e->state = AEGIS_KAFKA_OUT;
     e->part->n_held--;
     e->deliveries++;
@@ -110,17 +126,9 @@ aegis_kafka_deliver(aegis_kafka_msg_t *e, aegis_bus_msg_t *msg)
     msg->subject.data = rd_kafka_topic_name(e->m->rkt);
     msg->subject.len = strlen(msg->subject.data);
     msg->body = (aegis_str_t) { e->m->len, e->m->payload ? e->m->payload : "" };
-    msg->id = aegis_str("");
     msg->deliveries = e->deliveries;
     msg->handle = e;
-
-    if (rd_kafka_message_headers(e->m, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR
-        && rd_kafka_header_get_last(headers, "id", &id, &len)
-           == RD_KAFKA_RESP_ERR_NO_ERROR
-        && id != NULL)
-    {
-        msg->id = (aegis_str_t) { len, id };
-    }
+    msg->id = aegis_kafka_id;
 }
 
 /* Those whose time has come, oldest first in each partition. */

@@ -62,14 +62,15 @@ static char *
 aegis_loop_dead_id(const aegis_delivery_t *d)
 {
     char            hex[2 * AEGIS_SHA256_LEN + 1], id[96];
-    aegis_str_t     parts[2];
+    aegis_str_t     name, parts[2];
     unsigned char   sum[AEGIS_SHA256_LEN];
 
     if (d->msg.root != NULL) {
         return aegis_loop_strdup(d->msg.id);
     }
-    if (d->raw->id.len) {
-        return aegis_loop_text(d->raw->id, 255);
+    name = d->raw->id(d->raw->handle);
+    if (name.len) {
+        return aegis_loop_text(name, 255);
     }
 
     parts[0] = d->raw->subject;
