@@ -54,10 +54,7 @@ aegis_json_parse(aegis_str_t text, json_t **ret_json, aegis_error_t *err)
         return aegis_error_set(err, AEGIS_E_MALFORMED_JSON, "It has a NUL byte.");
     }
 
-    json = aegis_json_read(text);
-    if (json == NULL) {
-        json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
-    }
+    json = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &error);
 
     if (json == NULL) {
         if (json_error_code(&error) == json_error_out_of_memory) {

@@ -16,13 +16,6 @@
 aegis_code_t aegis_json_parse(aegis_str_t text, json_t **ret_json,
     aegis_error_t *err);
 
-/* The same when there is nothing about it that is wrong or unusual; NULL: perhaps there is.
- * Depth and numbers are not looked at. New reference. */
-json_t *aegis_json_read(aegis_str_t text);
-
-/* How many bytes from s on are the same inside and outside of quotes: most of every text. */
-size_t aegis_json_plain(const char *s, size_t len);
-
 /* Compact text with 15 significant digits (0.2 stays 0.2), malloc'ed. NULL: no
  * memory, or too long or too deep for any of ours. */
 char *aegis_json_text(const json_t *json);

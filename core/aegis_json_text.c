@@ -59,8 +59,9 @@ aegis_json_write_escape(aegis_buf_t *buf, unsigned char c)
 #define AEGIS_JSON_ALL(c)      (~UINT64_C(0) / 255 * (c))
 #define AEGIS_JSON_BELOW(w, n) (((w) - AEGIS_JSON_ALL(n)) & ~(w) & AEGIS_JSON_ALL(0x80))
 
-size_t
-aegis_json_plain(const char *s, size_t len)
+/* How many bytes from s on are written as they are: most of every text. */
+static size_t
+aegis_json_run(const char *s, size_t len)
 {
     size_t         i;
     uint64_t       w;
@@ -95,7 +96,7 @@ aegis_json_write_string(aegis_buf_t *buf, const char *s, size_t len)
     size_t          i, run, n;
     uint32_t        cp;
 
-    i = aegis_json_plain(s, len);
+    i = aegis_json_run(s, len);
     p = aegis_buf_place(buf, i + 2);
     if (p == NULL) {
         return;
@@ -119,7 +120,7 @@ aegis_json_write_string(aegis_buf_t *buf, const char *s, size_t len)
             aegis_json_write_escape(buf, (unsigned char) s[i]);
             run = ++i;
         }
-        i += aegis_json_plain(s + i, len - i);
+        i += aegis_json_run(s + i, len - i);
     }
 
     aegis_buf_add(buf, s + run, len - run);
@@ -193,7 +194,7 @@ aegis_json_write_member(aegis_buf_t *buf, const char *key, const json_t *value, 
         buf->len++;
     }
 
-    if (aegis_json_plain(key, n) == n) {
+    if (aegis_json_run(key, n) == n) {
         *p++ = '"';
         memcpy(p, key, n);
         p[n] = '"';

@@ -169,83 +169,12 @@ test_utf8(void **state)
 }
 
 
-/* jansson is the oracle: what our reader takes it takes, and as the same. 1: it was taken. */
-static int
-alike(const char *text, size_t len)
-{
-    char    *a, *b;
-    json_t  *json, *want;
-
-    json = aegis_json_read((aegis_str_t) { len, text });
-    if (json == NULL) {
-        return 0;
-    }
-
-    want = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-    if (want == NULL || !json_equal(json, want)) {
-        fail_msg("another value: %.*s", (int) len, text);
-    }
-
-    a = aegis_json_text(json);
-    b = aegis_json_text(want);
-    assert_string_equal(a, b);
-    free(a);
-    free(b);
-    json_decref(json);
-    json_decref(want);
-
-    return 1;
-}
-
-
-static void
-test_read(void **state)
-{
-    int     c;
-    char    bad[320];
-    size_t  i, k, n, taken;
-
-    /* a byte changed anywhere, to any other */
-    static const char *const  cases[] = {
-        "{}", "[]", " [ ] ", "[[],{}]", "{\"a\":{\"b\":[1,2,{\"c\":null}]}}",
-        "{\"n\":[0,-0,1,-12,123456789012345678,0.5,-1e3,1E-2,1.0],\"t\":[true,false,null]}",
-        "{\"key\":\"va\\\"l\\\\ue\\/\\b\\f\\n\\r\\t\",\"u\":\"\\u0041\\u00e9\\u4e2d\\uffff\"}",
-        "{\"long\":\"0123456789abcdef0123456789abcdef\",\"\xc3\xa9\":\"\xe4\xb8\xad\xf0\x9f\x98\x80 x\"}",
-        "\t{ \"a\" : 1 ,\r\n\"b\" : [ \"x\" , \"\" ] , \"ab\" : { } }\n",
-        "{\"a\":\"plain, then \\u00e9\xc3\xa9 and \\\"more\\\"\",\"b\":\"\\n\"}"
-    };
-
-    for (i = 0, taken = 0; i < AEGIS_UNIT_N(cases); i++) {
-        n = strlen(cases[i]);
-        assert_true(alike(cases[i], n));
-
-        for (k = 0; k < n; k++) {
-            (void) alike(cases[i], k);
-            memcpy(bad, cases[i], n);
-            for (c = 0; c < 256; c++) {
-                bad[k] = (char) c;
-                taken += (size_t) alike(bad, n);
-            }
-        }
-    }
-    assert_true(taken > 10000);
-
-    /* a key that was there, an escape in one, a pair of halves: jansson's to read */
-    assert_false(alike("{\"a\":1,\"a\":2}", 13));
-    assert_false(alike("{\"a\\u0062\":1}", 13));
-    assert_false(alike("[\"\\ud83d\\ude00\"]", 16));
-    assert_int_equal(parse("{\"a\\u0062\":1}", 13), AEGIS_E_OK);
-    assert_int_equal(parse("[\"\\ud83d\\ude00\"]", 16), AEGIS_E_OK);
-}
-
-
 int
 main(void)
 {
     const struct CMUnitTest  tests[] = {
         AEGIS_TEST("what is not our JSON is malformed and says where", test_refused),
         AEGIS_TEST("valid JSON gets through", test_accepted),
-        AEGIS_TEST("our reader reads what jansson reads", test_read),
         AEGIS_TEST("nesting is bounded at 32", test_depth),
         AEGIS_TEST("a member that is no string reads as empty", test_getters),
         AEGIS_TEST("UTF-8 is decoded, counted and cut between characters", test_utf8)
