@@ -1,7 +1,7 @@
 /*
- * aegis_stmt.c: statements.def as rows, their SQL text, and the binary text[]
- * format of PostgreSQL. Its invariant: aegis_stmt_column_encode() writes just
- * as many bytes as aegis_stmt_column_size() said.
+ * aegis_stmt.c: statements.def as rows, their SQL text, and the binary array
+ * format of PostgreSQL. Its invariant: aegis_stmt_column_encode() writes no more
+ * bytes than aegis_stmt_column_size() said.
  */
 #include "aegis_stmt.h"
 
@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define AEGIS_STMT_OID_TEXT  25
+#define AEGIS_STMT_OID_UUID  2950
+#define AEGIS_STMT_UUID      16
 
 #define AEGIS_C(name)  AEGIS_C_##name,
 #define AEGIS_SQL(id, n, text)
@@ -80,6 +82,20 @@ aegis_column_type(aegis_column_t column)
 }
 
 
+static int
+aegis_stmt_is_uuid(aegis_column_t column)
+{
+    return strcmp(aegis_column_type(column), "uuid") == 0;
+}
+
+
+unsigned
+aegis_column_oid(aegis_column_t column)
+{
+    return aegis_stmt_is_uuid(column) ? AEGIS_OID_UUID_ARRAY : AEGIS_OID_TEXT_ARRAY;
+}
+
+
 size_t
 aegis_stmt_sql(const aegis_stmt_t *stmt, char *buf)
 {
@@ -87,8 +103,10 @@ aegis_stmt_sql(const aegis_stmt_t *stmt, char *buf)
     size_t       n;
     const char  *type;
 
-    n = (size_t) snprintf(buf, AEGIS_STMT_SQL_MAX,
-        "SELECT ord, status, code, version, body, extra FROM aegis.%s(", stmt->name);
+    n = (size_t) snprintf(buf, AEGIS_STMT_SQL_MAX, "SELECT %s FROM aegis.%s(",
+        stmt->kind == AEGIS_READ_CASE
+        ? "ord, version, card, status, plan_id, exec_id, reason, updated_at"
+        : "ord, status, code, version, body, extra", stmt->name);
 
     for (i = 0; i < stmt->n_params && n < AEGIS_STMT_SQL_MAX; i++) {
 
@@ -100,9 +118,9 @@ aegis_stmt_sql(const aegis_stmt_t *stmt, char *buf)
 
         type = aegis_column_type(stmt->columns[i]);
 
-        if (strcmp(type, "text") == 0) {
+        if (strcmp(type, "text") == 0 || strcmp(type, "uuid") == 0) {
             n += (size_t) snprintf(buf + n, AEGIS_STMT_SQL_MAX - n,
-                "%s$%d::text[]", i ? ", " : "", i + 1);
+                "%s$%d::%s[]", i ? ", " : "", i + 1, type);
         } else {
             n += (size_t) snprintf(buf + n, AEGIS_STMT_SQL_MAX - n,
                 "%s$%d::text[]::%s[]", i ? ", " : "", i + 1, type);
@@ -122,6 +140,47 @@ aegis_stmt_sql(const aegis_stmt_t *stmt, char *buf)
 }
 
 
+static int
+aegis_stmt_nibble(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0'
+           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+}
+
+
+/* The bytes of an id in any of the usual spellings; how many there are: 16, or one
+ * more than an id has, of which PostgreSQL makes an error. */
+static size_t
+aegis_stmt_uuid(aegis_str_t s, unsigned char out[AEGIS_STMT_UUID + 1])
+{
+    int     high, low;
+    size_t  i, n;
+
+    for (i = 0, n = 0; i < s.len && n < AEGIS_STMT_UUID; i++) {
+        if (s.data[i] == '-') {
+            continue;
+        }
+
+        high = aegis_stmt_nibble(s.data[i++]);
+        low = i < s.len ? aegis_stmt_nibble(s.data[i]) : -1;
+
+        if (high < 0 || low < 0) {
+            break;
+        }
+
+        out[n++] = (unsigned char) (high << 4 | low);
+    }
+
+    if (n == AEGIS_STMT_UUID && i == s.len) {
+        return n;
+    }
+
+    memset(out, 0, AEGIS_STMT_UUID + 1);
+
+    return AEGIS_STMT_UUID + 1;
+}
+
+
 size_t
 aegis_stmt_column_size(aegis_column_t column, const aegis_item_t *const *items,
     size_t n)
@@ -134,6 +193,10 @@ aegis_stmt_column_size(aegis_column_t column, const aegis_item_t *const *items,
     }
 
     size = 20;
+
+    if (aegis_stmt_is_uuid(column)) {
+        return size + n * (4 + AEGIS_STMT_UUID + 1);
+    }
 
     for (i = 0; i < n; i++) {
         v = &items[i]->v[column];
@@ -160,11 +223,13 @@ char *
 aegis_stmt_column_encode(aegis_column_t column, const aegis_item_t *const *items,
     size_t n, char *buf)
 {
-    int                 nulls;
+    int                 nulls, uuid;
     char               *p;
     size_t              i;
-    const aegis_str_t  *v;
+    aegis_str_t         v;
+    unsigned char       id[AEGIS_STMT_UUID + 1];
 
+    uuid = aegis_stmt_is_uuid(column);
     nulls = 0;
     for (i = 0; i < n; i++) {
         nulls |= items[i]->v[column].data == NULL;
@@ -173,7 +238,7 @@ aegis_stmt_column_encode(aegis_column_t column, const aegis_item_t *const *items
     /* dimensions, has nulls, element type; an empty array has no dimension */
     p = aegis_stmt_int32(buf, n ? 1 : 0);
     p = aegis_stmt_int32(p, (uint32_t) nulls);
-    p = aegis_stmt_int32(p, AEGIS_STMT_OID_TEXT);
+    p = aegis_stmt_int32(p, uuid ? AEGIS_STMT_OID_UUID : AEGIS_STMT_OID_TEXT);
 
     if (n == 0) {
         return p;
@@ -183,18 +248,23 @@ aegis_stmt_column_encode(aegis_column_t column, const aegis_item_t *const *items
     p = aegis_stmt_int32(p, 1);
 
     for (i = 0; i < n; i++) {
-        v = &items[i]->v[column];
+        v = items[i]->v[column];
 
-        if (v->data == NULL) {
+        if (v.data == NULL) {
             p = aegis_stmt_int32(p, (uint32_t) -1);
             continue;
         }
 
-        p = aegis_stmt_int32(p, (uint32_t) v->len);
+        if (uuid) {
+            v.len = aegis_stmt_uuid(v, id);
+            v.data = (const char *) id;
+        }
 
-        if (v->len) {
-            memcpy(p, v->data, v->len);
-            p += v->len;
+        p = aegis_stmt_int32(p, (uint32_t) v.len);
+
+        if (v.len) {
+            memcpy(p, v.data, v.len);
+            p += v.len;
         }
     }
 

@@ -206,11 +206,14 @@ aegis_table_page_statements(aegis_buf_t *buf)
     unsigned             i;
     const aegis_stmt_t  *s;
 
-    static const char *const  kinds[] = { "read", "write", "write, may wake the relay" };
+    static const char *const  kinds[] = { "read", "write", "write, may wake the relay",
+                                          "read, columns of the case" };
 
     aegis_table_markdown(buf, "Statements");
     aegis_buf_puts(buf, "\nEach takes arrays of items, a column a parameter, and returns"
-        " a row an item: `ord, status, code, version, body, extra`.\n");
+        " a row an item: `ord, status, code, version, body, extra`. What reads a case returns"
+        " columns of its row, of which `core/aegis_case.c` makes the body, and no row for"
+        " what is not there.\n");
     aegis_table_head(buf, (const char *[]) { "function", "kind", "columns", NULL });
 
     for (i = 0; i < AEGIS_N_STMTS; i++) {

@@ -5,7 +5,7 @@
  */
 #include "aegis_time.h"
 
-#include <stdio.h>
+#include <string.h>
 
 #define AEGIS_TIME_DAY  86400
 
@@ -158,6 +158,14 @@ aegis_time_parse(aegis_str_t s, int64_t *ret_s)
 }
 
 
+static void
+aegis_time_two(char *out, int64_t n)
+{
+    out[0] = (char) ('0' + n / 10);
+    out[1] = (char) ('0' + n % 10);
+}
+
+
 void
 aegis_time_format(int64_t s, char out[AEGIS_TIME_LEN + 1])
 {
@@ -186,11 +194,14 @@ aegis_time_format(int64_t s, char out[AEGIS_TIME_LEN + 1])
         y = y < 0 ? 0 : 9999;
     }
 
-    snprintf(out, AEGIS_TIME_LEN + 1, "%04u-%02u-%02uT%02u:%02u:%02uZ",
-             (unsigned) y % 10000, (unsigned) m % 100,
-             (unsigned) (doy - (153 * mp + 2) / 5 + 1) % 100,
-             (unsigned) (rest / 3600) % 100, (unsigned) (rest / 60 % 60),
-             (unsigned) (rest % 60));
+    memcpy(out, "0000-00-00T00:00:00Z", AEGIS_TIME_LEN + 1);
+    aegis_time_two(out, y / 100);
+    aegis_time_two(out + 2, y % 100);
+    aegis_time_two(out + 5, m);
+    aegis_time_two(out + 8, doy - (153 * mp + 2) / 5 + 1);
+    aegis_time_two(out + 11, rest / 3600);
+    aegis_time_two(out + 14, rest / 60 % 60);
+    aegis_time_two(out + 17, rest % 60);
 }
 
 

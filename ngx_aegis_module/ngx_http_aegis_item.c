@@ -368,6 +368,12 @@ ngx_http_aegis_item_reply(ngx_http_aegis_job_t *job)
     const ngx_http_aegis_row_t  *row;
 
     row = job->row;
+
+    if (row->body.data == NULL && ngx_http_aegis_equal(row->code, "not-found")) {
+        aegis_error_set(&job->err, AEGIS_E_NOT_FOUND, "%s", "");
+        return NGX_ERROR;
+    }
+
     ngx_http_aegis_item_key(job);
     job->reply.status = row->status;
     job->reply.problem = row->status >= NGX_HTTP_BAD_REQUEST;

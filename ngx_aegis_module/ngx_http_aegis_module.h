@@ -19,6 +19,7 @@
 #include "aegis.h"
 #include "aegis_access.h"
 #include "aegis_body.h"
+#include "aegis_case.h"
 #include "aegis_error.h"
 #include "aegis_failpoint.h"
 #include "aegis_fsm.h"
@@ -175,6 +176,8 @@ struct ngx_http_aegis_pg_s {
     uint64_t                  sent_us;
     char                     *buf;          /* encoded parameters */
     size_t                    buf_size;
+    char                     *text;         /* of the cases that it answered last */
+    size_t                    text_size;
     ngx_uint_t                server;       /* of db->servers: where it goes */
     ngx_uint_t                asked;        /* servers that failed in this round */
     ngx_uint_t                timeline;     /* of the server, 0: not asked */
@@ -198,7 +201,7 @@ struct ngx_http_aegis_lane_s {
     ngx_uint_t                n_queued;
     ngx_uint_t                crowd;        /* waiting and out at once, lately at most */
     ngx_uint_t                share;        /* of them, a unit's */
-    uint64_t                  ended_us;     /* when a unit last came back, */
+    uint64_t                  ended_us;     /* when one was last answered, */
     uint64_t                  took_us;      /* and how long it was out */
     ngx_event_t               post;         /* dispatch after this round of events */
     ngx_event_t               wake;         /* a delayed job may go now */
@@ -351,7 +354,6 @@ struct ngx_http_aegis_job_s {
 };
 
 extern ngx_module_t  ngx_http_aegis_module;
-
 uint64_t ngx_http_aegis_now_us(void);
 
 /* trace.c: n bytes, at most 64, for ids that must not meet; not for secrets. */
@@ -492,7 +494,6 @@ void ngx_http_aegis_outcome_fail(ngx_http_aegis_job_t *job, aegis_code_t code,
 void ngx_http_aegis_pg_start(ngx_http_aegis_pg_t *pg);
 void ngx_http_aegis_pg_stop(ngx_http_aegis_pg_t *pg);       /* at the worker's end */
 void ngx_http_aegis_pg_recycle(ngx_http_aegis_pg_t *pg, const char *why);
-
 ngx_uint_t ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane, const aegis_stmt_t *stmt);
 
 /* pg_server.c: one of several servers */
@@ -560,7 +561,6 @@ char *ngx_http_aegis_metrics_text(ngx_uint_t open, size_t *ret_len);
 
 /* variables.c */
 ngx_int_t ngx_http_aegis_variables_add(ngx_conf_t *cf);
-
 static ngx_inline aegis_str_t
 ngx_http_aegis_view(ngx_str_t s)
 {

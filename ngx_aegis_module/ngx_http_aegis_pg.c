@@ -194,6 +194,9 @@ ngx_http_aegis_pg_stop(ngx_http_aegis_pg_t *pg)
     ngx_free(pg->buf);
     pg->buf = NULL;
     pg->buf_size = 0;
+    ngx_free(pg->text);
+    pg->text = NULL;
+    pg->text_size = 0;
 }
 
 
@@ -269,7 +272,6 @@ ngx_http_aegis_pg_fail(ngx_http_aegis_pg_t *pg, const char *why)
         ngx_http_aegis_outcome_lost(pg, &unit, sent);
     }
 }
-
 
 
 

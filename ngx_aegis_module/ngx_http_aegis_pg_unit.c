@@ -9,6 +9,7 @@
 
 #define NGX_HTTP_AEGIS_BUF_KEEP    (256 * 1024)
 #define NGX_HTTP_AEGIS_NOTIFY_MS   20
+#define NGX_HTTP_AEGIS_PG_EPOCH    (946684800 * (int64_t) 1000000)  /* 2000 */
 
 
 /* libpq's words in one line. */
@@ -33,7 +34,32 @@ ngx_http_aegis_pg_line(u_char *text, size_t size, const char *message)
 }
 
 
-/* Parameters as binary text[], one element a job; NULL: no memory. */
+/* Memory that a connection keeps, for so many bytes. */
+static ngx_int_t
+ngx_http_aegis_pg_room(char **buf, size_t *buf_size, size_t size)
+{
+    if (size > *buf_size) {
+        ngx_free(*buf);
+        *buf = ngx_alloc(size, ngx_cycle->log);
+        *buf_size = *buf ? size : 0;
+    }
+
+    return *buf_size >= size ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_http_aegis_pg_less(char **buf, size_t *buf_size)
+{
+    if (*buf_size > NGX_HTTP_AEGIS_BUF_KEEP) {
+        ngx_free(*buf);
+        *buf = NULL;
+        *buf_size = 0;
+    }
+}
+
+
+/* Parameters as binary arrays, one element a job. */
 static ngx_int_t
 ngx_http_aegis_pg_encode(ngx_http_aegis_pg_t *pg, const aegis_stmt_t *stmt,
     const char **values, int *lengths, int *formats)
@@ -53,13 +79,8 @@ ngx_http_aegis_pg_encode(ngx_http_aegis_pg_t *pg, const aegis_stmt_t *stmt,
         size += aegis_stmt_column_size(stmt->columns[i], items, n);
     }
 
-    if (size > pg->buf_size) {
-        ngx_free(pg->buf);
-        pg->buf = ngx_alloc(size, ngx_cycle->log);
-        pg->buf_size = pg->buf ? size : 0;
-        if (pg->buf == NULL) {
-            return NGX_ERROR;
-        }
+    if (ngx_http_aegis_pg_room(&pg->buf, &pg->buf_size, size) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     p = pg->buf;
@@ -123,7 +144,8 @@ ngx_http_aegis_pg_send_unit(ngx_http_aegis_pg_t *pg)
     }
 
     return PQsendQueryPrepared(pg->conn, stmt->name, stmt->n_params, values,
-                               lengths, formats, 0) == 1 ? NGX_OK : NGX_ERROR;
+                               lengths, formats, stmt->kind == AEGIS_READ_CASE) == 1
+           ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -178,10 +200,93 @@ ngx_http_aegis_pg_text(PGresult *res, int row, int col)
 }
 
 
+static int64_t
+ngx_http_aegis_pg_binary(PGresult *res, int row, int col)
+{
+    int            i, n;
+    uint64_t       v;
+    const u_char  *p;
+
+    p = (const u_char *) PQgetvalue(res, row, col);
+    n = PQgetlength(res, row, col);
+
+    for (i = 0, v = 0; i < n; i++) {
+        v = v << 8 | p[i];
+    }
+
+    return (int64_t) v;
+}
+
+
+static void
+ngx_http_aegis_pg_case(PGresult *res, int row, aegis_case_t *c)
+{
+    c->card = ngx_http_aegis_pg_text(res, row, AEGIS_RC_CARD);
+    c->status = ngx_http_aegis_pg_text(res, row, AEGIS_RC_STATUS);
+    c->version = ngx_http_aegis_pg_binary(res, row, AEGIS_RC_VERSION);
+    c->plan_id = (const u_char *) ngx_http_aegis_pg_text(res, row, AEGIS_RC_PLAN).data;
+    c->exec_id = (const u_char *) ngx_http_aegis_pg_text(res, row, AEGIS_RC_EXEC).data;
+    c->reason = ngx_http_aegis_pg_text(res, row, AEGIS_RC_REASON);
+    c->updated_us = ngx_http_aegis_pg_binary(res, row, AEGIS_RC_UPDATED)
+                    + NGX_HTTP_AEGIS_PG_EPOCH;
+}
+
+
+/* Rows that are cases: their text is made here, in the connection's own memory; an
+ * item without a row asked for a case that is not there. */
+static ngx_int_t
+ngx_http_aegis_pg_cases(ngx_http_aegis_pg_t *pg, PGresult *res,
+    ngx_http_aegis_unit_t *unit, ngx_http_aegis_row_t *rows)
+{
+    int                    i;
+    char                  *p;
+    size_t                 size;
+    int64_t                ord;
+    ngx_uint_t             n;
+    aegis_case_t           c;
+    ngx_http_aegis_row_t  *row;
+
+    for (n = 0; n < unit->n; n++) {
+        rows[n].status = NGX_HTTP_NOT_FOUND;
+        rows[n].code = aegis_str("not-found");
+    }
+
+    for (i = 0, size = 0; i < PQntuples(res); i++) {
+        c.card.len = PQgetlength(res, i, AEGIS_RC_CARD);
+        c.status.len = PQgetlength(res, i, AEGIS_RC_STATUS);
+        c.reason.len = PQgetlength(res, i, AEGIS_RC_REASON);
+        size += aegis_case_size(&c);
+    }
+
+    if (ngx_http_aegis_pg_room(&pg->text, &pg->text_size, size) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0, p = pg->text; i < PQntuples(res); i++) {
+        ord = ngx_http_aegis_pg_binary(res, i, AEGIS_RC_ORD);
+
+        if (ord < 1 || ord > (int64_t) unit->n) {
+            continue;
+        }
+
+        ngx_http_aegis_pg_case(res, i, &c);
+        row = &rows[ord - 1];
+        row->status = NGX_HTTP_OK;
+        row->code = aegis_str("ok");
+        row->version = c.version;
+        row->body.data = p;
+        row->body.len = aegis_case_text(&c, p);
+        p += row->body.len;
+    }
+
+    return NGX_OK;
+}
+
+
 /* One row an item, found by its ord; an item without one has code "". */
 static void
-ngx_http_aegis_pg_rows(PGresult *res, ngx_http_aegis_unit_t *unit,
-    ngx_http_aegis_row_t *rows)
+ngx_http_aegis_pg_rows(ngx_http_aegis_pg_t *pg, PGresult *res,
+    ngx_http_aegis_unit_t *unit, ngx_http_aegis_row_t *rows)
 {
     int                    i;
     ngx_int_t              ord;
@@ -196,6 +301,13 @@ ngx_http_aegis_pg_rows(PGresult *res, ngx_http_aegis_unit_t *unit,
             if (PQnfields(res) > 1) {
                 rows[0].extra = ngx_http_aegis_pg_text(res, 0, 1);
             }
+        }
+        return;
+    }
+
+    if (aegis_stmt(unit->jobs[0]->stmt)->kind == AEGIS_READ_CASE) {
+        if (ngx_http_aegis_pg_cases(pg, res, unit, rows) != NGX_OK) {
+            ngx_memzero(rows, unit->n * sizeof(ngx_http_aegis_row_t));
         }
         return;
     }
@@ -250,16 +362,12 @@ ngx_http_aegis_pg_complete(ngx_http_aegis_pg_t *pg)
     ngx_del_timer(&pg->timer);
     pg->backoff = 0;
 
-    if (pg->buf_size > NGX_HTTP_AEGIS_BUF_KEEP) {
-        ngx_free(pg->buf);
-        pg->buf = NULL;
-        pg->buf_size = 0;
-    }
+    ngx_http_aegis_pg_less(&pg->buf, &pg->buf_size);
 
     ngx_http_aegis_pg_set_state(pg, NGX_HTTP_AEGIS_PG_IDLE);
 
     if (res && PQresultStatus(res) == PGRES_TUPLES_OK) {
-        ngx_http_aegis_pg_rows(res, &unit, rows);
+        ngx_http_aegis_pg_rows(pg, res, &unit, rows);
         ngx_http_aegis_outcome_done(pg, &unit, rows);
 
     } else {
@@ -270,7 +378,11 @@ ngx_http_aegis_pg_complete(ngx_http_aegis_pg_t *pg)
         ngx_http_aegis_outcome_error(pg, &unit, (char *) state, (char *) text);
     }
 
+    /* only now may those that were answered ask again */
+    pg->lane->ended_us = ngx_http_aegis_now_us();
+
     PQclear(res);
+    ngx_http_aegis_pg_less(&pg->text, &pg->text_size);
 
     ngx_http_aegis_pg_end(pg);
 }
@@ -313,7 +425,9 @@ ngx_http_aegis_pg_needs(ngx_http_aegis_lane_t *lane, const aegis_stmt_t *stmt)
     ngx_uint_t            i;
     const aegis_route_t  *route;
 
-    if (lane->scout || lane->write != (stmt->kind != AEGIS_READ)) {
+    if (lane->scout || lane->write != (stmt->kind == AEGIS_WRITE
+                                       || stmt->kind == AEGIS_WRITE_NOTIFY))
+    {
         return 0;
     }
 

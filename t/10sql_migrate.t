@@ -94,6 +94,7 @@ subtest 'a script that has changed' => sub {
 my $id = uuid;
 my @rights = (
     ['SELECT count(*) FROM aegis.ops_case', qw(gateway worker reader)],
+    ["SELECT * FROM aegis.case_read(ARRAY['t'], ARRAY['$id'::uuid])", qw(gateway worker)],
     ["SELECT * FROM aegis.case_get(ARRAY['t'], ARRAY['$id'::uuid], ARRAY['r'])", qw(gateway worker)],
     ["INSERT INTO aegis.ops_case (tenant, case_id, title) VALUES ('t', gen_random_uuid(), 'x')", qw(gateway worker)],
     ["UPDATE aegis.ops_case SET notes = notes", qw(gateway worker)],

@@ -90,6 +90,25 @@ subtest 'GET /case/{id}' => sub {
     common($http->get('/case/' . uuid), 'unknown id');
 };
 
+# Its text is made by the gateway (core/aegis_case.c); of a change it is made by SQL.
+subtest 'a case that is read has the bytes that SQL gives it' => sub {
+    my $c = Aegis::Case->create($http, mode => 'manual', title => "caf\x{e9} \"1\"", labels => { a => "\x{1f600}" });
+    my ($pg, $cid) = ($stack->pg, $c->id);
+    my $was = $pg->row('SELECT reason, updated_at FROM aegis.ops_case WHERE case_id = ?', $cid);
+    $pg->do(q{SET TimeZone = 'UTC'});
+    for my $row (['', undef, undef, '2026-11-26 23:01:57+00'], ['plain', uuid, undef, '2026-01-01 00:00:00.1+00'],
+        ["\"\\/\b\f\n\r\t\x01\x1f\x7f caf\x{e9} \x{4e2d} \x{1f600}", undef, uuid, '1999-12-31 23:59:59.999999+00'],
+        ['x' x 2000, uuid, uuid, '2100-02-28 12:00:00.00001+01'])
+    {
+        utf8::encode($row->[0]);
+        $pg->do('UPDATE aegis.ops_case SET reason = ?, plan_id = ?, exec_id = ?, updated_at = ? WHERE case_id = ?', @$row, $cid);
+        my $text = $pg->one('SELECT aegis.case_text(c) FROM aegis.ops_case c WHERE case_id = ?', $cid);
+        utf8::encode($text) if utf8::is_utf8($text);
+        is($c->get->body, $text, sprintf 'a reason of %d bytes, updated %s', length $row->[0], $row->[3]);
+    }
+    $pg->do('UPDATE aegis.ops_case SET reason = ?, plan_id = NULL, exec_id = NULL, updated_at = ? WHERE case_id = ?', @$was{qw(reason updated_at)}, $cid);
+};
+
 subtest 'PATCH /case/{id}/transition' => sub {
     my $r = $case->must('start_analysis', actor => 'quickstart', reason => 'look', correlation_id => 'corr-2', meta => { n => 1 },
         expected_version => 1, headers => [traceparent => '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01']);

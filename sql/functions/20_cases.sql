@@ -1,4 +1,4 @@
--- The orchestrator's statements: create, transition, read one (pages: 21_pages.sql).
+-- The orchestrator's statements that write: create, transition (reads: 21_pages.sql).
 
 -- An approval ends with the next decision on the same plan that is none.
 CREATE OR REPLACE FUNCTION aegis.still_approved(a aegis.plan_approved) RETURNS boolean
@@ -498,32 +498,4 @@ BEGIN
             v_today, v_since) f;
     END IF;
     IF p_notify AND v_done > 0 THEN PERFORM pg_notify('aegis_outbox', ''); END IF;
-END $$;
-
-CREATE OR REPLACE FUNCTION aegis.not_found(p_ord int, p_request_id text)
-RETURNS aegis.result LANGUAGE sql STABLE AS $$
-    SELECT aegis.refused(p_ord, 'not-found', NULL, p_request_id, NULL, NULL)
-$$;
-
-CREATE OR REPLACE FUNCTION aegis.not_found_body(p_request_id text) RETURNS text
-LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN aegis.problem('not-found', p_request_id, NULL, NULL);
-END $$;
-
--- Column by column: (f(x)).* would call f once for each of them.
-CREATE OR REPLACE FUNCTION aegis.case_get(p_tenant text[], p_case_id uuid[], p_request_id text[])
-RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
-DECLARE
-    v_scope text := aegis.act_for(p_tenant);
-BEGIN
-    RETURN QUERY
-    SELECT u.n, CASE WHEN c.version IS NULL THEN 404 ELSE 200 END,
-           CASE WHEN c.version IS NULL THEN 'not-found' ELSE 'ok' END, c.version,
-           CASE WHEN c.version IS NULL THEN aegis.not_found_body(p_request_id[u.n])
-                ELSE c.body END, NULL::text
-      FROM generate_series(1, cardinality(p_tenant)) AS u(n)
-      LEFT JOIN LATERAL (
-           SELECT c.version, aegis.case_text(c) AS body FROM aegis.ops_case c
-            WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] OFFSET 0) c ON true;
 END $$;

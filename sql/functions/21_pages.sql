@@ -5,6 +5,52 @@
 -- backwards, by keys alone, and from there it is read as any other, so that one cut off
 -- by its size goes on with what it left out.
 
+CREATE OR REPLACE FUNCTION aegis.not_found(p_ord int, p_request_id text)
+RETURNS aegis.result LANGUAGE sql STABLE AS $$
+    SELECT aegis.refused(p_ord, 'not-found', NULL, p_request_id, NULL, NULL)
+$$;
+
+CREATE OR REPLACE FUNCTION aegis.not_found_body(p_request_id text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN aegis.problem('not-found', p_request_id, NULL, NULL);
+END $$;
+
+-- What a case's text is made of, for who makes it (core/aegis_case.c); no row for what
+-- is not there. It is inlined into the statement that asks, which is why it calls itself
+-- stable: a function that is called would write its rows down twice, and half of what a
+-- read costs is not the row. It says for whom it acts before it looks for a row.
+CREATE OR REPLACE FUNCTION aegis.case_read(p_tenant text[], p_case_id uuid[])
+RETURNS TABLE (ord int, version int, card text, status text, plan_id uuid, exec_id uuid,
+               reason text, updated_at timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT u.n, c.version, c.card, c.status, c.plan_id, c.exec_id, c.reason, c.updated_at
+      FROM generate_series(1, CASE WHEN aegis.act_for(p_tenant) IS NOT NULL
+                                   THEN cardinality(p_tenant) END) AS u(n)
+     CROSS JOIN LATERAL (
+           SELECT c.version, c.card, c.status, c.plan_id, c.exec_id, c.reason, c.updated_at
+             FROM aegis.ops_case c
+            WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] OFFSET 0) c
+$$;
+
+-- The same with the text, for gateways that do not make it themselves.
+-- Column by column: (f(x)).* would call f once for each of them.
+CREATE OR REPLACE FUNCTION aegis.case_get(p_tenant text[], p_case_id uuid[], p_request_id text[])
+RETURNS SETOF aegis.result LANGUAGE plpgsql AS $$
+DECLARE
+    v_scope text := aegis.act_for(p_tenant);
+BEGIN
+    RETURN QUERY
+    SELECT u.n, CASE WHEN c.version IS NULL THEN 404 ELSE 200 END,
+           CASE WHEN c.version IS NULL THEN 'not-found' ELSE 'ok' END, c.version,
+           CASE WHEN c.version IS NULL THEN aegis.not_found_body(p_request_id[u.n])
+                ELSE c.body END, NULL::text
+      FROM generate_series(1, cardinality(p_tenant)) AS u(n)
+      LEFT JOIN LATERAL (
+           SELECT c.version, aegis.case_text(c) AS body FROM aegis.ops_case c
+            WHERE c.tenant = p_tenant[u.n] AND c.case_id = p_case_id[u.n] OFFSET 0) c ON true;
+END $$;
+
 -- How many of a page's items are sent: as many as were asked for, but none
 -- behind the first MiB. What the gateway holds for an answer stays bounded.
 CREATE OR REPLACE FUNCTION aegis.page_fits(p_items json[], p_limit int)

@@ -139,7 +139,7 @@ aegis_pg_answer(aegis_pg_t *pg, PGresult **ret_res, aegis_error_t *err)
     return AEGIS_E_OK;
 }
 
-/* Send the items as one text[] a column, in binary. */
+/* Send the items as one array a column, in binary. */
 static aegis_code_t
 aegis_pg_send(aegis_pg_t *pg, const aegis_stmt_t *s, const aegis_item_t *const *items,
     size_t n, int notify, aegis_error_t *err)
@@ -270,7 +270,7 @@ aegis_pg_run_into(aegis_pg_t *pg, aegis_stmt_id_t stmt,
     }
 
     for (i = 0; i < s->n_params; i++) {
-        types[i] = i < s->n_columns ? AEGIS_OID_TEXT_ARRAY : AEGIS_OID_BOOL;
+        types[i] = i < s->n_columns ? aegis_column_oid(s->columns[i]) : AEGIS_OID_BOOL;
     }
 
     (void) aegis_stmt_sql(s, sql);

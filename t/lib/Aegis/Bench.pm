@@ -122,21 +122,24 @@ sub _cases_file ($self) {
 
 # --- the product's statements, by its own tables
 
-my %columns = (
-    transition => ['CASE_TRANSITION', 'case_transition'], create => ['CASE_CREATE', 'case_create'],
-    get => ['CASE_GET', 'case_get'],
-);
+my %columns = (transition => 'CASE_TRANSITION', create => 'CASE_CREATE', get => 'CASE_GET');
+my %names = (READ_CASE => 'ord, version, card, status, plan_id, exec_id, reason, updated_at');
 
-sub statement ($work) {
-    my ($id) = @{ $columns{$work} };
+# text: one that answers with the case's text, for who does not make it from columns.
+sub statement ($work, $text = 0) {
     my %type = map { $_->[0] => $_->[1] } def_rows('columns', 'AEGIS_COLUMN');
-    my ($row) = grep { $_->[0] eq $id } def_rows('statements', 'AEGIS_STMT');
+    my ($row) = grep { $_->[0] eq $columns{$work} } def_rows('statements', 'AEGIS_STMT');
     my @c = $row->[3] =~ /AEGIS_C\((\w+)\)/g;
+    if ($text && $row->[2] eq 'READ_CASE') {
+        $row = [$row->[0], 'case_get', 'READ'];
+        push @c, 'request_id';
+    }
     my $n = 0;
     my @p = map { $n++; '$' . $n . '::text[]' . ($type{$_} eq 'text' ? '' : "::$type{$_}\[]") } @c;
     my $notify = $row->[2] eq 'WRITE_NOTIFY';
     push @p, '$' . ($n + 1) . '::bool' if $notify;
-    return { sql => "SELECT ord, status, code, version, body, extra FROM aegis.$row->[1](" . join(', ', @p) . ')',
+    my $names = $names{ $row->[2] } // 'ord, status, code, version, body, extra';
+    return { sql => "SELECT $names FROM aegis.$row->[1](" . join(', ', @p) . ')', names => $names,
         columns => \@c, types => [ map { $type{$_} } @c ], notify => $notify ? \1 : \0, function => $row->[1] };
 }
 
@@ -175,10 +178,10 @@ sub _script ($self, $work, $shape) {
         my $s = statement($work);
         my @args = map { "ARRAY[" . ($v->{ $s->{columns}[$_] } // 'NULL') . "]::$s->{types}[$_]\[]" } 0 .. $#{ $s->{columns} };
         push @args, 'false' if ${ $s->{notify} };
-        $sql = "SELECT ord, status, code, version, body, extra FROM aegis.$s->{function}(" . join(', ', @args) . ");\n";
+        $sql = "SELECT $s->{names} FROM aegis.$s->{function}(" . join(', ', @args) . ");\n";
     }
     elsif ($work eq 'get') {
-        $sql = "SELECT version, aegis.case_text(c) FROM aegis.ops_case c WHERE tenant = $v->{tenant} AND case_id = $v->{case_id};\n";
+        $sql = "SELECT version, card, status, plan_id, exec_id, reason, updated_at FROM aegis.ops_case WHERE tenant = $v->{tenant} AND case_id = $v->{case_id};\n";
     }
     else {
         my %f = (transition => 'transition', create => 'create_case');
@@ -372,7 +375,7 @@ sub peer ($self, $work, $mode, $conns, $tls = 0) {
     my ($plain, $secure) = (free_port, free_port);
     my $s = $self->{stack};
     my $pw = slurp($s->run_dir . '/secrets/gateway') =~ s/\s+//gr;
-    spew("$self->{dir}/statements.json", json_encode({ map { $_ => statement($_) } keys %columns }));
+    spew("$self->{dir}/statements.json", json_encode({ map { $_ => statement($_, 1) } keys %columns }));
     $self->{peer} = start_process('peer', [build_dir . '/t/bench/peer'], env => {
         MODE => $mode, POOL => 16, LISTEN => "127.0.0.1:$plain", LISTEN_TLS => "127.0.0.1:$secure", KEYS => $self->{keys},
         STATEMENTS => "$self->{dir}/statements.json", ACCESS_LOG => "$self->{dir}/peer-access.log",
