@@ -460,8 +460,8 @@ ngx_http_aegis_queue_pick(ngx_http_aegis_lane_t *lane, ngx_http_aegis_unit_t *un
 /*
  * A unit costs much beside its items, in PostgreSQL and in the disk's time. With
  * many requests under way the next unit therefore gathers until it is its fair
- * share of them, while another is out and for as long as it took after it came back:
- * those that it answered are about to ask again. One that takes unusually long
+ * share of them, while another is out and for as long as it took after it was answered:
+ * those who asked are about to ask again. One that takes unusually long
  * holds nobody up. With few, each free connection takes what there is. A unit that waits
  * for a lock is no reason to wait.
  */

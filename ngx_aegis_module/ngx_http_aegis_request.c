@@ -9,6 +9,17 @@
  */
 #include "ngx_http_aegis_module.h"
 
+/* A sanitizer is to see what is used after it was freed. */
+#if defined(__SANITIZE_ADDRESS__)
+#define NGX_HTTP_AEGIS_SPARE_POOLS  1
+#define NGX_HTTP_AEGIS_KEEP_POOLS   0
+#else
+#define NGX_HTTP_AEGIS_SPARE_POOLS  64
+#define NGX_HTTP_AEGIS_KEEP_POOLS   NGX_HTTP_AEGIS_SPARE_POOLS
+#endif
+
+#define NGX_HTTP_AEGIS_POOL_BYTES   4096
+
 typedef ngx_int_t (*ngx_http_aegis_step_pt)(ngx_http_aegis_job_t *job);
 
 static const ngx_http_aegis_step_pt  ngx_http_aegis_steps[] = {
@@ -26,6 +37,11 @@ static const ngx_http_aegis_step_pt  ngx_http_aegis_steps[] = {
 
 #define NGX_HTTP_AEGIS_N_STEPS                                                 \
     (sizeof(ngx_http_aegis_steps) / sizeof(ngx_http_aegis_steps[0]))
+
+/* Pools of jobs that ended, for those that come: to make one costs an allocator that
+ * looks for a place of its size each time more than all that a read takes from it. */
+static ngx_pool_t  *ngx_http_aegis_pools[NGX_HTTP_AEGIS_SPARE_POOLS];
+static ngx_uint_t   ngx_http_aegis_n_pools;
 
 static void ngx_http_aegis_job_detach(void *data);
 static void ngx_http_aegis_job_release(void *data);
@@ -165,7 +181,8 @@ ngx_http_aegis_job_create(ngx_http_request_t *r)
 
     amcf = ngx_http_get_module_main_conf(r, ngx_http_aegis_module);
 
-    pool = ngx_create_pool(4096, ngx_cycle->log);
+    pool = ngx_http_aegis_n_pools ? ngx_http_aegis_pools[--ngx_http_aegis_n_pools]
+           : ngx_create_pool(NGX_HTTP_AEGIS_POOL_BYTES, ngx_cycle->log);
     if (pool == NULL) {
         return NULL;
     }
@@ -275,7 +292,8 @@ ngx_http_aegis_job_release(void *data)
 void
 ngx_http_aegis_job_free(ngx_http_aegis_job_t *job)
 {
-    size_t  i;
+    size_t       i;
+    ngx_pool_t  *pool;
 
     for (i = 0; i < job->n_made; i++) {
         free(job->made[i]);
@@ -286,7 +304,17 @@ ngx_http_aegis_job_free(ngx_http_aegis_job_t *job)
     json_decref(job->facts);
     aegis_error_clear(&job->err);
 
-    ngx_destroy_pool(job->pool);
+    pool = job->pool;
+
+    /* one block, as nearly all of them are: what was larger is given back */
+    if (ngx_http_aegis_n_pools + 1 <= NGX_HTTP_AEGIS_KEEP_POOLS && pool->d.next == NULL) {
+        ngx_reset_pool(pool);
+        pool->log = ngx_cycle->log;
+        ngx_http_aegis_pools[ngx_http_aegis_n_pools++] = pool;
+        return;
+    }
+
+    ngx_destroy_pool(pool);
 }
 
 

@@ -4,6 +4,7 @@
 # nginx refuses in front of the module is a problem document all the same.
 use v5.36;
 use lib 't/lib';
+use IO::Socket::INET;
 use Test::More;
 use Aegis::Case;
 use Aegis::Nginx;
@@ -117,6 +118,11 @@ my $http_block = <<'END';
         location = /_pass { internal; auth_request off; return 204; } }
 END
 
+# Each log twice: the format's one variable, and the variables that conf/aegis_log.conf says it stands for.
+my $vars = join(' ', slurp(root . '/conf/aegis_log.conf') =~ /^# (\'.*\')$/mg);
+$http_block =~ s/^(.*aegis_log.conf;\n)/$1    log_format vars escape=json $vars;\n/ or die 'no logs';
+$http_block =~ s/access_log (\S+) aegis;/access_log $1 aegis; access_log $1.vars vars;/g;
+
 my $ngx = Aegis::Nginx->new(stack => $stack, name => 'beside');
 (my $db_two = $ngx->fill('@DB@')) =~ s/dbname=aegis\b/dbname=$two/;
 $ngx->{http} = $http_block =~ s/\@DB2\@/$db_two/gr;
@@ -125,6 +131,18 @@ spew($ngx->dir . '/tmp/wall/index.html', "behind the wall\n");
 $ngx->start;
 wait_for('the gateway to be ready', 20, sub { $ngx->http->get('/readyz')->status == 200 && $ngx->http(14)->get('/readyz')->status == 200 })
     or BAIL_OUT('nginx does not become ready: ' . $ngx->http->get('/readyz')->brief);
+
+sub lines ($file) { return scalar(() = slurp($file) =~ /\n/g) }
+
+# Requests as they are, each on a connection of its own.
+sub raw ($port, @requests) {
+    for (@requests) {
+        my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") or die "connect: $@";
+        print $s $_;
+        shutdown $s, 1;
+        1 while sysread $s, my $answer, 4096;
+    }
+}
 
 sub is_problem ($r, $status, $type, $what) {
     is($r->status, $status, "$what: $status");
@@ -333,6 +351,30 @@ subtest 'all of it at once' => sub {
     ok(wait_for('the log', 5, sub { $ngx->log_lines('all.log') }), 'it is logged');
     my ($line) = $ngx->log_lines('all.log');
     is($line->{case_id}, $id, 'with its id');
+};
+
+subtest 'a line of the log is what its variables are' => sub {
+    my $h = $ngx->http;
+    $h->get('/case?limit=5&token=secret', headers => ['User-Agent', qq(a "quoted" \\ one\t\x01\x1f\x7f \xff\xc3\xa9)]);
+    $h->get('/nowhere"\\', headers => ['User-Agent', 'x' x 1500]);
+    $h->get('/case', headers => ['Authorization', undef]);
+    $h->get('/case', headers => ['Authorization', 'Bearer nobody', 'User-Agent', '']);
+    $h->request('PATCH', '/case/' . uuid . '/transition', body => '{"event":"resume"}', headers => ['Idempotency-Key', new_key()]);
+    my $c = create($h)->json->{case_id};
+    my $key = new_key();
+    $h->write('PATCH', "/case/$c/transition", { event => 'start_analysis' }, key => $key) for 1, 2;
+    $h->get("/case/$c");
+    $h->get('/healthz');
+    raw($ngx->port(1), "GET\r\n\r\n", "GET /case HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", "GET /case\r\n");
+    my $n = 0;
+    for my $file (sort glob $ngx->dir . '/log/*.log.vars') {
+        my $is = $file =~ s/\.vars$//r;
+        wait_for("$is to be written", 5, sub { lines($is) == lines($file) });
+        is(slurp($is), slurp($file), (split m{/}, $is)[-1] . ' is the same by variables');
+        $n += lines($is);
+    }
+    cmp_ok($n, '>', 40, "$n lines of them");
+    like(slurp($ngx->dir . '/log/plain.log'), qr/"request":"GET \/case","tls".*"agent":"a \\"quoted\\" /, 'what is quoted is escaped, and no query is there');
 };
 
 $pg->dbh($two)->disconnect;
