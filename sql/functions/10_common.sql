@@ -112,16 +112,19 @@ $$;
 -- only the next one's snapshot is sure to see what the last holder committed.
 -- The day up to which keys are looked up is read off the clock behind the lock, too: the
 -- last holder may have begun behind a midnight that we began before.
+CREATE OR REPLACE FUNCTION aegis.lock_key(p_tenant text, p_owner text, p_key text)
+RETURNS boolean LANGUAGE sql AS $$
+    SELECT pg_try_advisory_xact_lock(
+        hashtextextended(p_tenant || E'\x1f' || p_owner || E'\x1f' || p_key, 0))
+$$;
 CREATE OR REPLACE FUNCTION aegis.lock_keys(p_tenant text[], p_principal text[],
     p_key text[], p_consumer text[])
 RETURNS boolean[] LANGUAGE plpgsql AS $$
 BEGIN
     IF cardinality(p_key) = 1 THEN -- needs no query
-        RETURN ARRAY[pg_try_advisory_xact_lock(hashtextextended(p_tenant[1] || E'\x1f'
-            || coalesce(p_consumer[1], p_principal[1]) || E'\x1f' || p_key[1], 0))];
+        RETURN ARRAY[aegis.lock_key(p_tenant[1], coalesce(p_consumer[1], p_principal[1]), p_key[1])];
     END IF;
-    RETURN ARRAY(SELECT pg_try_advisory_xact_lock(hashtextextended(
-               p_tenant[i] || E'\x1f' || coalesce(p_consumer[i], p_principal[i]) || E'\x1f' || p_key[i], 0))
+    RETURN ARRAY(SELECT aegis.lock_key(p_tenant[i], coalesce(p_consumer[i], p_principal[i]), p_key[i])
       FROM generate_series(1, cardinality(p_key)) i);
 END $$;
 
