@@ -134,9 +134,10 @@ $(B)/t/unit/aegis_pool: $(B)/workers/lib/aegis_pool.o
 # --- programs that only tests run
 TOOL_BIN := $(patsubst t/tools/%.c,$(B)/t/tools/%,$(wildcard t/tools/*.c))
 LOAD     := $(B)/t/bench/load
+LOOP     := $(B)/t/bench/loop/loop
 ACT      := $(B)/t/act/act
 .PHONY: tools
-tools: $(TOOL_BIN) $(LOAD) $(ACT)
+tools: $(TOOL_BIN) $(LOAD) $(LOOP) $(ACT)
 $(TOOL_BIN): $(B)/t/tools/%: t/tools/%.c $(CORE_LIB)
 	@mkdir -p $(@D)
 	$(SAY) LINK $@
@@ -176,7 +177,6 @@ bench-analyst: all ## the analyst from PostgreSQL to findings, SERIES= DAYS=
 	@B="$(abspath $(B))" SERIES="$(SERIES)" DAYS="$(DAYS)" perl -It/lib t/bench/analyst.pl
 bench-findings: all ## ten thousand related findings by statements of SIZE (1000), under the workers' statement_timeout
 	@FINDINGS="$(or $(SIZE),1000)" $(MAKE) --no-print-directory test-built T=t/49findings.t V=1
-LOOP := $(B)/t/bench/loop/loop
 $(LOOP): t/bench/loop/loop.c
 	@mkdir -p $(@D)
 	$(SAY) LINK $@

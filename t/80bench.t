@@ -60,6 +60,46 @@ for ([ 'a connection cut short', '' ], [ 'an answer without a length', "HTTP/1.1
     ok($r->{rc} eq '3' && $r->{ok} == 0 && $r->{closed} >= 1, "$_->[0] is noticed") or diag(json_encode($r));
 }
 
+# --- the loop's driver, with a gateway and a bus that say what they are told to
+
+# Each case is created by one answer and told of by one message on the bus.
+sub drive ($status, $ids, $total) {
+    my ($web, $bus) = map { IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', ReuseAddr => 1) or die $! } 1 .. 2;
+    my $pid = fork // die;
+    if ($pid == 0) {
+        my $nats = $bus->accept;
+        syswrite $nats, "INFO {}\r\n";
+        my $in = '';
+        1 while $in !~ /PING\r\n/ && sysread $nats, $in, 4096, length $in;
+        syswrite $nats, "PONG\r\n";
+        my $c = $web->accept;
+        for my $id (@$ids) {
+            my $buf = '';
+            1 while $buf !~ /\r\n\r\n.*\}\z/s && sysread $c, $buf, 4096, length $buf;
+            my ($head, $data) = ("NATS/1.0\r\nNats-Msg-Id: $id\r\n\r\n", json_encode({ data => { case_id => $id, to_status => $status } }));
+            my $msg = "HMSG evt.case.transition.v1 1 " . length($head) . ' ' . (length($head) + length $data) . "\r\n$head$data\r\n";
+            my $answer = "HTTP/1.1 201 Created\r\nContent-Length: " . length(qq({"case_id":"$id"})) . qq(\r\n\r\n{"case_id":"$id"});
+            # in pieces, and the bus before the answer
+            for my $part (substr($msg, 0, 20), substr $msg, 20) { syswrite $nats, $part; select undef, undef, undef, 0.01 }
+            syswrite $c, $answer;
+        }
+        sysread $c, $in, 1;
+        POSIX::_exit(0);
+    }
+    my $r = run([build_dir . '/t/bench/loop/loop', $web->sockport, 'nats://127.0.0.1:' . $bus->sockport, 'token', 'key', 1, $total], timeout => 20);
+    kill 'KILL', $pid;
+    waitpid $pid, 0;
+    return $r;
+}
+my @ids = map { $ID =~ s/1$/$_/r } 1 .. 3;
+my $d = drive('CLOSED', \@ids, 3);
+is($d->{rc}, 0, 'cases that are seen CLOSED end it') or diag($d->{err});
+cmp_ok((eval { json_decode($d->{out}) } // {})->{cases_s} // 0, '>', 0, 'with its figures');
+$d = drive('PARKED', \@ids, 3);
+ok($d->{rc} == 1 && $d->{err} =~ /parked: .*$ids[0]/, 'one that is parked is said') or diag("$d->{rc} $d->{err}");
+$d = drive('CLOSED', [ '' ], 1);
+ok($d->{rc} == 1 && $d->{err} =~ /not a transition|not created/, 'and what is no case') or diag("$d->{rc} $d->{err}");
+
 # --- against the product
 
 my $b = Aegis::Bench->start(cases => 640, secs => 1, warm => 0, durable => 0);

@@ -31,8 +31,8 @@ for my $round (1 .. $rounds) {
             my $key = "$r->{system} $conc";
             push @order, $key unless $rows{$key};
             push @{ $rows{$key} }, $r;
-            printf "round %d  %-8s %3d at once  %7.1f cases/s  p50 %7.1f ms  p99 %7.1f ms  %6.2f CPU s per 1000  workers %.0f MiB  foreign %.2f\n",
-                $round, @$r{qw(system conc cases_s p50_ms p99_ms cpu_s_per_1000 rss_mib foreign_cores)};
+            printf "round %d  %-8s %3d at once  %7.1f cases/s  p50 %7.1f ms  p99 %7.1f ms  %6.2f CPU s per 1000  workers %.0f MiB  foreign %.2f  driver %.0f us\n",
+                $round, @$r{qw(system conc cases_s p50_ms p99_ms cpu_s_per_1000 rss_mib foreign_cores)}, $r->{own_us} // 0;
         }
     }
 }

@@ -196,7 +196,8 @@ loop_answer(loop_conn_t *c)
     }
 
     if (!c->busy || strncmp(c->in, "HTTP/1.1 201 ", 13) != 0
-        || !loop_member(body, c->in + c->len, "\"case_id\":\"", c->id, sizeof(c->id)))
+        || !loop_member(body, c->in + c->len, "\"case_id\":\"", c->id, sizeof(c->id))
+        || strlen(c->id) != LOOP_ID)
     {
         loop_die("not created: %s", c->in);
     }
@@ -219,7 +220,7 @@ loop_transition(const char *text, const char *end)
     char  id[LOOP_ID + 1], to[32];
 
     if (!loop_member(text, end, "\"to_status\":\"", to, sizeof(to))
-        || !loop_member(text, end, "\"case_id\":\"", id, sizeof(id)))
+        || !loop_member(text, end, "\"case_id\":\"", id, sizeof(id)) || strlen(id) != LOOP_ID)
     {
         loop_die("not a transition: %.*s", (int) (end - text), text);
     }
