@@ -83,7 +83,7 @@ subtest 'what goes wrong is in the span' => sub {
     my $r = $http->get('/case/00000000-0000-4000-8000-000000000000', headers => [parent(5)]);
     is($r->status, 404, 'a case that is not there');
     my ($s) = wait_for('its span', 20, sub { my @s = $sink->spans(id(5)); @s ? $s[0] : undef });
-    is($s->{attributes}{'error.type'}, '404', 'is named');
+    is($s->{attributes}{'error.type'}, 'not-found', 'is named');
     is_deeply($s->{status}, {}, 'a mistake of the client\'s is no error of the server\'s');
 };
 
