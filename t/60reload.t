@@ -172,8 +172,10 @@ subtest 'a sanitizer report would be seen' => sub {
     for my $victim (['a worker', sub { $stack->pid('analyst') }], ['nginx', sub { ($stack->nginx_workers)[0]{pid} }]) {
         my ($what, $pid) = @$victim;
         $stack->mark_logs;
-        kill 'SEGV', $pid->();
+        my $broken = $pid->();
+        kill 'SEGV', $broken;
         ok(wait_for('the report', 20, sub { grep { /AddressSanitizer/ } $stack->complaints }), "$what that breaks is reported");
+        wait_for('all of it to be written', 20, sub { !alive($broken) });
     }
     ok(wait_for('nginx to go on', 10, sub { $http->get('/livez')->status == 200 }), 'and is replaced');
     unlink glob "$run/log/asan-*";
