@@ -1,9 +1,9 @@
--- Pages of cases and of a case's timeline. A position is a key of an index, never an
--- offset: a page far behind costs what the first one does (t/16sql_load.t counts
--- the rows that each of them reads). after is the key of the last item seen, or < and
--- the key of the first one: then the page is the one before it. Its start is looked for
--- backwards, by keys alone, and from there it is read as any other, so that one cut off
--- by its size goes on with what it left out.
+-- What is read of cases: one, pages of them, pages of a case's timeline. A position in
+-- pages is a key of an index, never an offset: a page far behind costs what the first
+-- one does (t/16sql_load.t counts the rows that each of them reads). after is the key of
+-- the last item seen, or < and the key of the first one: then the page is the one before
+-- it. Its start is looked for backwards, by keys alone, and from there it is read as any
+-- other, so that one cut off by its size goes on with what it left out.
 
 CREATE OR REPLACE FUNCTION aegis.not_found(p_ord int, p_request_id text)
 RETURNS aegis.result LANGUAGE sql STABLE AS $$

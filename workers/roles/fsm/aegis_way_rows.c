@@ -77,7 +77,7 @@ aegis_way_rows_value(aegis_way_rows_t *rows, int column, const json_t *v)
     switch (aegis_way_oids[column]) {
 
     case AEGIS_W_JSON:
-        if (column == AEGIS_W_output) {
+        if (column == AEGIS_W_output) { /* what the executor has made is text already */
             aegis_array_bytes(a, json_string_value(v), json_string_length(v));
         } else {
             aegis_way_rows_json(rows, column, v);
